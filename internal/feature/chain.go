@@ -1,0 +1,118 @@
+package feature
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// Chain is the ordered list of features. The order is that in which HTTP filters run in Envoy and in which features
+// are applied to a route.
+type Chain struct {
+	features []Feature
+	rank     map[string]int
+}
+
+// NewChain returns the chain of the given features. It panics if two have the same name: that is a mistake in the
+// program.
+func NewChain(features ...Feature) *Chain {
+	c := &Chain{features: features, rank: make(map[string]int, len(features))}
+	for i, f := range features {
+		if _, dup := c.rank[f.Name()]; dup {
+			panic("feature: two features are named " + f.Name())
+		}
+		c.rank[f.Name()] = i
+	}
+	return c
+}
+
+// Check asks the features for what they refuse in a route. A rule with a problem gets a Fault, so that its requests
+// are answered with 500 rather than served without what was asked for.
+func (c *Chain) Check(route *model.Route) status.Report {
+	var report status.Report
+	for i := range route.Rules {
+		rule := &route.Rules[i]
+		for _, a := range everyAttached(rule) {
+			for _, p := range c.check(a, rule) {
+				report = append(report, status.Issue{
+					Object: route.Key.Ref(), Section: status.Section{Rule: i + 1}, Condition: "Accepted",
+					Reason: p.Reason, Message: p.Message, Path: a.Path + p.Path,
+				})
+				if rule.Fault == nil {
+					rule.Fault = &model.Fault{Status: 500, Why: p.Reason}
+				}
+			}
+		}
+	}
+	return report
+}
+
+func (c *Chain) check(a model.Attached, rule *model.Rule) []Problem {
+	rank, ok := c.rank[a.Feature]
+	if !ok {
+		return []Problem{{
+			Reason:  "UnsupportedValue",
+			Message: fmt.Sprintf("%s is not supported by this version of Sluice: remove it", a.Feature),
+		}}
+	}
+	if f, ok := c.features[rank].(Checker); ok {
+		return f.Check(a, rule)
+	}
+	return nil
+}
+
+// ApplyRoute applies the attached configurations to a route in chain order.
+func (c *Chain) ApplyRoute(r *Route, attached []model.Attached) {
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(RouteApplier); ok {
+			f.ApplyRoute(r, a)
+		}
+	}
+}
+
+// RankedFilter is an HTTP filter with its place in the chain.
+type RankedFilter struct {
+	Rank int
+	HTTPFilter
+}
+
+// HTTPFilters returns the filters that a rule needs, in chain order, each once.
+func (c *Chain) HTTPFilters(rule *model.Rule) []RankedFilter {
+	var out []RankedFilter
+	for _, a := range c.sorted(everyAttached(rule)) {
+		rank := c.rank[a.Feature]
+		f, ok := c.features[rank].(FilterUser)
+		if !ok {
+			continue
+		}
+		for _, hf := range f.HTTPFilters(a) {
+			if !slices.ContainsFunc(out, func(have RankedFilter) bool { return have.Name == hf.Name }) {
+				out = append(out, RankedFilter{Rank: rank, HTTPFilter: hf})
+			}
+		}
+	}
+	return out
+}
+
+// sorted returns the attached configurations that have a feature, in chain order; those of one feature stay in the
+// order of the spec.
+func (c *Chain) sorted(attached []model.Attached) []model.Attached {
+	out := make([]model.Attached, 0, len(attached))
+	for _, a := range attached {
+		if _, ok := c.rank[a.Feature]; ok {
+			out = append(out, a)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b model.Attached) int { return c.rank[a.Feature] - c.rank[b.Feature] })
+	return out
+}
+
+func everyAttached(rule *model.Rule) []model.Attached {
+	out := slices.Clone(rule.Attached)
+	for _, b := range rule.Backends {
+		out = append(out, b.Attached...)
+	}
+	return out
+}

@@ -1,0 +1,92 @@
+// Package feature is the contract between the pipeline and the capabilities of Sluice, and the chain in which they are
+// applied.
+//
+// A feature is one folder below this one: what it checks, what it becomes in Envoy, its tests and its page. It
+// implements [Feature] and whichever of [Checker], [RouteApplier] and [FilterUser] it needs; the [Chain] finds out
+// which. Features never import one another, and nothing outside a feature's folder knows its fields.
+package feature
+
+import (
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// Feature is one capability, told apart by its name.
+type Feature interface {
+	// Name is what [model.Attached.Feature] says. For a filter of a route it is the filter's type, for example
+	// "URLRewrite"; for a field of a rule the name of the field's type without its prefix, for example "Retry".
+	Name() string
+}
+
+// Checker is a feature that can refuse what a user wrote beyond what the CRD's schema refuses.
+type Checker interface {
+	// Check returns what is wrong with a, which is on the rule or on one of its backends. It must not change either.
+	Check(a model.Attached, rule *model.Rule) []Problem
+}
+
+// Problem is one thing that a feature refuses.
+type Problem struct {
+	// Reason is a reason of the route's Accepted condition: UnsupportedValue, IncompatibleFilters.
+	Reason string
+	// Message is one sentence that says what is wrong and what to do.
+	Message string
+	// Path is the field, relative to the Attached's path: ".path.replacePrefixMatch"; may be empty.
+	Path string
+}
+
+// RouteApplier is a feature that shapes the Envoy route of a rule.
+type RouteApplier interface {
+	// ApplyRoute changes r.Proto for a. Everything that a user can get wrong has been refused by Check before.
+	ApplyRoute(r *Route, a model.Attached)
+}
+
+// FilterUser is a feature that needs an HTTP filter in the listeners that serve its routes.
+type FilterUser interface {
+	// HTTPFilters returns the filters that a needs. They must be disabled by default, or do nothing for routes without
+	// configuration of their own: other routes share the listener.
+	HTTPFilters(a model.Attached) []HTTPFilter
+}
+
+// HTTPFilter is an HTTP filter of a listener.
+type HTTPFilter struct {
+	// Name is the filter's name in Envoy, and what a route's typed_per_filter_config is keyed by. Two uses with the same
+	// name must have equal configurations.
+	Name string
+	// Config is the filter's listener-level configuration.
+	Config proto.Message
+	// Disabled filters run only for routes that enable them.
+	Disabled bool
+}
+
+// Route is an Envoy route while features are applied to it.
+type Route struct {
+	// Proto has its match, and its action if the rule has backends: a RouteAction with cluster or weighted_clusters.
+	Proto *routev3.Route
+	Rule  *model.Rule
+	Match model.Match
+	// Port and Secure are those of the listener that the route is served on.
+	Port   uint16
+	Secure bool
+	// Needs collects the clusters that the route uses besides those of its action.
+	Needs []string
+}
+
+// Action returns the route's RouteAction, or nil if it redirects or responds directly.
+func (r *Route) Action() *routev3.RouteAction { return r.Proto.GetRoute() }
+
+// Use returns the cluster of a backend that a feature sends requests to, and notes that the route needs it. For an
+// invalid backend it returns a name that no cluster has.
+func (r *Route) Use(b model.BackendKey) string {
+	if b == (model.BackendKey{}) {
+		return InvalidCluster
+	}
+	name := b.String()
+	r.Needs = append(r.Needs, name)
+	return name
+}
+
+// InvalidCluster is the name that stands for an invalid backend. No cluster has it: requests to it are answered with
+// the route's cluster_not_found_response_code, 500.
+const InvalidCluster = "invalid"

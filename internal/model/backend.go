@@ -1,0 +1,106 @@
+package model
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// BackendKey identifies what a reference to a backend means: the object and, for a Service, the port.
+type BackendKey struct {
+	// Kind is KindService or KindBackend; empty for an invalid reference.
+	Kind string
+	Name
+	// Port is the Service's port, 0 for a Backend.
+	Port uint16
+}
+
+// Compare orders backends by kind, namespace, name and port.
+func (k BackendKey) Compare(o BackendKey) int {
+	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port))
+}
+
+// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind. It never depends on the routes
+// that use the backend, so that they share one connection pool and one health state.
+func (k BackendKey) String() string {
+	kind := strings.ToLower(k.Kind)
+	if k.Port == 0 {
+		return fmt.Sprintf("%s/%s/%s", kind, k.Namespace, k.Name.Name)
+	}
+	return fmt.Sprintf("%s/%s/%s/%d", kind, k.Namespace, k.Name.Name, k.Port)
+}
+
+// Ref returns the backend's object.
+func (k BackendKey) Ref() Ref {
+	r := Ref{Kind: k.Kind, Name: k.Name}
+	if k.Kind == KindBackend {
+		r.Group = GroupEnvoyGateway
+	}
+	return r
+}
+
+// AppProtocol is what a backend speaks.
+type AppProtocol string
+
+// The application protocols that change how Envoy talks to a backend.
+const (
+	// AppHTTP is HTTP/1.1, the default.
+	AppHTTP AppProtocol = ""
+	// AppH2C is HTTP/2 with prior knowledge over cleartext.
+	AppH2C AppProtocol = "h2c"
+	// AppWS is WebSocket over HTTP/1.1.
+	AppWS AppProtocol = "ws"
+	// AppGRPC is what a GRPCRoute speaks to a backend that does not say: HTTP/2.
+	AppGRPC AppProtocol = "grpc"
+)
+
+// Backend is what Envoy needs to know of a backend except its endpoints.
+type Backend struct {
+	Key BackendKey
+	// Protocol is what the Service's appProtocol, the Backend's appProtocols or, failing these, the routes that use it
+	// ask for.
+	Protocol AppProtocol
+	// Address says how endpoints are written.
+	Address AddressKind
+	// Fallback marks a Backend that takes traffic only when the others of a rule are unhealthy.
+	Fallback bool
+	// TLS is nil for cleartext.
+	TLS *BackendTLS
+}
+
+// BackendTLS is how a connection to a backend is secured. Its fields arrive with BackendTLSPolicy.
+type BackendTLS struct {
+	SNI string
+}
+
+// AddressKind says how the endpoints of a backend are found.
+type AddressKind int
+
+const (
+	// AddressIP endpoints are delivered by EDS.
+	AddressIP AddressKind = iota
+	// AddressDNS endpoints are host names that Envoy resolves.
+	AddressDNS
+	// AddressUnix endpoints are Unix sockets.
+	AddressUnix
+)
+
+// Endpoint is one address of a backend.
+type Endpoint struct {
+	// Address is an IP address, a host name or the path of a Unix socket.
+	Address string
+	// Port is 0 for a Unix socket.
+	Port uint16
+	// Hostname, if set, is what active health checks and auto host rewrites use.
+	Hostname string
+	// Zone is the endpoint's zone, may be empty.
+	Zone string
+	// Draining endpoints take no new requests unless there is no other (Kubernetes: serving and terminating).
+	Draining bool
+}
+
+// Compare orders endpoints by address and port.
+func (e Endpoint) Compare(o Endpoint) int {
+	return cmp.Or(strings.Compare(e.Address, o.Address), cmp.Compare(e.Port, o.Port),
+		strings.Compare(e.Hostname, o.Hostname), strings.Compare(e.Zone, o.Zone))
+}

@@ -1,0 +1,134 @@
+package model
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// Protocol is what a listener speaks, as the Gateway API names it.
+type Protocol string
+
+// The protocols of the Gateway API.
+const (
+	HTTP  Protocol = "HTTP"
+	HTTPS Protocol = "HTTPS"
+	TLS   Protocol = "TLS"
+	TCP   Protocol = "TCP"
+	UDP   Protocol = "UDP"
+)
+
+// ProxyName identifies a fleet of identical Envoys: the Gateways that share it are served by the same Envoys. On one
+// machine there is a single proxy for everything.
+type ProxyName string
+
+// Compare orders proxies by name.
+func (p ProxyName) Compare(o ProxyName) int { return strings.Compare(string(p), string(o)) }
+
+// Gateway is a Gateway of one of our classes, its listeners checked one by one but not yet against those of others.
+type Gateway struct {
+	Name  Name
+	Proxy ProxyName
+	// Listeners are in the order of the spec. Those that are not Valid are there for their status only.
+	Listeners []Listener
+}
+
+// ListenerKey identifies a listener: the object it is written in and its name there.
+type ListenerKey struct {
+	// Source is a Gateway (or, later, a ListenerSet).
+	Source Ref
+	// Name is the listener's name, unique in its source.
+	Name string
+}
+
+// Compare orders listener keys by source, then name.
+func (k ListenerKey) Compare(o ListenerKey) int {
+	return cmp.Or(k.Source.Compare(o.Source), strings.Compare(k.Name, o.Name))
+}
+
+// String returns namespace/gateway/listener.
+func (k ListenerKey) String() string { return k.Source.Name.String() + "/" + k.Name }
+
+// Listener is one listener of a Gateway.
+type Listener struct {
+	Key      ListenerKey
+	Port     uint16
+	Protocol Protocol
+	// Hostname is empty when the listener takes every host; it can start with "*.". It is lower case.
+	Hostname string
+	// Certificates are the Secrets that a terminating listener serves, in the order of the spec; only valid ones.
+	Certificates []Name
+	// Valid says that the listener can be programmed, as far as it alone can tell.
+	Valid bool
+}
+
+// PortKey is a port of a proxy.
+type PortKey struct {
+	Proxy ProxyName
+	Port  uint16
+}
+
+// Compare orders ports by proxy, then number.
+func (k PortKey) Compare(o PortKey) int {
+	return cmp.Or(k.Proxy.Compare(o.Proxy), cmp.Compare(k.Port, o.Port))
+}
+
+// String returns proxy:port.
+func (k PortKey) String() string { return fmt.Sprintf("%s:%d", k.Proxy, k.Port) }
+
+// Port is everything that shares one socket of a proxy: the valid listeners of all its Gateways on one port, conflicts
+// decided.
+type Port struct {
+	Key PortKey
+	// Protocol is that of the listeners: HTTP, HTTPS.
+	Protocol Protocol
+	// Listeners that won, most specific hostname first, the catch-all last.
+	Listeners []Listener
+	// Conflicts are the listeners that lost, and why.
+	Conflicts map[ListenerKey]Conflict
+}
+
+// Conflict says why a listener cannot share its port.
+type Conflict struct {
+	// Reason is HostnameConflict or ProtocolConflict.
+	Reason string
+	// With is the listener that has precedence.
+	With ListenerKey
+}
+
+// RouteTableKey identifies one Envoy RouteConfiguration. All plain HTTP listeners of a port share one, told apart by
+// host; each HTTPS listener has its own, told apart by SNI before that.
+type RouteTableKey struct {
+	Port PortKey
+	// Listener is the zero value for the table of a plain HTTP port.
+	Listener ListenerKey
+}
+
+// Compare orders route tables by port, then listener.
+func (k RouteTableKey) Compare(o RouteTableKey) int {
+	return cmp.Or(k.Port.Compare(o.Port), k.Listener.Compare(o.Listener))
+}
+
+// String is the name of the Envoy RouteConfiguration: http/PORT or https/PORT/NAMESPACE/GATEWAY/LISTENER. None of the
+// parts can contain a slash, so it is injective.
+func (k RouteTableKey) String() string {
+	if k.Listener == (ListenerKey{}) {
+		return fmt.Sprintf("http/%d", k.Port.Port)
+	}
+	return fmt.Sprintf("https/%d/%s", k.Port.Port, k.Listener)
+}
+
+// HostKey identifies one Envoy virtual host: a domain of a route table.
+type HostKey struct {
+	Table RouteTableKey
+	// Domain is a host name, "*.suffix", or "*". It is lower case and has no port.
+	Domain string
+}
+
+// Compare orders hosts by table, then domain.
+func (k HostKey) Compare(o HostKey) int {
+	return cmp.Or(k.Table.Compare(o.Table), strings.Compare(k.Domain, o.Domain))
+}
+
+// String returns table/domain.
+func (k HostKey) String() string { return k.Table.String() + "/" + k.Domain }

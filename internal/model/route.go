@@ -1,0 +1,132 @@
+package model
+
+import (
+	"cmp"
+	"strings"
+	"time"
+)
+
+// RouteKey identifies a route of any kind.
+type RouteKey struct {
+	// Kind is KindHTTPRoute or KindGRPCRoute.
+	Kind string
+	Name
+}
+
+// Compare orders routes by namespace and name, then kind: the order in which the Gateway API breaks ties.
+func (k RouteKey) Compare(o RouteKey) int {
+	return cmp.Or(k.Name.Compare(o.Name), strings.Compare(k.Kind, o.Kind))
+}
+
+// String returns Kind/namespace/name.
+func (k RouteKey) String() string { return k.Kind + "/" + k.Name.String() }
+
+// Ref returns the route as a reference.
+func (k RouteKey) Ref() Ref { return Ref{Group: GroupGateway, Kind: k.Kind, Name: k.Name} }
+
+// Route is an HTTPRoute or GRPCRoute with its references resolved. Where it is attached is in its [Binding]s.
+type Route struct {
+	Key RouteKey
+	// Created breaks ties between equally specific matches: the older route wins. It is zero in files, where the name
+	// alone decides.
+	Created time.Time
+	// Rules are in the order of the spec. A rule that cannot be applied is still here, with a Fault.
+	Rules []Rule
+}
+
+// Rule is one rule of a route.
+type Rule struct {
+	// Index is the rule's position in the spec, Name its optional name.
+	Index int
+	Name  string
+	// Matches is never empty: a rule without matches has the one that matches everything.
+	Matches []Match
+	// Backends share the traffic by weight. It may be empty: a redirect needs none.
+	Backends []WeightedBackend
+	// Attached is what the rule's filters and fields ask of features, in the order of the spec.
+	Attached []Attached
+	// Fault, if not nil, is what every request of the rule is answered with instead: the rule could not be applied.
+	Fault *Fault
+}
+
+// Fault is the answer to requests that cannot be served as configured.
+type Fault struct {
+	// Status is the HTTP status, 500 for everything invalid (Gateway API: "a 500 status code").
+	Status uint32
+	// Why is a short reason for logs and headers, made of letters only: it becomes Envoy's response code detail.
+	Why string
+}
+
+// MatchType is how a value is compared.
+type MatchType int
+
+// The ways to compare. Prefix is by path element: /a matches /a and /a/b but not /ab.
+const (
+	Exact MatchType = iota
+	Prefix
+	Regex
+)
+
+// Match is one alternative of a rule: all of its conditions have to hold.
+type Match struct {
+	Path ValueMatch
+	// Method is empty for any.
+	Method string
+	// Headers have lower case names, each at most once (the first in the spec wins).
+	Headers []NamedMatch
+	// Query parameters, case-sensitive, each at most once.
+	Query []NamedMatch
+}
+
+// ValueMatch compares one string.
+type ValueMatch struct {
+	Type  MatchType
+	Value string
+}
+
+// NamedMatch compares the value of a header or query parameter.
+type NamedMatch struct {
+	Name string
+	ValueMatch
+}
+
+// WeightedBackend is one backend of a rule.
+type WeightedBackend struct {
+	// Weight is relative to the sum of the rule's weights; 0 takes no traffic.
+	Weight uint32
+	// Backend is the zero value when the reference is invalid: its share of the requests is answered with 500.
+	Backend BackendKey
+	// Attached is what the filters of this backend reference ask of features: they apply to its share only.
+	Attached []Attached
+}
+
+// Attached is configuration for one feature, on a rule or on one of its backends.
+type Attached struct {
+	// Feature is the name of the feature it is for.
+	Feature string
+	// Spec is what the user wrote: the API type that the feature documents, never changed.
+	Spec any
+	// Backends are the backend references inside Spec, resolved, in the order of the spec. An invalid one is the zero
+	// value.
+	Backends []BackendKey
+	// Path is the field that it was written in, for messages: "spec.rules[0].filters[1]".
+	Path string
+}
+
+// Binding is a route attached to one listener.
+type Binding struct {
+	Listener ListenerKey
+	Table    RouteTableKey
+	// Hosts are the domains of the listener that the route serves: what its hostnames and the listener's have in
+	// common, less what a more specific listener of the port owns.
+	Hosts []BoundHost
+}
+
+// BoundHost is a domain that a route serves on a listener.
+type BoundHost struct {
+	// Domain as in HostKey.
+	Domain string
+	// From is the route's own hostname that the domain came from ("" if it has none). Between routes that serve the
+	// same domain the more specific hostname has precedence over every match.
+	From string
+}

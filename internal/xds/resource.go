@@ -1,0 +1,86 @@
+// Package xds serves configuration to Envoys over one aggregated delta stream each (delta ADS).
+//
+// The server is our own, because the order of pushes is what keeps requests from being lost: clusters with their
+// endpoints first, then, once Envoy has ACKed them (it does so only when they are warm), listeners, routes and secrets,
+// and removals last, after a grace. Resources are marshalled once, by the caller, and their bytes are shared by all
+// streams. What an Envoy refuses is isolated by bisection and reported; everything else goes live.
+package xds
+
+import (
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// Type is one of the resource types that Sluice serves.
+type Type int
+
+// The types in the order in which a new configuration is pushed.
+const (
+	Cluster Type = iota
+	Endpoints
+	Secret
+	Listener
+	Routes
+	numTypes
+)
+
+// URL returns the type URL that Envoy uses for the type.
+func (t Type) URL() string { return typeURLs[t] }
+
+// String returns the short name of the type: cluster, endpoints, secret, listener, routes.
+func (t Type) String() string { return typeNames[t] }
+
+var typeURLs = [numTypes]string{
+	Cluster:   "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+	Endpoints: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+	Secret:    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+	Listener:  "type.googleapis.com/envoy.config.listener.v3.Listener",
+	Routes:    "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+}
+
+var typeNames = [numTypes]string{"cluster", "endpoints", "secret", "listener", "routes"}
+
+// Resource is one xDS resource, marshalled. It is immutable and shared.
+type Resource struct {
+	// Name is the resource's own name: what Envoy subscribes to.
+	Name string
+	// Hash is the hash of Body and of the hashes of Parts: the resource's version.
+	Hash uint64
+	// Body is the marshalled message. For Routes it is the RouteConfiguration without its virtual hosts.
+	Body []byte
+	// Parts are the virtual hosts of a RouteConfiguration in the order in which they are sent; nil for other types.
+	Parts []*Part
+	// Needs are the names of the clusters that must be warm before an Envoy may be told of this resource.
+	Needs []string
+	// Owners are the objects to blame if Envoy refuses the resource.
+	Owners []model.Ref
+	// Settle is how long after its ACK a cluster is held to be not warm yet: DNS clusters are ACKed before their first
+	// answer, so that a slow name server delays nobody else.
+	Settle time.Duration
+}
+
+// Part is one virtual host of a RouteConfiguration: the unit that is held back while a cluster that it needs warms up,
+// and the unit of bisection when Envoy refuses the whole.
+type Part struct {
+	// Name is unique within the resource: the virtual host's domain.
+	Name string
+	// Hash is the hash of Body.
+	Hash uint64
+	// Body is the marshalled virtual host, tag and length of its field in the RouteConfiguration included.
+	Body []byte
+	// Needs and Owners as in Resource.
+	Needs  []string
+	Owners []model.Ref
+}
+
+// Change is one resource that came, changed or went.
+type Change struct {
+	Type Type
+	Name string
+	// Resource is nil for a removal.
+	Resource *Resource
+	// Parts names the parts of a Routes resource that differ from the version before, those that went included. It is
+	// ignored for other types, and for a resource that is new.
+	Parts []string
+}
