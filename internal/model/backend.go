@@ -13,21 +13,27 @@ type BackendKey struct {
 	Name
 	// Port is the Service's port, 0 for a Backend.
 	Port uint16
+	// Use is AppGRPC when a GRPCRoute refers to the backend, else empty: gRPC needs HTTP/2 where HTTP would be served
+	// by HTTP/1.1, so a backend used both ways has two clusters.
+	Use AppProtocol
 }
 
 // Compare orders backends by kind, namespace, name and port.
 func (k BackendKey) Compare(o BackendKey) int {
-	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port))
+	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port), strings.Compare(string(k.Use), string(o.Use)))
 }
 
-// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind. It never depends on the routes
+// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc behind it for gRPC. It never depends on the routes
 // that use the backend, so that they share one connection pool and one health state.
 func (k BackendKey) String() string {
-	kind := strings.ToLower(k.Kind)
-	if k.Port == 0 {
-		return fmt.Sprintf("%s/%s/%s", kind, k.Namespace, k.Name.Name)
+	name := fmt.Sprintf("%s/%s/%s", strings.ToLower(k.Kind), k.Namespace, k.Name.Name)
+	if k.Port != 0 {
+		name += fmt.Sprintf("/%d", k.Port)
 	}
-	return fmt.Sprintf("%s/%s/%s/%d", kind, k.Namespace, k.Name.Name, k.Port)
+	if k.Use != AppHTTP {
+		name += "~" + string(k.Use)
+	}
+	return name
 }
 
 // Ref returns the backend's object.
@@ -57,8 +63,7 @@ const (
 // Backend is what Envoy needs to know of a backend except its endpoints.
 type Backend struct {
 	Key BackendKey
-	// Protocol is what the Service's appProtocol, the Backend's appProtocols or, failing these, the routes that use it
-	// ask for.
+	// Protocol is what the Service's appProtocol or the Backend's appProtocols ask for or, failing these, Key.Use.
 	Protocol AppProtocol
 	// Address says how endpoints are written.
 	Address AddressKind

@@ -42,7 +42,9 @@ type Kind struct {
 func (k *Kind) New() Object { return k.new() }
 
 // Ref returns the reference of an object of the kind.
-func (k *Kind) Ref(name model.Name) model.Ref { return model.Ref{Group: k.Group, Kind: k.Kind, Name: name} }
+func (k *Kind) Ref(name model.Name) model.Ref {
+	return model.Ref{Group: k.Group, Kind: k.Kind, Name: name}
+}
 
 // kind makes a row for the Go type T.
 func kind[T any, P interface {
