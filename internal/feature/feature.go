@@ -69,8 +69,8 @@ type Route struct {
 	// Port and Secure are those of the listener that the route is served on.
 	Port   uint16
 	Secure bool
-	// Needs collects the clusters that the route uses besides those of its action.
-	Needs []string
+	// Needs collects the backends that the route sends requests to, those of its action included.
+	Needs []model.BackendKey
 }
 
 // Action returns the route's RouteAction, or nil if it redirects or responds directly.
@@ -82,9 +82,8 @@ func (r *Route) Use(b model.BackendKey) string {
 	if b == (model.BackendKey{}) {
 		return InvalidCluster
 	}
-	name := b.String()
-	r.Needs = append(r.Needs, name)
-	return name
+	r.Needs = append(r.Needs, b)
+	return b.String()
 }
 
 // InvalidCluster is the name that stands for an invalid backend. No cluster has it: requests to it are answered with

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/fleet/local"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/source"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// most is how many lines a list has at the most before the rest is only counted.
+const most = 20
+
+// announcer prints what a running instance has to say: at the start what listens where, which host goes to what and
+// what is wrong; after that one line for each change. It is safe for concurrent use.
+type announcer struct {
+	mu  sync.Mutex
+	out io.Writer
+
+	places  *finder
+	started bool
+	// problems are the lines that were last printed about what could not be read.
+	problems map[string]bool
+	notices  map[string]bool
+	batch    source.Batch
+	// waiting are the changes that are not live yet.
+	waiting []waiting
+}
+
+// waiting is a change on its way to Envoy.
+type waiting struct {
+	version uint64
+	what    string
+	noticed time.Time
+}
+
+func newAnnouncer(out io.Writer) *announcer {
+	return &announcer{
+		out: out, places: newFinder(source.Batch{}), problems: map[string]bool{}, notices: map[string]bool{},
+	}
+}
+
+// learn takes in where the objects of a batch were written.
+func (a *announcer) learn(batch source.Batch) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.places.learn(batch)
+}
+
+func (a *announcer) print(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.out, format+"\n", args...)
+}
+
+// line prints a line about something that happened now.
+func (a *announcer) line(what, format string, args ...any) {
+	a.print("%s  %-8s %s", time.Now().Format("15:04:05.000"), what, fmt.Sprintf(format, args...))
+}
+
+func (a *announcer) envoy(b local.Binary) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.print("Sluice %s with Envoy %s (%s)", version, b.Version, b.Path)
+	if b.Warning != "" {
+		a.line("warning", "%s", b.Warning)
+	}
+}
+
+// changed takes in a batch and what became of it, and returns the number of problems there are now.
+func (a *announcer) changed(batch source.Batch, out pipeline.Outcome) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.batch = batch
+	if v, ok := out.Versions[localProxy]; ok {
+		a.waiting = append(a.waiting, waiting{version: v, what: describe(batch), noticed: batch.Noticed})
+	}
+	for _, n := range batch.Notices {
+		if text := n.String(); !a.notices[text] {
+			a.notices[text] = true
+			a.line("note", "%s", text)
+		}
+	}
+	if !a.started {
+		return len(batch.Problems)
+	}
+	a.printProblems(batch)
+	a.printIssues(out)
+	if _, ok := out.Versions[localProxy]; !ok && len(batch.Set)+len(batch.Delete) > 0 {
+		a.line("read", "%s: nothing for Envoy to do", describe(batch))
+	}
+	return len(batch.Problems)
+}
+
+// printProblems prints what could not be read and was not printed before, and what can be read again.
+func (a *announcer) printProblems(batch source.Batch) {
+	now := map[string]bool{}
+	for _, p := range batch.Problems {
+		text := p.String()
+		now[text] = true
+		if !a.problems[text] {
+			a.line("refused", "%s", text)
+		}
+	}
+	for text := range a.problems {
+		if !now[text] {
+			a.line("fixed", "%s", text)
+		}
+	}
+	a.problems = now
+}
+
+// issues prints what a commit made wrong or mended.
+func (a *announcer) issues(out pipeline.Outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.started {
+		a.printIssues(out)
+	}
+}
+
+func (a *announcer) printIssues(out pipeline.Outcome) {
+	for _, i := range out.Issues {
+		a.line("refused", "%s", a.places.issue(i))
+	}
+	for _, i := range out.Fixed {
+		a.line("fixed", "%s", a.places.issue(i))
+	}
+	for _, f := range out.Result.Faults {
+		a.line("bug", "%v", f)
+	}
+}
+
+// rejected prints that Envoy refuses something that no status can say.
+func (a *announcer) rejected(e xds.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	name := e.Resource
+	if e.Part != "" {
+		name += " host " + e.Part
+	}
+	a.line("refused", "Envoy refuses %s %s: %s", e.Type, name, e.Message)
+}
+
+// live prints the changes that are live with a version.
+func (a *announcer) live(version uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting = slices.DeleteFunc(a.waiting, func(w waiting) bool {
+		if w.version > version {
+			return false
+		}
+		a.line("live", "%s in %s", w.what, took(time.Since(w.noticed)))
+		return true
+	})
+}
+
+// crashed prints that Envoy died.
+func (a *announcer) crashed(c local.Crash) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("envoy", "%s", c.Error())
+}
+
+// logged prints what Envoy warns of.
+func (a *announcer) logged(l local.Line) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("envoy", "%s", l)
+}
+
+// failed prints an error that ends nothing.
+func (a *announcer) failed(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("error", "%v", err)
+}
+
+// start prints what is there once the first configuration is live.
+func (a *announcer) start(p *pipeline.Pipeline, admin string, after time.Duration) {
+	issues, listeners, hosts := p.Issues(), p.Listening(), p.Hosts()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = true
+	a.waiting = nil
+	a.list("Listening", listeners)
+	a.list("Hosts", hosts)
+	a.list("Problems", a.places.problems(a.batch, issues))
+	for _, p := range a.batch.Problems {
+		a.problems[p.String()] = true
+	}
+	a.print("Ready after %s. Ask with `sluice status`; the admin API is on http://%s.", took(after), admin)
+}
+
+func (a *announcer) list(title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	a.print("%s", title)
+	for _, l := range lines[:min(most, len(lines))] {
+		a.print("  %s", l)
+	}
+	if more := len(lines) - most; more > 0 {
+		a.print("  and %d more", more)
+	}
+}
+
+// describe says what a batch changes: the objects if they are few, else how many.
+func describe(batch source.Batch) string {
+	var names []string
+	for _, o := range batch.Set {
+		names = append(names, o.Ref.String())
+	}
+	for _, ref := range batch.Delete {
+		names = append(names, ref.String()+" (removed)")
+	}
+	if len(names) > 3 {
+		return count(len(names), "object")
+	}
+	return strings.Join(names, ", ")
+}
+
+// took prints a duration with as many digits as are worth reading.
+func took(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}

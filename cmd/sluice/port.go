@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/fleet/local"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/source"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// retryPorts is how often a port that could not be bound is tried again.
+const retryPorts = 2 * time.Second
+
+// portGuard finds out which ports Envoy can listen on before it is told to: a port that is taken or forbidden becomes
+// a status instead of an error in Envoy, and is taken as soon as it is free.
+type portGuard struct {
+	bind string
+	say  *announcer
+
+	mu sync.Mutex
+	// ours are the ports that Envoy was told to listen on: in use, but by us. A port stays ours after its listener is
+	// gone, because Envoy goes on listening while it drains.
+	ours map[uint16]bool
+	// unbound are the ports that cannot be bound, and why.
+	unbound map[model.PortKey]string
+}
+
+func newPortGuard(bind string, say *announcer) *portGuard {
+	return &portGuard{bind: bind, say: say, ours: map[uint16]bool{}, unbound: map[model.PortKey]string{}}
+}
+
+// check probes the ports that the Gateways of a batch ask for, and returns all that cannot be bound.
+func (g *portGuard) check(batch source.Batch) map[model.PortKey]string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, o := range batch.Set {
+		gw, ok := o.Object.(*gwv1.Gateway)
+		if !ok {
+			continue
+		}
+		for _, l := range gw.Spec.Listeners {
+			g.probe(uint16(l.Port)) //nolint:gosec // the schema keeps it below 65536
+		}
+	}
+	return g.copy()
+}
+
+// probe tries a port that is not ours. The caller holds the lock.
+func (g *portGuard) probe(port uint16) {
+	if g.ours[port] {
+		return
+	}
+	key := model.PortKey{Proxy: localProxy, Port: port}
+	if err := local.ProbePort(g.bind, port); err != nil {
+		g.unbound[key] = err.Error()
+		return
+	}
+	g.ours[port] = true
+	delete(g.unbound, key)
+}
+
+func (g *portGuard) copy() map[model.PortKey]string {
+	out := make(map[model.PortKey]string, len(g.unbound))
+	for k, v := range g.unbound {
+		out[k] = v
+	}
+	return out
+}
+
+// refused takes in that Envoy could not make a listener: somebody was faster.
+func (g *portGuard) refused(e xds.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for port := range g.ours {
+		key := model.PortKey{Proxy: localProxy, Port: port}
+		if pipeline.ListenerName(key) == e.Resource && strings.Contains(e.Message, "cannot bind") {
+			delete(g.ours, port)
+			g.unbound[key] = e.Message
+		}
+	}
+}
+
+// watch tries the ports that cannot be bound again and again, until the context ends.
+func (g *portGuard) watch(ctx context.Context, p *pipeline.Pipeline) {
+	ticker := time.NewTicker(retryPorts)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		g.mu.Lock()
+		for key := range g.unbound {
+			g.probe(key.Port)
+		}
+		unbound := g.copy()
+		g.mu.Unlock()
+		if out := p.SetUnbound(unbound); len(out.Versions) > 0 {
+			g.say.issues(out)
+		}
+	}
+}

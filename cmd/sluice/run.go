@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// runFlags are the flags of sluice run.
+type runFlags struct {
+	envoy                string
+	admin                string
+	stateDir, runtimeDir string
+	concurrency          int
+	drain, grace         time.Duration
+}
+
+func runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run PATH...",
+		Short: "Serve a folder of YAML on this machine",
+		Long: `Read Gateway API objects from files, run Envoy as a child process, and serve. Folders are read recursively and
+watched: a change is live as soon as it is written. What is wrong with an object is said, with file and line, and hurts
+nothing else; its last good version stays.
+
+The GatewayClass "sluice" is there without being written. Namespaces exist when they are used.`,
+		Example: "  sluice run ./config\n  sluice run gateway.yaml routes/",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			return newInstance(f, paths, cmd.OutOrStdout()).run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.envoy, "envoy", "", "Path of the Envoy to run (default: on PATH, in Sluice's cache, or installed)")
+	flags.StringVar(&f.admin, "admin-address", defaultAdminAddress, "Loopback address of the admin API")
+	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir(),
+		"Where the last good version of each file is kept; empty keeps nothing")
+	flags.StringVar(&f.runtimeDir, "runtime-dir", "", "Where sockets are made (default: $XDG_RUNTIME_DIR or /tmp)")
+	flags.IntVar(&f.concurrency, "envoy-concurrency", runtime.NumCPU(), "Envoy's worker threads")
+	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Second, "How long requests may take to finish at shutdown")
+	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
+	return cmd
+}
+
+// defaultStateDir is sluice in $XDG_STATE_HOME or ~/.local/state, empty if there is no home.
+func defaultStateDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "sluice")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".local", "state", "sluice")
+}

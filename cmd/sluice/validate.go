@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func validateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate PATH...",
+		Short: "Check files without running anything",
+		Long: `Check every object of the files: against its schema, with the API server's words, and against everything that it
+refers to. It prints each problem with file and line, and exits with 1 if there is any. It needs no Envoy.`,
+		Example: "  sluice validate ./config",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			p, batch, err := compute(cmd.Context(), paths)
+			if err != nil {
+				return err
+			}
+			for _, n := range batch.Notices {
+				_, _ = fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
+			}
+			problems := newFinder(batch).problems(batch, p.Issues())
+			for _, line := range problems {
+				_, _ = fmt.Fprintln(cmd.OutOrStdout(), line)
+			}
+			if n := len(problems); n > 0 {
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", count(n, "problem"), count(len(batch.Set), "object"))
+				return errReported
+			}
+			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s, no problems\n", count(len(batch.Set), "object"))
+			return nil
+		},
+	}
+}

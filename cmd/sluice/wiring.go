@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"runtime"
+
+	"github.com/sluice-gateway/sluice/internal/feature/all"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/source"
+	"github.com/sluice-gateway/sluice/internal/source/file"
+)
+
+const (
+	// controllerName is what a GatewayClass names to be ours.
+	controllerName = "sluice.dev/gateway-controller"
+	// localProxy is the one proxy of this machine: it serves every Gateway.
+	localProxy model.ProxyName = "local"
+)
+
+// pipelineOptions are the options of a pipeline that serves everything with the one local proxy.
+func pipelineOptions() pipeline.Options {
+	return pipeline.Options{
+		Controllers: []string{controllerName},
+		Proxy:       func(model.Name) model.ProxyName { return localProxy },
+		Proxies:     []model.ProxyName{localProxy},
+		Chain:       all.Chain(),
+		Bind:        bindAddress(),
+		Workers:     runtime.GOMAXPROCS(0),
+		// Whoever writes the files may name every address of the machine.
+		LocalBackends: true,
+		Addresses:     pipeline.Addresses(netip.MustParseAddr("127.0.0.1")),
+	}
+}
+
+// bindAddress is "::" for both address families where the machine has IPv6, else "0.0.0.0".
+func bindAddress() string {
+	l, err := net.Listen("tcp6", "[::]:0")
+	if err != nil {
+		return "0.0.0.0"
+	}
+	_ = l.Close()
+	return "::"
+}
+
+// compute takes the files through all stages once, serving nobody.
+func compute(ctx context.Context, paths []string) (*pipeline.Pipeline, source.Batch, error) {
+	src, err := file.New(file.Options{Paths: paths, Workers: runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return nil, source.Batch{}, err
+	}
+	batch, err := src.Load(ctx)
+	if err != nil {
+		return nil, source.Batch{}, err
+	}
+	opts := pipelineOptions()
+	// The same bytes on every machine.
+	opts.Bind = "0.0.0.0"
+	p := pipeline.New(opts)
+	out := p.Apply(objects(batch.Set), batch.Delete, nil)
+	if len(out.Result.Faults) > 0 {
+		return nil, source.Batch{}, out.Result.Faults[0]
+	}
+	return p, batch, nil
+}
+
+func objects(set []source.Object) []pipeline.Object {
+	out := make([]pipeline.Object, len(set))
+	for i, o := range set {
+		out[i] = pipeline.Object{Ref: o.Ref, Object: o.Object}
+	}
+	return out
+}

@@ -1,0 +1,154 @@
+package envoy
+
+import (
+	"slices"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+const (
+	// connectTimeout is how long a connection to a backend may take.
+	connectTimeout = 10 * time.Second
+	// endpointsTimeout bounds how long Envoy waits for the endpoints of a new cluster before it takes the cluster as
+	// it is. The server sends them together, so only a lost message waits this long.
+	endpointsTimeout = 2 * time.Second
+	// dnsSettle is how long the routes to a new DNS cluster wait for its first answer. The cluster itself does not
+	// wait: Envoy would hold back all other clusters with it.
+	dnsSettle = 150 * time.Millisecond
+	// bufferLimit is Envoy's recommendation for edge proxies: 32 KiB per connection.
+	bufferLimit = 32 << 10
+)
+
+// The HTTP/2 limits that Envoy recommends for edge proxies.
+const (
+	http2Streams          = 100
+	http2StreamWindow     = 64 << 10
+	http2ConnectionWindow = 1 << 20
+)
+
+// cluster returns the Envoy cluster of a backend. Its name and contents do not depend on the routes that use it.
+// Endpoints are inline where Envoy cannot take them from EDS: DNS names and Unix sockets.
+func cluster(b model.Backend, endpoints []model.Endpoint) *xds.Resource {
+	name := b.Key.String()
+	c := &clusterv3.Cluster{
+		Name:                          name,
+		ConnectTimeout:                durationpb.New(connectTimeout),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+		LbPolicy:                      clusterv3.Cluster_LEAST_REQUEST,
+		// An endpoint that is gone gets no more requests, whatever its health checks said last.
+		IgnoreHealthOnHostRemoval: true,
+	}
+	r := &xds.Resource{Name: name, Owners: []model.Ref{b.Key.Ref()}}
+	switch b.Address {
+	case model.AddressIP:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(endpointsTimeout)}
+	case model.AddressUnix:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+		c.LoadAssignment = loadAssignment(name, endpoints)
+	case model.AddressDNS:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+		c.LoadAssignment = loadAssignment(name, endpoints)
+		c.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
+		c.RespectDnsTtl = true
+		c.WaitForWarmOnInit = wrapperspb.Bool(false)
+		r.Settle = dnsSettle
+	}
+	if b.Protocol == model.AppH2C || b.Protocol == model.AppGRPC {
+		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(http2Options()),
+		}
+	}
+	r.Body = marshal(c)
+	r.Hash = hash(r.Body)
+	return r
+}
+
+func http2Options() *httpv3.HttpProtocolOptions {
+	return &httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+						InitialStreamWindowSize:     wrapperspb.UInt32(http2StreamWindow),
+						InitialConnectionWindowSize: wrapperspb.UInt32(http2ConnectionWindow),
+					},
+				},
+			},
+		},
+	}
+}
+
+// ads is the configuration source of everything that Envoy asks for by name. A timeout of 0 waits for ever.
+func ads(initialFetch time.Duration) *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		InitialFetchTimeout:   durationpb.New(initialFetch),
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+	}
+}
+
+// endpoints returns the EDS resource of a backend with IP endpoints: empty ones too, a cluster waits for it.
+func endpoints(key model.BackendKey, list []model.Endpoint) *xds.Resource {
+	name := key.String()
+	body := marshal(loadAssignment(name, list))
+	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: []model.Ref{key.Ref()}}
+}
+
+// loadAssignment groups the endpoints by zone. They are sorted, so the zones come out sorted too.
+func loadAssignment(name string, list []model.Endpoint) *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	zones := map[string]*endpointv3.LocalityLbEndpoints{}
+	var names []string
+	for _, e := range list {
+		zone, ok := zones[e.Zone]
+		if !ok {
+			zone = &endpointv3.LocalityLbEndpoints{}
+			if e.Zone != "" {
+				zone.Locality = &corev3.Locality{Zone: e.Zone}
+			}
+			zones[e.Zone] = zone
+			names = append(names, e.Zone)
+		}
+		zone.LbEndpoints = append(zone.LbEndpoints, lbEndpoint(e))
+	}
+	slices.Sort(names)
+	for _, z := range names {
+		out.Endpoints = append(out.Endpoints, zones[z])
+	}
+	return out
+}
+
+func lbEndpoint(e model.Endpoint) *endpointv3.LbEndpoint {
+	out := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
+		Endpoint: &endpointv3.Endpoint{Address: address(e), Hostname: e.Hostname},
+	}}
+	if e.Draining {
+		out.HealthStatus = corev3.HealthStatus_DRAINING
+	}
+	return out
+}
+
+func address(e model.Endpoint) *corev3.Address {
+	if e.Port == 0 {
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: e.Address}}}
+	}
+	return socketAddress(e.Address, e.Port)
+}
+
+func socketAddress(host string, port uint16) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address:       host,
+		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
+	}}}
+}

@@ -1,0 +1,209 @@
+package envoy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// entry is one Envoy route of a rule, marshalled, with what its place among the routes of a host depends on.
+type entry struct {
+	Path model.ValueMatch
+	Rank rank
+	// Body is the marshalled Route.
+	Body []byte
+	// Needs are the backends that the route sends requests to, sorted.
+	Needs []model.BackendKey
+}
+
+// rank orders routes within a host, as the Gateway API's "precedence" paragraphs of HTTPRouteRule.matches and
+// GRPCRouteRule.matches say.
+type rank struct {
+	PathRank int // 0 exact, 1 regex, 2 prefix; for gRPC a regex comes last
+	PathLen  int
+	Method   bool
+	Headers  int
+	Query    int
+	Created  time.Time
+	Route    model.RouteKey
+	Rule     int
+	Match    int
+	Part     int // of a rule that is split over several Envoy routes
+}
+
+func (r rank) compare(o rank) int {
+	return cmp.Or(
+		cmp.Compare(r.PathRank, o.PathRank),
+		compareDesc(r.PathLen, o.PathLen),
+		compareBool(r.Method, o.Method),
+		compareDesc(r.Headers, o.Headers),
+		compareDesc(r.Query, o.Query),
+		r.Created.Compare(o.Created),
+		r.Route.Compare(o.Route),
+		cmp.Compare(r.Rule, o.Rule),
+		cmp.Compare(r.Match, o.Match),
+		cmp.Compare(r.Part, o.Part),
+	)
+}
+
+// site is where a route is served: what is the same for all of its rules.
+type site struct {
+	chain  *feature.Chain
+	route  *model.Route
+	port   uint16
+	secure bool
+}
+
+// entries returns the Envoy routes of all rules of a route, in spec order.
+func (s *site) entries() []entry {
+	var out []entry
+	for i := range s.route.Rules {
+		rule := &s.route.Rules[i]
+		for m, match := range rule.Matches {
+			out = append(out, s.forMatch(rule, m, match)...)
+		}
+	}
+	return out
+}
+
+func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry {
+	var out []entry
+	for part, share := range shares(rule) {
+		r := &feature.Route{
+			Proto: &routev3.Route{
+				Name:  routeName(s.route.Key, rule),
+				Match: routeMatch(match, s.route.Key.Kind == model.KindGRPCRoute),
+			},
+			Rule: rule, Match: match, Port: s.port, Secure: s.secure,
+		}
+		if share.millionths < fractionUnits {
+			r.Proto.Match.RuntimeFraction = fraction(share.millionths)
+		}
+		setAction(r, rule.Fault, share)
+		if rule.Fault == nil {
+			s.chain.ApplyRoute(r, append(slices.Clone(rule.Attached), share.attached...))
+		}
+		if r.Proto.Action == nil {
+			r.Proto.Action = respond(500)
+		}
+		slices.SortFunc(r.Needs, model.BackendKey.Compare)
+		out = append(out, entry{
+			Path: match.Path, Rank: s.rank(rule, index, part, match),
+			Body: marshal(r.Proto), Needs: slices.Compact(r.Needs),
+		})
+	}
+	return out
+}
+
+func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {
+	r := rank{
+		PathLen: len(match.Path.Value), Method: match.Method != "",
+		Headers: len(match.Headers), Query: len(match.Query),
+		Created: s.route.Created, Route: s.route.Key, Rule: rule.Index, Match: index, Part: part,
+	}
+	switch {
+	case match.Path.Type == model.Regex && s.route.Key.Kind == model.KindGRPCRoute:
+		r.PathRank = 3
+	case match.Path.Type == model.Regex:
+		r.PathRank = 1
+	case match.Path.Type == model.Prefix:
+		r.PathRank = 2
+	}
+	return r
+}
+
+// routeName leads from a log line or a metric back to the rule: kind/namespace/route/rule, with the rule's name if it
+// has one, else its index.
+func routeName(key model.RouteKey, rule *model.Rule) string {
+	name := rule.Name
+	if name == "" {
+		name = fmt.Sprint(rule.Index)
+	}
+	return strings.ToLower(key.Kind) + "/" + key.Name.String() + "/" + name
+}
+
+// setAction gives the route what its share of the backends asks for. Without backends it stays without an action:
+// a redirect brings its own.
+func setAction(r *feature.Route, fault *model.Fault, share share) {
+	switch {
+	case fault != nil:
+		r.Proto.Action = respond(fault.Status)
+	case len(share.backends) > 0:
+		r.Proto.Action = forward(r, share.backends)
+	}
+}
+
+func respond(status uint32) *routev3.Route_DirectResponse {
+	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}}
+}
+
+// forward splits the requests over the backends by weight. Envoy's default of 15 s for the whole request is switched
+// off: the Gateway API has no timeout unless one is asked for.
+func forward(r *feature.Route, backends []model.WeightedBackend) *routev3.Route_Route {
+	action := &routev3.RouteAction{Timeout: durationpb.New(0)}
+	if len(backends) == 1 {
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: r.Use(backends[0].Backend)}
+	} else {
+		weighted := &routev3.WeightedCluster{}
+		for _, b := range backends {
+			weighted.Clusters = append(weighted.Clusters, &routev3.WeightedCluster_ClusterWeight{
+				Name: r.Use(b.Backend), Weight: wrapperspb.UInt32(b.Weight),
+			})
+		}
+		action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: weighted}
+	}
+	if slices.ContainsFunc(backends, func(b model.WeightedBackend) bool { return b.Backend == (model.BackendKey{}) }) {
+		action.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
+	}
+	return &routev3.Route_Route{Route: action}
+}
+
+// share is the part of a rule's requests that is treated alike.
+type share struct {
+	backends []model.WeightedBackend
+	attached []model.Attached
+	// millionths of all requests that this share and those before it take together.
+	millionths uint32
+}
+
+// shares divides a rule into what Envoy can say in one route. Usually that is everything. A backend with filters of
+// its own needs a route of its own, because most of what a filter can ask for is a property of the route.
+func shares(rule *model.Rule) []share {
+	var backends []model.WeightedBackend
+	var total uint64
+	filtered := false
+	for _, b := range rule.Backends {
+		if b.Weight == 0 {
+			continue
+		}
+		backends = append(backends, b)
+		total += uint64(b.Weight)
+		filtered = filtered || len(b.Attached) > 0
+	}
+	switch {
+	case len(backends) == 1:
+		return []share{{backends: backends, attached: backends[0].Attached, millionths: fractionUnits}}
+	case !filtered:
+		return []share{{backends: backends, millionths: fractionUnits}}
+	}
+	var out []share
+	var sum uint64
+	for _, b := range backends {
+		sum += uint64(b.Weight)
+		// Rounded to the nearest millionth; the last is exactly all that is left.
+		cumulative := uint32((sum*fractionUnits + total/2) / total) //nolint:gosec // at most fractionUnits
+		out = append(out, share{
+			backends: []model.WeightedBackend{b}, attached: b.Attached, millionths: cumulative,
+		})
+	}
+	return out
+}

@@ -1,0 +1,47 @@
+package envoy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// filterUse is an HTTP filter that some route needs on its listener, marshalled so that it can be compared.
+type filterUse struct {
+	Rank     int
+	Name     string
+	Disabled bool
+	// Type is the type URL of Config.
+	Type   string
+	Config []byte
+}
+
+func (f filterUse) compare(o filterUse) int {
+	return cmp.Or(cmp.Compare(f.Rank, o.Rank), strings.Compare(f.Name, o.Name))
+}
+
+// filterUses returns the filters that the rules of a route need, each once, in chain order.
+func filterUses(chain *feature.Chain, route *model.Route) []filterUse {
+	var out []filterUse
+	for i := range route.Rules {
+		if route.Rules[i].Fault != nil {
+			continue
+		}
+		for _, f := range chain.HTTPFilters(&route.Rules[i]) {
+			packed := toAny(f.Config)
+			out = append(out, filterUse{
+				Rank: f.Rank, Name: f.Name, Disabled: f.Disabled, Type: packed.TypeUrl, Config: packed.Value,
+			})
+		}
+	}
+	return distinct(out)
+}
+
+// distinct sorts the filters in chain order and drops those that are there twice.
+func distinct(filters []filterUse) []filterUse {
+	slices.SortStableFunc(filters, filterUse.compare)
+	return slices.CompactFunc(filters, func(a, b filterUse) bool { return a.compare(b) == 0 })
+}

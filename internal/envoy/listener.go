@@ -1,0 +1,148 @@
+package envoy
+
+import (
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// What a listener does with slow and idle clients. Envoy's guide for edge proxies asks for all of these; Envoy itself
+// leaves them off or far higher.
+const (
+	requestHeadersTimeout = 10 * time.Second
+	tlsHandshakeTimeout   = 10 * time.Second
+	streamIdleTimeout     = 5 * time.Minute
+	connectionIdleTimeout = time.Hour
+)
+
+// tableBody returns the RouteConfiguration of a route table without its virtual hosts. A port in the Host header is
+// ignored when a host is looked up, and left alone otherwise.
+func tableBody(key model.RouteTableKey) []byte {
+	return marshal(&routev3.RouteConfiguration{Name: key.String(), IgnorePortInHostMatching: true})
+}
+
+// ListenerName is the name of the Envoy listener of a port.
+func ListenerName(key model.PortKey) string { return fmt.Sprintf("tcp/%d", key.Port) }
+
+// listener returns the Envoy listener of a port. It holds nothing of the routes but which filters they need: a change
+// to a listener drains its connections.
+func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
+	out := &listenerv3.Listener{
+		Name:                          ListenerName(port.Key),
+		Address:                       socketAddress(bind, port.Key.Port),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+	}
+	if bind == "::" {
+		out.Address.GetSocketAddress().Ipv4Compat = true
+	}
+	r := &xds.Resource{Name: out.Name}
+	if port.Protocol == model.HTTPS {
+		out.ListenerFilters = []*listenerv3.ListenerFilter{{
+			Name:       "envoy.filters.listener.tls_inspector",
+			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: toAny(&inspectorv3.TlsInspector{})},
+		}}
+		for _, l := range port.Listeners {
+			out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters))
+			r.Owners = append(r.Owners, l.Key.Source)
+		}
+	} else {
+		table := model.RouteTableKey{Port: port.Key}
+		out.FilterChains = []*listenerv3.FilterChain{{
+			Name:    table.String(),
+			Filters: []*listenerv3.Filter{connectionManager(table, filters)},
+		}}
+		for _, l := range port.Listeners {
+			r.Owners = append(r.Owners, l.Key.Source)
+		}
+	}
+	r.Body = marshal(out)
+	r.Hash = hash(r.Body)
+	return r
+}
+
+// tlsChain is the filter chain of one HTTPS listener, chosen by SNI.
+func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listenerv3.FilterChain {
+	table := model.RouteTableKey{Port: port, Listener: l.Key}
+	chain := &listenerv3.FilterChain{
+		Name:                          table.String(),
+		FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
+		Filters:                       []*listenerv3.Filter{connectionManager(table, filters)},
+		TransportSocketConnectTimeout: durationpb.New(tlsHandshakeTimeout),
+	}
+	if l.Hostname != "" {
+		chain.FilterChainMatch.ServerNames = []string{l.Hostname}
+	}
+	tls := &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{
+			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
+			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+		},
+		AlpnProtocols: []string{"h2", "http/1.1"},
+	}
+	for _, c := range l.Certificates {
+		tls.TlsCertificateSdsSecretConfigs = append(tls.TlsCertificateSdsSecretConfigs,
+			&tlsv3.SdsSecretConfig{Name: c.String(), SdsConfig: ads(0)})
+	}
+	chain.TransportSocket = &corev3.TransportSocket{
+		Name: "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{
+			TypedConfig: toAny(&tlsv3.DownstreamTlsContext{CommonTlsContext: tls}),
+		},
+	}
+	return chain
+}
+
+// connectionManager is the HTTP connection manager that serves a route table.
+func connectionManager(table model.RouteTableKey, filters []filterUse) *listenerv3.Filter {
+	hcm := &hcmv3.HttpConnectionManager{
+		StatPrefix: fmt.Sprintf("port_%d", table.Port.Port),
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			RouteConfigName: table.String(), ConfigSource: ads(0),
+		}},
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout:                  durationpb.New(connectionIdleTimeout),
+			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
+		},
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			MaxConcurrentStreams:        wrapperspb.UInt32(http2Streams),
+			InitialStreamWindowSize:     wrapperspb.UInt32(http2StreamWindow),
+			InitialConnectionWindowSize: wrapperspb.UInt32(http2ConnectionWindow),
+		},
+		RequestHeadersTimeout:        durationpb.New(requestHeadersTimeout),
+		StreamIdleTimeout:            durationpb.New(streamIdleTimeout),
+		UseRemoteAddress:             wrapperspb.Bool(true),
+		NormalizePath:                wrapperspb.Bool(true),
+		MergeSlashes:                 true,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
+		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
+		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+	}
+	for _, f := range filters {
+		hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{
+			Name:       f.Name,
+			Disabled:   f.Disabled,
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: &anypb.Any{TypeUrl: f.Type, Value: f.Config}},
+		})
+	}
+	hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{
+		Name:       "envoy.filters.http.router",
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{})},
+	})
+	return &listenerv3.Filter{
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(hcm)},
+	}
+}

@@ -1,0 +1,160 @@
+package envoy
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// sitesOf returns the route tables that a route is bound to.
+func sitesOf(k model.RouteKey, bindings resolve.Bindings) []siteKey {
+	out := make([]siteKey, 0, len(bindings.Bound))
+	for _, b := range bindings.Bound {
+		out = append(out, siteKey{Table: b.Table, Route: k})
+	}
+	return out
+}
+
+func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
+	route, ok := incr.Get(r, b.in.Routes, k.Route)
+	if !ok {
+		return served{}, false
+	}
+	s := site{
+		chain: b.opts.Chain, route: &route.Route,
+		port: k.Table.Port.Port, secure: k.Table.Listener != (model.ListenerKey{}),
+	}
+	out := served{entries: s.entries()}
+	for _, e := range out.entries {
+		out.needs = append(out.needs, e.Needs...)
+	}
+	slices.SortFunc(out.needs, model.BackendKey.Compare)
+	out.needs = slices.Compact(out.needs)
+	return out, true
+}
+
+func equalServed(a, b served) bool {
+	return slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
+		return x.Rank == y.Rank && x.Path == y.Path && bytes.Equal(x.Body, y.Body) && slices.Equal(x.Needs, y.Needs)
+	})
+}
+
+// filterUses has a value only for routes that need a filter, so that other routes never touch their listener.
+func (b *builder) filterUses(r *incr.Reader, k siteKey) ([]filterUse, bool) {
+	route, ok := incr.Get(r, b.in.Routes, k.Route)
+	if !ok {
+		return nil, false
+	}
+	uses := filterUses(b.opts.Chain, &route.Route)
+	return uses, len(uses) > 0
+}
+
+// host puts a virtual host together: from the routes that serve its domain or, if there are none, from what the
+// listeners of the port say about a domain that nobody serves.
+func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
+	var routes []hostRoute
+	for route, bindings := range b.in.Hosts.Values(r, k) {
+		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route})
+		from, ok := boundFrom(bindings.Bound, k)
+		if !ok {
+			continue
+		}
+		for i := range s.entries {
+			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
+		}
+	}
+	if len(routes) == 0 && k.Table.Listener != (model.ListenerKey{}) {
+		port, _ := incr.Get(r, b.in.Ports, k.Table.Port)
+		if !ownsDomain(port, k) {
+			return misdirected(k.Domain), true
+		}
+	}
+	return virtualHost(k, routes), true
+}
+
+// boundFrom returns the most specific of the route's own hostnames that the host came from.
+func boundFrom(bindings []model.Binding, k model.HostKey) (string, bool) {
+	best, found := "", false
+	for _, b := range bindings {
+		if b.Table != k.Table {
+			continue
+		}
+		for _, h := range b.Hosts {
+			if h.Domain == k.Domain && (!found || compareHostnames(h.From, best) < 0) {
+				best, found = h.From, true
+			}
+		}
+	}
+	return best, found
+}
+
+// ownedHosts returns the domains that the listeners of a port answer for even if no route serves them. On a plain HTTP
+// port each listener's own hostname: without it, requests for it would fall to a less specific listener. In the table
+// of an HTTPS listener also the hostnames of others that a client could ask for on the same connection (421), and
+// everything else unless the listener takes every host.
+func ownedHosts(port model.Port) []model.HostKey {
+	var out []model.HostKey
+	for _, l := range port.Listeners {
+		if port.Protocol != model.HTTPS {
+			out = append(out, model.HostKey{Table: model.RouteTableKey{Port: port.Key}, Domain: domainOf(l.Hostname)})
+			continue
+		}
+		table := model.RouteTableKey{Port: port.Key, Listener: l.Key}
+		out = append(out, model.HostKey{Table: table, Domain: domainOf(l.Hostname)})
+		if l.Hostname != "" {
+			out = append(out, model.HostKey{Table: table, Domain: "*"})
+		}
+		for _, other := range port.Listeners {
+			if other.Key != l.Key && covers(l.Hostname, other.Hostname) {
+				out = append(out, model.HostKey{Table: table, Domain: other.Hostname})
+			}
+		}
+	}
+	return out
+}
+
+// ownsDomain reports whether a domain that no route serves belongs to the table's own listener (404) or to nobody or
+// another one (421).
+func ownsDomain(port model.Port, k model.HostKey) bool {
+	for _, l := range port.Listeners {
+		if l.Key == k.Table.Listener {
+			return domainOf(l.Hostname) == k.Domain
+		}
+	}
+	return true
+}
+
+func domainOf(hostname string) string {
+	if hostname == "" {
+		return "*"
+	}
+	return hostname
+}
+
+// covers reports whether every host that the more specific hostname takes is one that the other takes too.
+func covers(hostname, specific string) bool {
+	switch {
+	case specific == "" || hostname == specific:
+		return false
+	case hostname == "":
+		return true
+	case strings.HasPrefix(hostname, "*."):
+		return strings.HasSuffix(specific, hostname[1:])
+	}
+	return false
+}
+
+func secretsOf(k model.PortKey, port model.Port) []SecretKey {
+	var out []SecretKey
+	for _, l := range port.Listeners {
+		for _, c := range l.Certificates {
+			out = append(out, SecretKey{Proxy: k.Proxy, Secret: c})
+		}
+	}
+	return out
+}

@@ -1,0 +1,174 @@
+package envoy
+
+import (
+	"cmp"
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// Options are what the Envoy configuration depends on besides the model.
+type Options struct {
+	// Chain is the chain of features.
+	Chain *feature.Chain
+	// Bind is the address that listeners bind to: "0.0.0.0", or "::" for both address families.
+	Bind string
+}
+
+// Tables are the xDS resources of all proxies.
+type Tables struct {
+	Clusters  *incr.Table[BackendKey, *xds.Resource]
+	Endpoints *incr.Table[BackendKey, *xds.Resource]
+	Secrets   *incr.Table[SecretKey, *xds.Resource]
+	Listeners *incr.Table[model.PortKey, *xds.Resource]
+	Routes    *incr.Table[model.RouteTableKey, *xds.Resource]
+	// Hosts are the parts of Routes.
+	Hosts *incr.Table[model.HostKey, *xds.Part]
+}
+
+// BackendKey is a backend as one proxy uses it.
+type BackendKey struct {
+	Proxy   model.ProxyName
+	Backend model.BackendKey
+}
+
+// Compare orders by proxy, then backend.
+func (k BackendKey) Compare(o BackendKey) int {
+	return cmp.Or(k.Proxy.Compare(o.Proxy), k.Backend.Compare(o.Backend))
+}
+
+// SecretKey is a Secret as one proxy uses it.
+type SecretKey struct {
+	Proxy  model.ProxyName
+	Secret model.Name
+}
+
+// Compare orders by proxy, then name.
+func (k SecretKey) Compare(o SecretKey) int {
+	return cmp.Or(k.Proxy.Compare(o.Proxy), k.Secret.Compare(o.Secret))
+}
+
+// siteKey is a route as one route table serves it.
+type siteKey struct {
+	Table model.RouteTableKey
+	Route model.RouteKey
+}
+
+func (k siteKey) Compare(o siteKey) int {
+	return cmp.Or(k.Table.Compare(o.Table), k.Route.Compare(o.Route))
+}
+
+// served is what a route becomes in one route table.
+type served struct {
+	entries []entry
+	needs   []model.BackendKey
+}
+
+// New adds the tables to the engine.
+func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
+	b := builder{in: in, opts: opts}
+	sites := incr.NewIndex(e, "route sites", in.Bindings, sitesOf)
+	b.served = incr.NewTable(e, "envoy routes", b.serve, sites).Equal(equalServed)
+	backends := incr.NewIndex(e, "backend uses", b.served, func(k siteKey, s served) []BackendKey {
+		out := make([]BackendKey, 0, len(s.needs))
+		for _, n := range s.needs {
+			out = append(out, BackendKey{Proxy: k.Table.Port.Proxy, Backend: n})
+		}
+		return out
+	})
+	secrets := incr.NewIndex(e, "secret uses", in.Ports, secretsOf)
+	owned := incr.NewIndex(e, "listener hosts", in.Ports, func(_ model.PortKey, p model.Port) []model.HostKey {
+		return ownedHosts(p)
+	})
+	uses := incr.NewTable(e, "filter uses", b.filterUses, sites)
+	b.filters = incr.NewIndex(e, "filters by port", uses, func(k siteKey, _ []filterUse) []model.PortKey {
+		return []model.PortKey{k.Table.Port}
+	})
+
+	out := &Tables{}
+	out.Clusters = incr.NewTable(e, "clusters", b.cluster, backends).Equal(equalResource)
+	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, backends).Equal(equalResource)
+	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets).Equal(equalResource)
+	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
+	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
+		return a.Hash == b.Hash
+	})
+	b.hosts = incr.NewIndex(e, "hosts by table", out.Hosts, func(k model.HostKey, _ *xds.Part) []model.RouteTableKey {
+		return []model.RouteTableKey{k.Table}
+	})
+	out.Routes = incr.NewTable(e, "route tables", b.table, b.hosts).Equal(equalResource)
+	return out
+}
+
+// equalResource compares by content: owners and needs follow from it.
+func equalResource(a, b *xds.Resource) bool { return a.Hash == b.Hash }
+
+// builder holds what the functions of the tables read.
+type builder struct {
+	in      *resolve.Tables
+	opts    Options
+	served  *incr.Table[siteKey, served]
+	filters *incr.Index[model.PortKey, siteKey, []filterUse]
+	hosts   *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
+}
+
+func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
+	if !ok {
+		return nil, false
+	}
+	if backend.Address == model.AddressIP {
+		return cluster(backend, nil), true
+	}
+	list, _ := incr.Get(r, b.in.Endpoints, k.Backend)
+	return cluster(backend, list), true
+}
+
+func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
+	if !ok || backend.Address != model.AddressIP {
+		return nil, false
+	}
+	list, _ := incr.Get(r, b.in.Endpoints, k.Backend)
+	return endpoints(k.Backend, list), true
+}
+
+func (b *builder) secret(r *incr.Reader, k SecretKey) (*xds.Resource, bool) {
+	c, ok := incr.Get(r, b.in.Certificates, k.Secret)
+	if !ok {
+		return nil, false
+	}
+	return secret(k.Secret, c.Chain, c.Key), true
+}
+
+func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool) {
+	port, ok := incr.Get(r, b.in.Ports, k)
+	if !ok || len(port.Listeners) == 0 {
+		return nil, false
+	}
+	var filters []filterUse
+	for _, uses := range b.filters.Values(r, k) {
+		filters = append(filters, uses...)
+	}
+	return listener(b.opts.Bind, port, distinct(filters)), true
+}
+
+// table puts a route table together: bytes are not copied, only hashes are.
+func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, bool) {
+	out := &xds.Resource{Name: k.String(), Body: tableBody(k)}
+	digest := xxhash.New()
+	_, _ = digest.Write(out.Body)
+	var sum [8]byte
+	for _, part := range b.hosts.Values(r, k) {
+		out.Parts = append(out.Parts, part)
+		_, _ = digest.Write(binary.BigEndian.AppendUint64(sum[:0], part.Hash))
+	}
+	out.Hash = digest.Sum64()
+	return out, true
+}

@@ -1,0 +1,103 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Admin is the admin API of a running Sluice. It has no authentication and is for loopback only.
+//
+//	GET /healthz   200 while the process works
+//	GET /readyz    200 once the first configuration is live in Envoy, else 503 and why not
+//	GET /metrics   Prometheus metrics
+//	GET /status    the objects and their statuses, as a JSON list
+//	GET /config    the xDS resources as they are served, as JSON
+type Admin struct {
+	Metrics *Metrics
+	// Ready returns nil once the first configuration is live.
+	Ready func() error
+	// Status returns the objects with their statuses, Config the resources. Both are marshalled as JSON.
+	Status func() (any, error)
+	Config func() (any, error)
+}
+
+// Handler returns the API as an HTTP handler.
+func (a *Admin) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := a.Ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /status", serveJSON(a.Status))
+	mux.HandleFunc("GET /config", serveJSON(a.Config))
+	return loopbackOnly(mux)
+}
+
+// loopbackOnly refuses what a browser sends on behalf of a page from elsewhere: a name that resolves to loopback (DNS
+// rebinding) carries its own name in Host.
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "the admin API answers requests for loopback addresses only", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func serveJSON(get func() (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		v, err := get()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(v)
+	}
+}
+
+// Serve answers on the listener until the context ends. It returns nil when it was ended that way.
+func (a *Admin) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: a.Handler(), ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin API: %w", err)
+	}
+	return nil
+}
+
+// Listen opens the admin API's socket. An address that is not loopback is refused.
+func Listen(address string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("admin address %q: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("admin address %q: must be a loopback address, the admin API has no authentication", address)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("admin API: %w: is another sluice running? Choose another --admin-address", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,182 @@
+package pipeline
+
+import (
+	"slices"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// blame finds the route to blame when Envoy refuses a virtual host. Usually just one of the routes in it has changed
+// since the host was last accepted. If there are several, they are tried by halves: those not on trial stand back as
+// if they were refused, until each is known to be innocent or not.
+type blame struct {
+	// before has, for each route that changed since everything was last live, what it was then; nil if it is new.
+	before map[model.RouteKey]*model.Route
+	// refused are the routes that Envoy refuses, with its words.
+	refused map[model.RouteKey]string
+	// trials are the searches that are under way, by virtual host.
+	trials map[hostID]*trial
+}
+
+// hostID is a virtual host as the xDS server names it.
+type hostID struct {
+	proxy       model.ProxyName
+	table, host string
+}
+
+// trial is the search for the culprits among the routes of one virtual host.
+type trial struct {
+	// untried are the routes whose turn has not come, accused those that are on trial now.
+	untried, accused []model.RouteKey
+	// version is that of the push which decides: once it is live without a refusal, the accused are innocent.
+	version uint64
+	message string
+	// hashes are the versions of the host that are known to be refused.
+	hashes map[uint64]bool
+}
+
+func (b *blame) init() {
+	b.before = map[model.RouteKey]*model.Route{}
+	b.refused = map[model.RouteKey]string{}
+	b.trials = map[hostID]*trial{}
+}
+
+// remember keeps what the routes changed by the last commit were before, until that is known to be live or refused.
+func (b *blame) remember(t *resolve.Tables) {
+	for k, c := range t.Routes.Changes() {
+		if _, ok := b.before[k]; ok {
+			continue
+		}
+		var old *model.Route
+		if c.HadOld {
+			old = &c.Old.Route
+		}
+		b.before[k] = old
+	}
+}
+
+// accuse takes in that Envoy refused a virtual host. It reports whether there is something to commit.
+func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
+	id := hostID{e.Proxy, e.Resource, e.Part}
+	t, ok := b.trials[id]
+	if !ok {
+		t = &trial{accused: b.suspects(e.Owners), hashes: map[uint64]bool{}}
+		if len(t.accused) == 0 {
+			return false
+		}
+		b.trials[id] = t
+	}
+	t.message = e.Message
+	t.hashes[e.Hash] = true
+	b.convict(p, id, t)
+	return true
+}
+
+// convict takes in that at least one of the accused is guilty.
+func (b *blame) convict(p *Pipeline, id hostID, t *trial) {
+	if len(t.accused) == 1 {
+		b.refused[t.accused[0]] = t.message
+		b.standBack(p, t.accused[0], t.message)
+		b.next(p, id, t)
+		return
+	}
+	// The first half stays on trial, the rest waits for its turn.
+	half := len(t.accused) / 2
+	t.untried = append(slices.Clone(t.accused[half:]), t.untried...)
+	t.accused = t.accused[:half]
+	for _, k := range t.untried {
+		b.standBack(p, k, t.message)
+	}
+	t.version = p.proxy(id.proxy).version + 1
+}
+
+// next puts the next half of the untried routes on trial, or ends the search.
+func (b *blame) next(p *Pipeline, id hostID, t *trial) {
+	if len(t.untried) == 0 {
+		delete(b.trials, id)
+		return
+	}
+	half := (len(t.untried) + 1) / 2
+	t.accused, t.untried = t.untried[:half], t.untried[half:]
+	for _, k := range t.accused {
+		p.resolved.Refused.Delete(k)
+	}
+	t.version = p.proxy(id.proxy).version + 1
+}
+
+// lived takes in that a version is live. It reports whether there is something to commit.
+func (b *blame) lived(p *Pipeline, e xds.Event) bool {
+	changed := false
+	for id, t := range b.trials {
+		if id.proxy != e.Proxy || t.version > e.Version {
+			continue
+		}
+		changed = true
+		// The server does not send again what it knows to be refused, and reports it once.
+		if t.hashes[p.hostHash(id)] {
+			b.convict(p, id, t)
+		} else {
+			b.next(p, id, t)
+		}
+	}
+	if len(b.trials) == 0 && e.Version >= p.proxy(e.Proxy).version {
+		clear(b.before)
+	}
+	return changed
+}
+
+// suspects are the owners that changed since everything was last live or, if none did, all of them.
+func (b *blame) suspects(owners []model.Ref) []model.RouteKey {
+	var changed, all []model.RouteKey
+	for _, o := range owners {
+		k := model.RouteKey{Kind: o.Kind, Name: o.Name}
+		if _, ok := b.refused[k]; ok {
+			continue
+		}
+		all = append(all, k)
+		if _, ok := b.before[k]; ok {
+			changed = append(changed, k)
+		}
+	}
+	if len(changed) > 0 {
+		return changed
+	}
+	return all
+}
+
+// standBack takes what a route is now out of the configuration: its last good version stays, if there is one.
+func (b *blame) standBack(p *Pipeline, k model.RouteKey, message string) {
+	refusal, ok := p.resolved.Refused.Peek(k)
+	if !ok {
+		if route, found := p.resolved.Routes.Peek(k); found {
+			refusal.Version = &route.Route
+		}
+		refusal.LastGood = b.before[k]
+	}
+	refusal.Message = message
+	p.resolved.Refused.Set(k, refusal)
+}
+
+// forgive drops a refusal because the object has changed.
+func (p *Pipeline) forgive(ref model.Ref) {
+	k := model.RouteKey{Kind: ref.Kind, Name: ref.Name}
+	if _, ok := p.blame.refused[k]; ok {
+		delete(p.blame.refused, k)
+		p.resolved.Refused.Delete(k)
+	}
+}
+
+// hostHash is the hash of a virtual host as it is now, 0 if there is none.
+func (p *Pipeline) hostHash(id hostID) uint64 {
+	for table := range p.built.Routes.All() {
+		if table.Port.Proxy == id.proxy && table.String() == id.table {
+			part, _ := p.built.Hosts.Peek(model.HostKey{Table: table, Domain: id.host})
+			if part != nil {
+				return part.Hash
+			}
+		}
+	}
+	return 0
+}

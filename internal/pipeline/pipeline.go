@@ -1,0 +1,192 @@
+// Package pipeline joins the stages: batches of objects go in, xDS resources and statuses come out.
+//
+// A [Pipeline] takes one batch at a time through the engine, hands what changed to the xDS server and keeps the
+// statuses up to date, also with what comes back from the Envoys: that a configuration is live, or that a part of it
+// was refused.
+package pipeline
+
+import (
+	"sync"
+	"time"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/envoy"
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/status"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// Options are what a pipeline is made with.
+type Options struct {
+	// Controllers are the controllerNames whose GatewayClasses are ours.
+	Controllers []string
+	// Proxy says which proxy serves a Gateway.
+	Proxy func(gateway model.Name) model.ProxyName
+	// Proxies are served from the first batch on, even if no Gateway is theirs yet.
+	Proxies []model.ProxyName
+	// Chain is the chain of features.
+	Chain *feature.Chain
+	// Bind is the address that listeners bind to.
+	Bind string
+	// Workers is how many goroutines compute.
+	Workers int
+	// Serve hands changes to the xDS server and returns the version that they make; nil serves nobody.
+	Serve func(model.ProxyName, []xds.Change) uint64
+	// Publish is told of every status that changed, in no particular order; may be nil. It must not call back.
+	Publish func(Status)
+	// Addresses are where Gateways can be reached.
+	Addresses []gwv1.GatewayStatusAddress
+	// LocalBackends allows Backends on loopback addresses and Unix sockets: see [resolve.Options].
+	LocalBackends bool
+}
+
+// Pipeline is the engine with its tables, and what has become of their results. It is safe for concurrent use.
+type Pipeline struct {
+	opts Options
+
+	mu       sync.Mutex
+	engine   *incr.Engine
+	store    *resource.Store
+	resolved *resolve.Tables
+	built    *envoy.Tables
+	started  bool
+	proxies  map[model.ProxyName]*proxy
+	blame    blame
+}
+
+// proxy is what is known about the Envoys of a proxy.
+type proxy struct {
+	// version is of the last change that was handed over, live of the last that all Envoys have ACKed.
+	version, live uint64
+	// ports are the versions in which the listeners last changed.
+	ports map[model.PortKey]uint64
+	// refused are the resources that Envoy refuses, by type and name, with its words.
+	refused map[resourceID]string
+}
+
+type resourceID struct {
+	typ  xds.Type
+	name string
+}
+
+// New returns a pipeline that has seen nothing yet.
+func New(opts Options) *Pipeline {
+	e := incr.New(opts.Workers)
+	p := &Pipeline{opts: opts, engine: e, store: resource.NewStore(e), proxies: map[model.ProxyName]*proxy{}}
+	p.resolved = resolve.New(e, p.store, resolve.Options{
+		Controllers: opts.Controllers, Proxy: opts.Proxy, Check: opts.Chain.Check, LocalBackends: opts.LocalBackends,
+	})
+	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
+	p.blame.init()
+	return p
+}
+
+// Object is an object to set.
+type Object struct {
+	Ref    model.Ref
+	Object resource.Object
+}
+
+// Outcome says what a batch did.
+type Outcome struct {
+	// Versions are the versions of the proxies whose configuration changed.
+	Versions map[model.ProxyName]uint64
+	// Result is the work of the engine.
+	Result incr.Result
+	// Compute and Push are the times that the two halves took.
+	Compute, Push time.Duration
+	// Issues are what the stages now find wrong with the objects that the batch touched, and Fixed what they found wrong
+	// with them before and no longer do.
+	Issues, Fixed status.Report
+}
+
+// Apply takes a batch through all stages. The objects that it sets must not be changed any more. Unbound are all ports
+// that cannot be bound, and why.
+func (p *Pipeline) Apply(set []Object, remove []model.Ref, unbound map[model.PortKey]string) Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setUnbound(unbound)
+	for _, o := range set {
+		p.store.Set(o.Ref, o.Object)
+		p.forgive(o.Ref)
+	}
+	for _, ref := range remove {
+		p.store.Delete(ref)
+		p.forgive(ref)
+	}
+	return p.commit()
+}
+
+// SetUnbound says which ports cannot be bound, and why. Ports that are not in the map can.
+func (p *Pipeline) SetUnbound(ports map[model.PortKey]string) Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setUnbound(ports)
+	return p.commit()
+}
+
+func (p *Pipeline) setUnbound(ports map[model.PortKey]string) {
+	for port := range p.resolved.Unbound.All() {
+		if _, ok := ports[port]; !ok {
+			p.resolved.Unbound.Delete(port)
+		}
+	}
+	for port, why := range ports {
+		p.resolved.Unbound.Set(port, why)
+	}
+}
+
+// commit runs the engine and hands on what changed. The caller holds the lock.
+func (p *Pipeline) commit() Outcome {
+	began := time.Now()
+	out := Outcome{Result: p.engine.Commit()}
+	out.Compute = time.Since(began)
+	p.blame.remember(p.resolved)
+	began = time.Now()
+	out.Versions = p.push()
+	p.publish()
+	out.Issues, out.Fixed = p.issueChanges()
+	out.Push = time.Since(began)
+	return out
+}
+
+func (p *Pipeline) proxy(name model.ProxyName) *proxy {
+	px, ok := p.proxies[name]
+	if !ok {
+		px = &proxy{ports: map[model.PortKey]uint64{}, refused: map[resourceID]string{}}
+		p.proxies[name] = px
+	}
+	return px
+}
+
+// Observe takes in what the xDS server saw. The outcome is that of the commit that followed from it, if one did.
+func (p *Pipeline) Observe(e xds.Event) Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e.Kind {
+	case xds.Live:
+		px := p.proxy(e.Proxy)
+		before := px.live
+		px.live = max(px.live, e.Version)
+		p.publishLive(px, before)
+		if p.blame.lived(p, e) {
+			return p.commit()
+		}
+	case xds.Rejected:
+		if e.Type != xds.Routes {
+			p.proxy(e.Proxy).refused[resourceID{e.Type, e.Resource}] = e.Message
+			p.publishRefused(e)
+		} else if p.blame.accuse(p, e) {
+			return p.commit()
+		}
+	}
+	return Outcome{}
+}
+
+// ListenerName is the name of the Envoy listener of a port.
+func ListenerName(key model.PortKey) string { return envoy.ListenerName(key) }

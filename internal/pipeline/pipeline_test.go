@@ -1,0 +1,414 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+const proxy model.ProxyName = "p"
+
+func ptr[T any](v T) *T { return &v }
+
+func meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "ns", Name: name, Generation: 1}
+}
+
+func refOf(group, kind, name string) model.Ref {
+	return model.Ref{Group: group, Kind: kind, Name: model.Name{Namespace: "ns", Name: name}}
+}
+
+// base is a class and a Gateway with one HTTP listener.
+func base() []pipeline.Object {
+	class := refOf(model.GroupGateway, model.KindGatewayClass, "sluice")
+	class.Namespace = ""
+	return []pipeline.Object{
+		{Ref: class, Object: &gwv1.GatewayClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "sluice", Generation: 1},
+			Spec:       gwv1.GatewayClassSpec{ControllerName: "example.com/ours"},
+		}},
+		{Ref: refOf(model.GroupGateway, model.KindGateway, "gw"), Object: &gwv1.Gateway{
+			ObjectMeta: meta("gw"),
+			Spec: gwv1.GatewaySpec{GatewayClassName: "sluice", Listeners: []gwv1.Listener{{
+				Name: "http", Port: 8080, Protocol: gwv1.HTTPProtocolType,
+				AllowedRoutes: &gwv1.AllowedRoutes{Namespaces: &gwv1.RouteNamespaces{From: ptr(gwv1.NamespacesFromSame)}},
+			}}},
+		}},
+	}
+}
+
+func backend(name string) pipeline.Object {
+	return pipeline.Object{Ref: refOf(model.GroupEnvoyGateway, model.KindBackend, name), Object: &egv1a1.Backend{
+		ObjectMeta: meta(name),
+		Spec: egv1a1.BackendSpec{
+			Type:      ptr(egv1a1.BackendTypeEndpoints),
+			Endpoints: []egv1a1.BackendEndpoint{{IP: &egv1a1.IPEndpoint{Address: "192.0.2.1", Port: 80}}},
+		},
+	}}
+}
+
+func route(name, host, path string, backends ...string) pipeline.Object {
+	rule := gwv1.HTTPRouteRule{Matches: []gwv1.HTTPRouteMatch{{Path: &gwv1.HTTPPathMatch{
+		Type: ptr(gwv1.PathMatchPathPrefix), Value: &path,
+	}}}}
+	for _, b := range backends {
+		rule.BackendRefs = append(rule.BackendRefs, gwv1.HTTPBackendRef{BackendRef: gwv1.BackendRef{
+			Weight: ptr[int32](1),
+			BackendObjectReference: gwv1.BackendObjectReference{
+				Group: ptr(gwv1.Group(model.GroupEnvoyGateway)), Kind: ptr(gwv1.Kind(model.KindBackend)),
+				Name: gwv1.ObjectName(b),
+			},
+		}})
+	}
+	return pipeline.Object{Ref: refOf(model.GroupGateway, model.KindHTTPRoute, name), Object: &gwv1.HTTPRoute{
+		ObjectMeta: meta(name),
+		Spec: gwv1.HTTPRouteSpec{
+			CommonRouteSpec: gwv1.CommonRouteSpec{ParentRefs: []gwv1.ParentReference{{
+				Group: ptr(gwv1.Group(model.GroupGateway)), Kind: ptr(gwv1.Kind(model.KindGateway)), Name: "gw",
+			}}},
+			Hostnames: []gwv1.Hostname{gwv1.Hostname(host)},
+			Rules:     []gwv1.HTTPRouteRule{rule},
+		},
+	}}
+}
+
+func newPipeline(change func(*pipeline.Options)) *pipeline.Pipeline {
+	opts := pipeline.Options{
+		Controllers: []string{"example.com/ours"},
+		Proxy:       func(model.Name) model.ProxyName { return proxy },
+		Proxies:     []model.ProxyName{proxy},
+		Chain:       feature.NewChain(),
+		Bind:        "0.0.0.0", Workers: 2,
+	}
+	if change != nil {
+		change(&opts)
+	}
+	return pipeline.New(opts)
+}
+
+// contents is everything that an Envoy is told, as comparable text.
+func contents(p *pipeline.Pipeline) map[string]string {
+	out := map[string]string{}
+	for typ, list := range p.Resources(proxy) {
+		for _, r := range list {
+			var b strings.Builder
+			fmt.Fprintf(&b, "%x %x needs %v owners %v", r.Hash, r.Body, r.Needs, r.Owners)
+			for _, part := range r.Parts {
+				fmt.Fprintf(&b, "\n%s %x needs %v owners %v", part.Name, part.Body, part.Needs, part.Owners)
+			}
+			out[typ.String()+" "+r.Name] = b.String()
+		}
+	}
+	return out
+}
+
+func world() []pipeline.Object {
+	objects := base()
+	for i := range 20 {
+		objects = append(objects, backend(fmt.Sprintf("b%d", i)))
+	}
+	for i := range 60 {
+		objects = append(objects, route(fmt.Sprintf("r%d", i), fmt.Sprintf("h%d.example.com", i%15),
+			fmt.Sprintf("/p%d", i), fmt.Sprintf("b%d", i%20), fmt.Sprintf("b%d", i%7)))
+	}
+	return objects
+}
+
+// The same objects give the same bytes, whatever order and batches they arrive in.
+func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
+	objects := world()
+	whole := newPipeline(nil)
+	whole.Apply(objects, nil, nil)
+	want := contents(whole)
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range 10 {
+		shuffled := slices.Clone(objects)
+		rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		p := newPipeline(nil)
+		// An object that comes and goes leaves no trace.
+		p.Apply([]pipeline.Object{route("ghost", "h1.example.com", "/", "b1")}, nil, nil)
+		for rest := shuffled; len(rest) > 0; {
+			n := min(len(rest), 1+rng.IntN(20))
+			p.Apply(rest[:n], nil, nil)
+			rest = rest[n:]
+		}
+		p.Apply(nil, []model.Ref{refOf(model.GroupGateway, model.KindHTTPRoute, "ghost")}, nil)
+		if diff := cmp.Diff(want, contents(p)); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+// A change costs what it touches, and hands on what it touches, at any size.
+func TestOneEditAmongManyRoutes(t *testing.T) {
+	const routes = 10_000
+	var pushed []xds.Change
+	p := newPipeline(func(o *pipeline.Options) {
+		o.Serve = func(_ model.ProxyName, c []xds.Change) uint64 { pushed = c; return 1 }
+	})
+	objects := base()
+	for i := range routes {
+		objects = append(objects, backend(fmt.Sprintf("b%d", i)),
+			route(fmt.Sprintf("r%d", i), fmt.Sprintf("h%d.example.com", i), "/", fmt.Sprintf("b%d", i)))
+	}
+	p.Apply(objects, nil, nil)
+
+	cases := map[string]struct {
+		set    []pipeline.Object
+		remove []model.Ref
+		most   int
+		pushes []string
+	}{
+		"another path": {
+			set:  []pipeline.Object{route("r77", "h77.example.com", "/new", "b77")},
+			most: 20, pushes: []string{"routes http/8080 [h77.example.com]"},
+		},
+		"another backend": {
+			set:  []pipeline.Object{route("r78", "h78.example.com", "/", "b79")},
+			most: 20,
+			pushes: []string{
+				"cluster backend/ns/b78 removed", "endpoints backend/ns/b78 removed", "routes http/8080 [h78.example.com]",
+			},
+		},
+		"another address": {
+			set: []pipeline.Object{func() pipeline.Object {
+				b := backend("b80")
+				b.Object.(*egv1a1.Backend).Spec.Endpoints[0].IP.Address = "192.0.2.2"
+				return b
+			}()},
+			most: 20, pushes: []string{"endpoints backend/ns/b80"},
+		},
+		"one route less": {
+			remove: []model.Ref{refOf(model.GroupGateway, model.KindHTTPRoute, "r81")},
+			most:   20,
+			pushes: []string{
+				"cluster backend/ns/b81 removed", "endpoints backend/ns/b81 removed", "routes http/8080 [h81.example.com]",
+			},
+		},
+		"the same again": {set: []pipeline.Object{route("r82", "h82.example.com", "/", "b82")}, most: 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			pushed = nil
+			out := p.Apply(c.set, c.remove, nil)
+			if got := out.Result.Recomputed(); got > c.most {
+				t.Errorf("%d keys were recomputed, at most %d should be: %+v", got, c.most, out.Result.Tables)
+			}
+			var got []string
+			for _, ch := range pushed {
+				text := ch.Type.String() + " " + ch.Name
+				if ch.Resource == nil {
+					text += " removed"
+				}
+				if len(ch.Parts) > 0 {
+					text += fmt.Sprint(" ", ch.Parts)
+				}
+				got = append(got, text)
+			}
+			if diff := cmp.Diff(c.pushes, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A bad object changes nobody else's bytes.
+func TestBadObjectHurtsOnlyItself(t *testing.T) {
+	p := newPipeline(nil)
+	p.Apply(world(), nil, nil)
+	before := contents(p)
+	bad := map[string]pipeline.Object{
+		"no such backend": route("bad", "bad.example.com", "/", "nowhere"),
+		"no backends":     route("bad", "bad.example.com", "/"),
+		"a parent that is not there": func() pipeline.Object {
+			r := route("bad", "bad.example.com", "/", "b1")
+			r.Object.(*gwv1.HTTPRoute).Spec.ParentRefs[0].Name = "nowhere"
+			return r
+		}(),
+		"a feature that is not there": func() pipeline.Object {
+			r := route("bad", "bad.example.com", "/", "b1")
+			r.Object.(*gwv1.HTTPRoute).Spec.Rules[0].Filters = []gwv1.HTTPRouteFilter{{Type: "Nonsense"}}
+			return r
+		}(),
+	}
+	for name, o := range bad {
+		t.Run(name, func(t *testing.T) {
+			out := p.Apply([]pipeline.Object{o}, nil, nil)
+			if len(out.Result.Faults) > 0 {
+				t.Fatal(out.Result.Faults)
+			}
+			after := contents(p)
+			for key, want := range before {
+				got := after[key]
+				if strings.HasPrefix(key, "routes ") {
+					got = withoutHost(got, "bad.example.com")
+					got, want = withoutVersion(got), withoutVersion(want)
+				}
+				if got != want {
+					t.Errorf("%s changed:\n%s", key, cmp.Diff(want, got))
+				}
+			}
+			p.Apply(nil, []model.Ref{o.Ref}, nil)
+			if diff := cmp.Diff(before, contents(p)); diff != "" {
+				t.Errorf("after it is gone: %s", diff)
+			}
+		})
+	}
+}
+
+func withoutHost(table, host string) string {
+	lines := strings.Split(table, "\n")
+	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, host) }), "\n")
+}
+
+// withoutVersion drops the hash of the whole, which has to change when a host comes.
+func withoutVersion(table string) string {
+	_, rest, _ := strings.Cut(table, " ")
+	return rest
+}
+
+// fakeEnvoy stands for the xDS server and an Envoy that refuses virtual hosts in which it sees certain routes.
+type fakeEnvoy struct {
+	bad     map[string]bool // names of routes
+	p       *pipeline.Pipeline
+	version uint64
+	known   map[uint64]bool
+	events  []xds.Event
+	serving map[string]*xds.Part
+	refused int
+}
+
+func (f *fakeEnvoy) serve(_ model.ProxyName, changes []xds.Change) uint64 {
+	f.version++
+	for _, c := range changes {
+		if c.Type != xds.Routes || c.Resource == nil {
+			continue
+		}
+		for _, part := range c.Resource.Parts {
+			if f.accepts(part) {
+				f.serving[part.Name] = part
+			} else if !f.known[part.Hash] {
+				f.known[part.Hash] = true
+				f.refused++
+				f.events = append(f.events, xds.Event{
+					Kind: xds.Rejected, Proxy: proxy, Type: xds.Routes, Resource: c.Name, Part: part.Name,
+					Hash: part.Hash, Owners: part.Owners, Message: "no such thing",
+				})
+			}
+		}
+	}
+	f.events = append(f.events, xds.Event{Kind: xds.Live, Proxy: proxy, Version: f.version})
+	return f.version
+}
+
+func (f *fakeEnvoy) accepts(part *xds.Part) bool {
+	for _, o := range part.Owners {
+		if f.bad[o.Name.Name] && strings.Contains(string(part.Body), "/bad") {
+			return false
+		}
+	}
+	return true
+}
+
+// settle delivers events until there are none, as the server's queue does.
+func (f *fakeEnvoy) settle(t *testing.T) {
+	t.Helper()
+	for n := 0; len(f.events) > 0; n++ {
+		if n > 1000 {
+			t.Fatal("the search for the culprit does not end")
+		}
+		e := f.events[0]
+		f.events = f.events[1:]
+		f.p.Observe(e)
+	}
+}
+
+// What Envoy refuses is found and taken out, and nothing else is; mended, it is back.
+func TestRefusedRoutesAreFoundAmongOthers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for range 40 {
+		n := 1 + rng.IntN(9)
+		statuses := map[string]pipeline.Status{}
+		f := &fakeEnvoy{bad: map[string]bool{}, known: map[uint64]bool{}, serving: map[string]*xds.Part{}}
+		f.p = newPipeline(func(o *pipeline.Options) {
+			o.Serve = f.serve
+			o.Publish = func(s pipeline.Status) { statuses[s.Ref.Name.Name] = s }
+		})
+		objects := append(base(), backend("b"))
+		want := map[string]bool{}
+		for i := range n {
+			name, path := fmt.Sprintf("r%d", i), fmt.Sprintf("/ok%d", i)
+			if rng.IntN(3) == 0 {
+				f.bad[name], path = true, fmt.Sprintf("/bad%d", i)
+			} else {
+				want[path] = true
+			}
+			objects = append(objects, route(name, "h.example.com", path, "b"))
+		}
+		f.p.Apply(objects, nil, nil)
+		f.settle(t)
+		if diff := cmp.Diff(want, servedPaths(f, n)); diff != "" {
+			t.Fatalf("bad are %v: %s", slices.Sorted(maps.Keys(f.bad)), diff)
+		}
+		for name := range f.bad {
+			if text := fmt.Sprintf("%+v", statuses[name].Status); !strings.Contains(text, "no such thing") {
+				t.Fatalf("the status of %s does not have Envoy's words: %s", name, text)
+			}
+		}
+		for name := range f.bad {
+			f.p.Apply([]pipeline.Object{route(name, "h.example.com", "/ok-"+name, "b")}, nil, nil)
+			f.settle(t)
+		}
+		if got := len(servedPaths(f, n)); got != n {
+			t.Fatalf("%d of %d routes are served after all were mended", got, n)
+		}
+	}
+}
+
+// servedPaths are the paths that the one host serves.
+func servedPaths(f *fakeEnvoy, n int) map[string]bool {
+	out := map[string]bool{}
+	body := string(f.serving["h.example.com"].Body)
+	for i := range n {
+		for _, path := range []string{fmt.Sprintf("/ok%d", i), fmt.Sprintf("/bad%d", i), fmt.Sprintf("/ok-r%d", i)} {
+			if strings.Contains(body, path) {
+				out[path] = true
+			}
+		}
+	}
+	return out
+}
+
+// The last good version of a route goes on while a new one is refused.
+func TestRefusedRouteKeepsItsLastGoodVersion(t *testing.T) {
+	f := &fakeEnvoy{bad: map[string]bool{"r": true}, known: map[uint64]bool{}, serving: map[string]*xds.Part{}}
+	f.p = newPipeline(func(o *pipeline.Options) { o.Serve = f.serve })
+	apply := func(objects ...pipeline.Object) string {
+		f.p.Apply(objects, nil, nil)
+		f.settle(t)
+		return string(f.serving["h.example.com"].Body)
+	}
+	apply(append(base(), backend("b"), route("r", "h.example.com", "/first", "b"), route("s", "h.example.com", "/s1", "b"))...)
+	if body := apply(route("r", "h.example.com", "/bad", "b")); !strings.Contains(body, "/first") {
+		t.Error("the last good version is gone")
+	}
+	if body := apply(route("s", "h.example.com", "/s2", "b")); !strings.Contains(body, "/first") || !strings.Contains(body, "/s2") {
+		t.Error("another route of the host does not go on, or not beside the last good version")
+	}
+	if body := apply(route("r", "h.example.com", "/third", "b")); !strings.Contains(body, "/third") {
+		t.Error("the mended route is not served")
+	}
+}

@@ -1,0 +1,180 @@
+package pipeline
+
+import (
+	"fmt"
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/status"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// Status is the status of one object.
+type Status struct {
+	Ref model.Ref
+	// Version is the API version of the object's kind, Generation the generation that the status is about.
+	Version    string
+	Generation int64
+	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus, the
+	// receiver's to change; nil if there is nothing to say about the object any more.
+	Status any
+}
+
+// publish tells of the statuses that the last commit changed.
+func (p *Pipeline) publish() {
+	if p.opts.Publish == nil {
+		return
+	}
+	for name, c := range p.resolved.GatewayClassStatus.Changes() {
+		p.put(classRef(name), c.New.DeepCopy(), c.Has)
+	}
+	for name := range p.resolved.GatewayStatus.Changes() {
+		p.putGateway(name)
+	}
+	for port := range p.built.Listeners.Changes() {
+		p.putGatewaysOf(port)
+	}
+	for key, c := range p.resolved.RouteStatus.Changes() {
+		p.put(key.Ref(), c.New.DeepCopy(), c.Has)
+	}
+	for name := range p.resolved.BackendStatus.Changes() {
+		p.putBackend(name)
+	}
+}
+
+// put publishes a status, or that there is none.
+func (p *Pipeline) put(ref model.Ref, st any, has bool) {
+	s := Status{Ref: ref}
+	if has {
+		s.Version, s.Generation, s.Status = resource.Find(ref.Group, ref.Kind).Version, p.generation(ref), st
+	}
+	p.opts.Publish(s)
+}
+
+// generation is that of the object as of the last commit.
+func (p *Pipeline) generation(ref model.Ref) int64 {
+	obj, ok := p.store.Get(ref)
+	if !ok {
+		return 0
+	}
+	return obj.GetGeneration()
+}
+
+// putGateway publishes the status of a Gateway with what the proxies have said about it.
+func (p *Pipeline) putGateway(name model.Name) {
+	ref := gatewayRef(name)
+	st, ok := p.resolved.GatewayStatus.Peek(name)
+	if !ok {
+		p.put(ref, nil, false)
+		return
+	}
+	gw, _ := p.resolved.Gateways.Peek(name)
+	done := status.Program(st, status.Progress{
+		Addresses: p.opts.Addresses,
+		Pending: func(listener gwv1.SectionName) string {
+			for _, l := range gw.Listeners {
+				if l.Key.Name == string(listener) {
+					return p.pending(gw.Proxy, l)
+				}
+			}
+			return ""
+		},
+	})
+	p.put(ref, done.DeepCopy(), true)
+}
+
+// pending says what is missing until the listener takes traffic on every Envoy of the proxy, "" if nothing is.
+func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
+	px := p.proxy(name)
+	key := model.PortKey{Proxy: name, Port: l.Port}
+	if why, ok := px.refused[resourceID{xds.Listener, ListenerName(key)}]; ok {
+		return "Envoy refused the listener: " + why
+	}
+	for _, c := range l.Certificates {
+		if why, ok := px.refused[resourceID{xds.Secret, c.String()}]; ok {
+			return fmt.Sprintf("Envoy refused the certificate of Secret %s: %s", c, why)
+		}
+	}
+	if version, ok := px.ports[key]; !ok || version > px.live {
+		return "Waiting for Envoy to take the configuration"
+	}
+	return ""
+}
+
+// putGatewaysOf publishes the statuses of the Gateways that have a listener on the port.
+func (p *Pipeline) putGatewaysOf(key model.PortKey) {
+	port, _ := p.resolved.Ports.Peek(key)
+	seen := map[model.Name]bool{}
+	for _, l := range port.Listeners {
+		if name := l.Key.Source.Name; !seen[name] {
+			seen[name] = true
+			p.putGateway(name)
+		}
+	}
+}
+
+// putBackend publishes the status of a Backend, with Envoy's words if it refuses the cluster.
+func (p *Pipeline) putBackend(name model.Name) {
+	ref := backendRef(name)
+	st, ok := p.resolved.BackendStatus.Peek(name)
+	if !ok {
+		p.put(ref, nil, false)
+		return
+	}
+	out := st.DeepCopy()
+	for _, px := range p.proxies {
+		for _, use := range []model.AppProtocol{model.AppHTTP, model.AppGRPC} {
+			cluster := model.BackendKey{Kind: model.KindBackend, Name: name, Use: use}.String()
+			if why, ok := px.refused[resourceID{xds.Cluster, cluster}]; ok {
+				out.Conditions = []metav1.Condition{status.False(status.Accepted, status.ReasonInvalid,
+					"Envoy refused the backend: "+why, p.generation(ref))}
+			}
+		}
+	}
+	p.put(ref, out, true)
+}
+
+// publishRefused publishes the statuses of the objects that own a refused resource.
+func (p *Pipeline) publishRefused(e xds.Event) {
+	if p.opts.Publish == nil {
+		return
+	}
+	for _, owner := range e.Owners {
+		switch owner.Kind {
+		case model.KindGateway:
+			p.putGateway(owner.Name)
+		case model.KindBackend:
+			p.putBackend(owner.Name)
+		case model.KindSecret:
+			for name := range p.resolved.GatewayStatus.All() {
+				p.putGateway(name)
+			}
+		}
+	}
+}
+
+// publishLive publishes the Gateways whose listeners have become live with a version.
+func (p *Pipeline) publishLive(px *proxy, before uint64) {
+	if p.opts.Publish == nil {
+		return
+	}
+	for port, version := range px.ports {
+		if version > before && version <= px.live {
+			p.putGatewaysOf(port)
+		}
+	}
+}
+
+// Addresses returns the addresses of the status of a Gateway that is reached at the given IP addresses.
+func Addresses(ips ...netip.Addr) []gwv1.GatewayStatusAddress {
+	typ := gwv1.IPAddressType
+	out := make([]gwv1.GatewayStatusAddress, len(ips))
+	for i, ip := range ips {
+		out[i] = gwv1.GatewayStatusAddress{Type: &typ, Value: ip.String()}
+	}
+	return out
+}

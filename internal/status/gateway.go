@@ -1,0 +1,140 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Gateway is what is known of a Gateway when its status is made.
+type Gateway struct {
+	// Generation of the Gateway that was resolved.
+	Generation int64
+	// Report holds the issues of the Gateway and of its listeners.
+	Report Report
+	// Listeners are in the order of the spec.
+	Listeners []Listener
+}
+
+// Listener is what is known of a listener when its status is made.
+type Listener struct {
+	Name gwv1.SectionName
+	// Kinds are the kinds of routes that the listener takes.
+	Kinds []gwv1.RouteGroupKind
+	// AttachedRoutes is how many accepted routes are attached.
+	AttachedRoutes int
+	// Serving says that the listener alone can be programmed.
+	Serving bool
+	// Conflict is HostnameConflict or ProtocolConflict if the listener lost its port to another, ConflictWith that other
+	// listener.
+	Conflict, ConflictWith string
+	// Unbound is why the proxy cannot bind the port; empty if it can.
+	Unbound string
+	// Overlaps are listeners of the port that serve, with their own certificates, some host that this one serves too.
+	Overlaps []string
+}
+
+// usable says whether the listener takes traffic.
+func (l Listener) usable() bool { return l.Serving && l.Conflict == "" && l.Unbound == "" }
+
+// Build returns the status of the Gateway. Programmed is there only where it is already known to be False; [Program]
+// adds it once Envoys have answered.
+func (g Gateway) Build() gwv1.GatewayStatus {
+	var out gwv1.GatewayStatus
+	usable, unresolved := 0, []string{}
+	var troubled []string
+	for _, l := range g.Listeners {
+		st := g.listener(l)
+		out.Listeners = append(out.Listeners, st)
+		if l.usable() {
+			usable++
+		} else {
+			troubled = append(troubled, string(l.Name))
+		}
+		if g.unresolved(l) {
+			unresolved = append(unresolved, string(l.Name))
+		}
+	}
+	out.Conditions = []metav1.Condition{g.accepted(usable, troubled)}
+	out.Conditions = append(out.Conditions, g.resolved(unresolved))
+	if issues := g.Report.Of(Programmed, Section{}); len(issues) > 0 {
+		out.Conditions = append(out.Conditions, False(Programmed, issues.Reason(), issues.Message(), g.Generation))
+	} else if usable == 0 {
+		out.Conditions = append(out.Conditions,
+			False(Programmed, ReasonInvalid, "No listener is valid: see the listeners' conditions", g.Generation))
+	}
+	return out
+}
+
+// accepted is the Gateway's own Accepted condition. A Gateway with one good listener is accepted; ListenersNotValid is
+// the reason whether it is or not (Gateway API, GatewayReasonListenersNotValid).
+func (g Gateway) accepted(usable int, troubled []string) metav1.Condition {
+	if issues := g.Report.Of(Accepted, Section{}); len(issues) > 0 {
+		return False(Accepted, issues.Reason(), issues.Message(), g.Generation)
+	}
+	message := fmt.Sprintf("Not valid: listener %s", strings.Join(troubled, ", "))
+	switch {
+	case len(g.Report.Of(Programmed, Section{})) > 0 || len(troubled) == 0:
+		return True(Accepted, string(gwv1.GatewayReasonAccepted), "The Gateway is accepted", g.Generation)
+	case usable == 0:
+		return False(Accepted, ReasonListenersNotValid, message, g.Generation)
+	default:
+		return True(Accepted, ReasonListenersNotValid, message, g.Generation)
+	}
+}
+
+func (g Gateway) unresolved(l Listener) bool {
+	return len(g.Report.Of(ResolvedRefs, Section{Listener: string(l.Name)})) > 0
+}
+
+func (g Gateway) resolved(unresolved []string) metav1.Condition {
+	issues := g.Report.Of(ResolvedRefs, Section{})
+	if len(issues) == 0 && len(unresolved) > 0 {
+		return False(ResolvedRefs, string(gwv1.GatewayReasonListenersNotResolved),
+			"Unresolved references in listener "+strings.Join(unresolved, ", "), g.Generation)
+	}
+	return Judge(ResolvedRefs, issues, string(gwv1.GatewayReasonResolvedRefs), "All references are resolved", g.Generation)
+}
+
+func (g Gateway) listener(l Listener) gwv1.ListenerStatus {
+	section := Section{Listener: string(l.Name)}
+	accepted := Judge(Accepted, g.Report.Of(Accepted, section), string(gwv1.ListenerReasonAccepted),
+		"The listener is accepted", g.Generation)
+	conflicted := False(Conflicted, string(gwv1.ListenerReasonNoConflicts), "No conflicts", g.Generation)
+	failed := cmp.Or(l.Conflict, ReasonInvalid)
+	switch {
+	case l.Conflict != "":
+		message := "The listener " + l.ConflictWith + " has the same port"
+		if l.Conflict == string(gwv1.ListenerReasonHostnameConflict) {
+			message += " and hostname"
+		} else {
+			message += " with another protocol"
+		}
+		conflicted = True(Conflicted, l.Conflict, message, g.Generation)
+		accepted = False(Accepted, l.Conflict, message, g.Generation)
+	case l.Unbound != "" && accepted.Status == metav1.ConditionTrue:
+		accepted = False(Accepted, ReasonPortUnavailable, l.Unbound, g.Generation)
+	}
+	out := gwv1.ListenerStatus{
+		Name: l.Name, SupportedKinds: l.Kinds, AttachedRoutes: int32(l.AttachedRoutes), //nolint:gosec // a count of objects
+		Conditions: []metav1.Condition{
+			accepted,
+			Judge(ResolvedRefs, g.Report.Of(ResolvedRefs, section), string(gwv1.ListenerReasonResolvedRefs),
+				"All references are resolved", g.Generation),
+			conflicted,
+		},
+	}
+	if !l.usable() {
+		out.Conditions = append(out.Conditions, False(Programmed, failed, "See the other conditions", g.Generation))
+	}
+	if len(l.Overlaps) > 0 {
+		out.Conditions = append(out.Conditions, True(string(gwv1.ListenerConditionOverlappingTLSConfig),
+			string(gwv1.ListenerReasonOverlappingHostnames),
+			"Hostnames overlap with those of listener "+strings.Join(l.Overlaps, ", ")+
+				": clients may reuse connections across them", g.Generation))
+	}
+	return out
+}

@@ -1,0 +1,77 @@
+package status
+
+import (
+	"encoding/json"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// EachCondition calls f for every condition of a status, with the name of the part of the status that it is in: "" for
+// the whole object, else one that is unique in the object. The status is a *gwv1.GatewayStatus,
+// *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus; anything else has no conditions.
+func EachCondition(status any, f func(section string, c *metav1.Condition)) {
+	each := func(section string, list []metav1.Condition) {
+		for i := range list {
+			f(section, &list[i])
+		}
+	}
+	switch s := status.(type) {
+	case *gwv1.GatewayClassStatus:
+		each("", s.Conditions)
+	case *gwv1.GatewayStatus:
+		each("", s.Conditions)
+		for i := range s.Listeners {
+			each("listener "+string(s.Listeners[i].Name), s.Listeners[i].Conditions)
+		}
+	case *gwv1.RouteStatus:
+		for i := range s.Parents {
+			parent, _ := json.Marshal(s.Parents[i].ParentRef)
+			each("parent "+string(parent), s.Parents[i].Conditions)
+		}
+	case *egv1a1.BackendStatus:
+		each("", s.Conditions)
+	}
+}
+
+// Bad reports whether a condition says that something is wrong.
+func Bad(c metav1.Condition) bool {
+	switch c.Type {
+	case Conflicted, PartiallyInvalid:
+		return c.Status == metav1.ConditionTrue
+	case string(gwv1.ListenerConditionOverlappingTLSConfig), string(gwv1.GatewayConditionInsecureFrontendValidationMode):
+		return false
+	}
+	return c.Status == metav1.ConditionFalse
+}
+
+// Problems returns what a status says is wrong with its object, each once: the causes, without the conditions that
+// only follow from others.
+func Problems(ref model.Ref, status any) Report {
+	causes := map[string]bool{}
+	EachCondition(status, func(section string, c *metav1.Condition) {
+		if Bad(*c) && c.Type != Programmed {
+			causes[section] = true
+		}
+	})
+	var out Report
+	EachCondition(status, func(section string, c *metav1.Condition) {
+		follows := c.Type == Programmed && (causes[section] || c.Reason == ReasonPending) ||
+			section == "" && ref.Kind == model.KindGateway && followsFromListeners(c.Reason)
+		if Bad(*c) && !follows {
+			out = append(out, Issue{Object: ref, Condition: c.Type, Reason: c.Reason, Message: c.Message})
+		}
+	})
+	return out.Select(func(Issue) bool { return true })
+}
+
+func followsFromListeners(reason string) bool {
+	switch reason {
+	case ReasonListenersNotValid, string(gwv1.GatewayReasonListenersNotResolved), ReasonInvalid:
+		return true
+	}
+	return false
+}
