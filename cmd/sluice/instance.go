@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -176,6 +177,7 @@ func (i *instance) live(version uint64) {
 	i.ready = i.ready || first
 	i.mu.Unlock()
 	if first {
+		settleMemory()
 		i.say.start(i.pipeline, i.flags.admin, time.Since(i.began))
 	}
 	i.say.live(version)
@@ -204,4 +206,16 @@ func (i *instance) admin() *ops.Admin {
 		Status: func() (any, error) { return i.board.List(nil), nil },
 		Config: func() (any, error) { return render(i.pipeline.Resources(localProxy)) },
 	}
+}
+
+// steadyGC is the garbage collector's target once everything has been read: from then on changes are small beside what
+// is kept, and memory is worth more than the little work that it saves.
+const steadyGC = 35
+
+// settleMemory gives back what reading everything took. GOGC, if set, is left alone.
+func settleMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(steadyGC)
+	}
+	debug.FreeOSMemory()
 }

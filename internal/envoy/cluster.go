@@ -25,6 +25,8 @@ const (
 	// dnsSettle is how long the routes to a new DNS cluster wait for its first answer. The cluster itself does not
 	// wait: Envoy would hold back all other clusters with it.
 	dnsSettle = 150 * time.Millisecond
+	// maxRetries is how many retries a cluster may have under way at a time.
+	maxRetries = 1024
 	// bufferLimit is Envoy's recommendation for edge proxies: 32 KiB per connection.
 	bufferLimit = 32 << 10
 )
@@ -47,6 +49,10 @@ func cluster(b model.Backend, endpoints []model.Endpoint) *xds.Resource {
 		LbPolicy:                      clusterv3.Cluster_LEAST_REQUEST,
 		// An endpoint that is gone gets no more requests, whatever its health checks said last.
 		IgnoreHealthOnHostRemoval: true,
+		// Envoy's own limit is 3 retries at a time, which would undo what a route asks for.
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxRetries: wrapperspb.UInt32(maxRetries),
+		}}},
 	}
 	r := &xds.Resource{Name: name, Owners: []model.Ref{b.Key.Ref()}}
 	switch b.Address {
@@ -60,7 +66,7 @@ func cluster(b model.Backend, endpoints []model.Endpoint) *xds.Resource {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 		c.LoadAssignment = loadAssignment(name, endpoints)
 		c.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
-		c.RespectDnsTtl = true
+		c.RespectDnsTtl = true //nolint
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
 		r.Settle = dnsSettle
 	}

@@ -68,7 +68,7 @@ func (s *site) entries() []entry {
 	var out []entry
 	for i := range s.route.Rules {
 		rule := &s.route.Rules[i]
-		for m, match := range rule.Matches {
+		for m, match := range s.chain.Matches(rule) {
 			out = append(out, s.forMatch(rule, m, match)...)
 		}
 	}
@@ -83,7 +83,7 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 				Name:  routeName(s.route.Key, rule),
 				Match: routeMatch(match, s.route.Key.Kind == model.KindGRPCRoute),
 			},
-			Rule: rule, Match: match, Port: s.port, Secure: s.secure,
+			Key: s.route.Key, Rule: rule, Match: match, Port: s.port, Secure: s.secure,
 		}
 		if share.millionths < fractionUnits {
 			r.Proto.Match.RuntimeFraction = fraction(share.millionths)
@@ -163,6 +163,10 @@ func forward(r *feature.Route, backends []model.WeightedBackend) *routev3.Route_
 	}
 	if slices.ContainsFunc(backends, func(b model.WeightedBackend) bool { return b.Backend == (model.BackendKey{}) }) {
 		action.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
+		if r.Key.Kind == model.KindGRPCRoute {
+			// Envoy makes it UNAVAILABLE, as the Gateway API wants; of 500 it would make UNKNOWN.
+			action.ClusterNotFoundResponseCode = routev3.RouteAction_SERVICE_UNAVAILABLE
+		}
 	}
 	return &routev3.Route_Route{Route: action}
 }

@@ -23,7 +23,21 @@ func (f filterUse) compare(o filterUse) int {
 	return cmp.Or(cmp.Compare(f.Rank, o.Rank), strings.Compare(f.Name, o.Name))
 }
 
-// filterUses returns the filters that the rules of a route need, each once, in chain order.
+// standing returns the filters that every listener has.
+func standing(chain *feature.Chain) []filterUse {
+	var out []filterUse
+	for _, f := range chain.Standing() {
+		out = append(out, use(f))
+	}
+	return out
+}
+
+func use(f feature.RankedFilter) filterUse {
+	packed := toAny(f.Config)
+	return filterUse{Rank: f.Rank, Name: f.Name, Disabled: f.Disabled, Type: packed.TypeUrl, Config: packed.Value}
+}
+
+// filterUses returns the filters that the rules of a route need besides those, each once, in chain order.
 func filterUses(chain *feature.Chain, route *model.Route) []filterUse {
 	var out []filterUse
 	for i := range route.Rules {
@@ -31,10 +45,7 @@ func filterUses(chain *feature.Chain, route *model.Route) []filterUse {
 			continue
 		}
 		for _, f := range chain.HTTPFilters(&route.Rules[i]) {
-			packed := toAny(f.Config)
-			out = append(out, filterUse{
-				Rank: f.Rank, Name: f.Name, Disabled: f.Disabled, Type: packed.TypeUrl, Config: packed.Value,
-			})
+			out = append(out, use(f))
 		}
 	}
 	return distinct(out)

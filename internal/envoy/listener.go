@@ -28,6 +28,10 @@ const (
 	connectionIdleTimeout = time.Hour
 )
 
+// secretTimeout bounds how long a new listener waits for a certificate. Without it a listener, and with it all that
+// are new, would wait for ever.
+const secretTimeout = 5 * time.Second
+
 // tableBody returns the RouteConfiguration of a route table without its virtual hosts. A port in the Host header is
 // ignored when a host is looked up, and left alone otherwise.
 func tableBody(key model.RouteTableKey) []byte {
@@ -59,7 +63,7 @@ func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 			r.Owners = append(r.Owners, l.Key.Source)
 		}
 	} else {
-		table := model.RouteTableKey{Port: port.Key}
+		table := model.HTTPTable(port.Key)
 		out.FilterChains = []*listenerv3.FilterChain{{
 			Name:    table.String(),
 			Filters: []*listenerv3.Filter{connectionManager(table, filters)},
@@ -75,7 +79,7 @@ func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 
 // tlsChain is the filter chain of one HTTPS listener, chosen by SNI.
 func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listenerv3.FilterChain {
-	table := model.RouteTableKey{Port: port, Listener: l.Key}
+	table := model.HTTPSTable(port, l.Key)
 	chain := &listenerv3.FilterChain{
 		Name:                          table.String(),
 		FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
@@ -94,7 +98,7 @@ func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listen
 	}
 	for _, c := range l.Certificates {
 		tls.TlsCertificateSdsSecretConfigs = append(tls.TlsCertificateSdsSecretConfigs,
-			&tlsv3.SdsSecretConfig{Name: c.String(), SdsConfig: ads(0)})
+			&tlsv3.SdsSecretConfig{Name: c.String(), SdsConfig: ads(secretTimeout)})
 	}
 	chain.TransportSocket = &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.tls",
@@ -108,7 +112,7 @@ func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listen
 // connectionManager is the HTTP connection manager that serves a route table.
 func connectionManager(table model.RouteTableKey, filters []filterUse) *listenerv3.Filter {
 	hcm := &hcmv3.HttpConnectionManager{
-		StatPrefix: fmt.Sprintf("port_%d", table.Port.Port),
+		StatPrefix: fmt.Sprintf("port_%d", table.Port().Port),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			RouteConfigName: table.String(), ConfigSource: ads(0),
 		}},

@@ -27,9 +27,9 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 	}
 	s := site{
 		chain: b.opts.Chain, route: &route.Route,
-		port: k.Table.Port.Port, secure: k.Table.Listener != (model.ListenerKey{}),
+		port: k.Table.Port().Port, secure: k.Table.Secure(),
 	}
-	out := served{entries: s.entries()}
+	out := served{entries: s.entries(), filters: filterUses(b.opts.Chain, &route.Route)}
 	for _, e := range out.entries {
 		out.needs = append(out.needs, e.Needs...)
 	}
@@ -39,19 +39,12 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 }
 
 func equalServed(a, b served) bool {
-	return slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
+	sameFilters := slices.EqualFunc(a.filters, b.filters, func(x, y filterUse) bool {
+		return x.compare(y) == 0 && x.Disabled == y.Disabled && bytes.Equal(x.Config, y.Config)
+	})
+	return sameFilters && slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
 		return x.Rank == y.Rank && x.Path == y.Path && bytes.Equal(x.Body, y.Body) && slices.Equal(x.Needs, y.Needs)
 	})
-}
-
-// filterUses has a value only for routes that need a filter, so that other routes never touch their listener.
-func (b *builder) filterUses(r *incr.Reader, k siteKey) ([]filterUse, bool) {
-	route, ok := incr.Get(r, b.in.Routes, k.Route)
-	if !ok {
-		return nil, false
-	}
-	uses := filterUses(b.opts.Chain, &route.Route)
-	return uses, len(uses) > 0
 }
 
 // host puts a virtual host together: from the routes that serve its domain or, if there are none, from what the
@@ -68,8 +61,8 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
 		}
 	}
-	if len(routes) == 0 && k.Table.Listener != (model.ListenerKey{}) {
-		port, _ := incr.Get(r, b.in.Ports, k.Table.Port)
+	if len(routes) == 0 && k.Table.Secure() {
+		port, _ := incr.Get(r, b.in.Ports, k.Table.Port())
 		if !ownsDomain(port, k) {
 			return misdirected(k.Domain), true
 		}
@@ -101,10 +94,10 @@ func ownedHosts(port model.Port) []model.HostKey {
 	var out []model.HostKey
 	for _, l := range port.Listeners {
 		if port.Protocol != model.HTTPS {
-			out = append(out, model.HostKey{Table: model.RouteTableKey{Port: port.Key}, Domain: domainOf(l.Hostname)})
+			out = append(out, model.HostKey{Table: model.HTTPTable(port.Key), Domain: domainOf(l.Hostname)})
 			continue
 		}
-		table := model.RouteTableKey{Port: port.Key, Listener: l.Key}
+		table := model.HTTPSTable(port.Key, l.Key)
 		out = append(out, model.HostKey{Table: table, Domain: domainOf(l.Hostname)})
 		if l.Hostname != "" {
 			out = append(out, model.HostKey{Table: table, Domain: "*"})
@@ -122,7 +115,7 @@ func ownedHosts(port model.Port) []model.HostKey {
 // another one (421).
 func ownsDomain(port model.Port, k model.HostKey) bool {
 	for _, l := range port.Listeners {
-		if l.Key == k.Table.Listener {
+		if l.Key == k.Table.Listener() {
 			return domainOf(l.Hostname) == k.Domain
 		}
 	}

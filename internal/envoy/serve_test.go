@@ -51,7 +51,7 @@ func TestOwnedHosts(t *testing.T) {
 				if ownsDomain(port, k) {
 					status = " 404"
 				}
-				got = append(got, k.Table.Listener.Name+k.Domain+status)
+				got = append(got, k.Table.Listener().Name+k.Domain+status)
 			}
 			slices.Sort(got)
 			slices.Sort(c.want)

@@ -68,6 +68,7 @@ func (k siteKey) Compare(o siteKey) int {
 type served struct {
 	entries []entry
 	needs   []model.BackendKey
+	filters []filterUse
 }
 
 // New adds the tables to the engine.
@@ -78,7 +79,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	backends := incr.NewIndex(e, "backend uses", b.served, func(k siteKey, s served) []BackendKey {
 		out := make([]BackendKey, 0, len(s.needs))
 		for _, n := range s.needs {
-			out = append(out, BackendKey{Proxy: k.Table.Port.Proxy, Backend: n})
+			out = append(out, BackendKey{Proxy: k.Table.Port().Proxy, Backend: n})
 		}
 		return out
 	})
@@ -86,9 +87,12 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	owned := incr.NewIndex(e, "listener hosts", in.Ports, func(_ model.PortKey, p model.Port) []model.HostKey {
 		return ownedHosts(p)
 	})
-	uses := incr.NewTable(e, "filter uses", b.filterUses, sites)
-	b.filters = incr.NewIndex(e, "filters by port", uses, func(k siteKey, _ []filterUse) []model.PortKey {
-		return []model.PortKey{k.Table.Port}
+	b.filters = incr.NewIndex(e, "filter uses", b.served, func(k siteKey, s served) []model.PortKey {
+		// Only routes that need a filter, so that the others never touch their listener.
+		if len(s.filters) == 0 {
+			return nil
+		}
+		return []model.PortKey{k.Table.Port()}
 	})
 
 	out := &Tables{}
@@ -114,7 +118,7 @@ type builder struct {
 	in      *resolve.Tables
 	opts    Options
 	served  *incr.Table[siteKey, served]
-	filters *incr.Index[model.PortKey, siteKey, []filterUse]
+	filters *incr.Index[model.PortKey, siteKey, served]
 	hosts   *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
 }
 
@@ -152,9 +156,9 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	if !ok || len(port.Listeners) == 0 {
 		return nil, false
 	}
-	var filters []filterUse
-	for _, uses := range b.filters.Values(r, k) {
-		filters = append(filters, uses...)
+	filters := standing(b.opts.Chain)
+	for _, s := range b.filters.Values(r, k) {
+		filters = append(filters, s.filters...)
 	}
 	return listener(b.opts.Bind, port, distinct(filters)), true
 }

@@ -78,7 +78,7 @@ type RankedFilter struct {
 	HTTPFilter
 }
 
-// HTTPFilters returns the filters that a rule needs, in chain order, each once.
+// HTTPFilters returns the filters that a rule needs besides the standing ones, in chain order, each once.
 func (c *Chain) HTTPFilters(rule *model.Rule) []RankedFilter {
 	var out []RankedFilter
 	for _, a := range c.sorted(everyAttached(rule)) {
@@ -91,6 +91,36 @@ func (c *Chain) HTTPFilters(rule *model.Rule) []RankedFilter {
 			if !slices.ContainsFunc(out, func(have RankedFilter) bool { return have.Name == hf.Name }) {
 				out = append(out, RankedFilter{Rank: rank, HTTPFilter: hf})
 			}
+		}
+	}
+	return out
+}
+
+// Standing returns the filters that every listener has, in chain order.
+func (c *Chain) Standing() []RankedFilter {
+	var out []RankedFilter
+	for rank, f := range c.features {
+		s, ok := f.(Stander)
+		if !ok {
+			continue
+		}
+		for _, hf := range s.Standing() {
+			out = append(out, RankedFilter{Rank: rank, HTTPFilter: hf})
+		}
+	}
+	return out
+}
+
+// Matches returns the matches of a rule, with those that its features need.
+func (c *Chain) Matches(rule *model.Rule) []model.Match {
+	out := slices.Clone(rule.Matches)
+	for _, a := range c.sorted(everyAttached(rule)) {
+		f, ok := c.features[c.rank[a.Feature]].(Matcher)
+		if !ok {
+			continue
+		}
+		for _, m := range rule.Matches {
+			out = append(out, f.Matches(a, m)...)
 		}
 	}
 	return out

@@ -42,11 +42,28 @@ type RouteApplier interface {
 	ApplyRoute(r *Route, a model.Attached)
 }
 
-// FilterUser is a feature that needs an HTTP filter in the listeners that serve its routes.
+// Stander is a feature with HTTP filters that every listener has from the start, whether or not a route uses them.
+//
+// Envoy serves a connection with the filters that its listener had when it was opened, but with the newest routes. A
+// filter that came with the first route to need it would not act on the connections that are open by then: behind a
+// filter that guards something they would get in. It would also drain them.
+type Stander interface {
+	// Standing returns the filters. They are disabled, and cost a request nothing, until a route enables them.
+	Standing() []HTTPFilter
+}
+
+// FilterUser is a feature that needs HTTP filters which depend on what the user wrote, in the listeners that serve its
+// routes. What can be said per route should be, with a standing filter: see [Stander].
 type FilterUser interface {
 	// HTTPFilters returns the filters that a needs. They must be disabled by default, or do nothing for routes without
 	// configuration of their own: other routes share the listener.
 	HTTPFilters(a model.Attached) []HTTPFilter
+}
+
+// Matcher is a feature that needs more requests than the rule's matches take.
+type Matcher interface {
+	// Matches returns the matches that a needs besides m.
+	Matches(a model.Attached, m model.Match) []model.Match
 }
 
 // HTTPFilter is an HTTP filter of a listener.
@@ -64,6 +81,8 @@ type HTTPFilter struct {
 type Route struct {
 	// Proto has its match, and its action if the rule has backends: a RouteAction with cluster or weighted_clusters.
 	Proto *routev3.Route
+	// Key is that of the route that Rule is a rule of, Match the one of its matches that Proto is for.
+	Key   model.RouteKey
 	Rule  *model.Rule
 	Match model.Match
 	// Port and Secure are those of the listener that the route is served on.

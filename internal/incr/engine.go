@@ -2,6 +2,9 @@ package incr
 
 import (
 	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +23,8 @@ type Engine struct {
 	nodes []node
 	// workers is how many goroutines recompute the keys of one table.
 	workers int
+	// running is true from the first commit on.
+	running bool
 }
 
 // node is a table, an input or an index as the engine sees it, without its key and value types.
@@ -35,8 +40,6 @@ type node interface {
 	dropReader(slot uint32, reader ref)
 	// keyName is the key at the slot, for people.
 	keyName(slot uint32) string
-	// sources are the slots that the value at the slot was derived from.
-	sources(slot uint32) []ref
 }
 
 // ref points at one slot of one node.
@@ -54,7 +57,8 @@ func New(workers int) *Engine {
 type Result struct {
 	// Tables has an entry for each table in which a key was recomputed, in table order.
 	Tables []TableWork
-	// Faults are the keys whose function panicked or read what it may not, in table and key order.
+	// Faults are the keys whose function panicked or read what it may not, in table and key order. A key that was not
+	// recomputed in this commit is not among them, even if it still has the value from before an earlier fault.
 	Faults []Fault
 }
 
@@ -77,10 +81,11 @@ func (r Result) Recomputed() int {
 	return n
 }
 
-// Fault is a key whose value could not be computed. The key keeps its previous value, if it had one.
+// Fault is a key whose value (in an [Index], whose groups) could not be computed. The key keeps its previous ones, if
+// it had any.
 type Fault struct {
 	Table, Key string
-	// Err says what happened; for a panic it ends with the stack.
+	// Err says what happened: it wraps [ErrCycle], or for a panic ends with the stack.
 	Err error
 }
 
@@ -96,8 +101,21 @@ type commit struct {
 	result Result
 }
 
+func (c *commit) fault(n node, slot uint32, err error) {
+	c.result.Faults = append(c.result.Faults, Fault{Table: n.name(), Key: n.keyName(slot), Err: err})
+}
+
+// panicked makes what was recovered from a user's function an error.
+func panicked(p any) error {
+	if c, ok := p.(cycle); ok {
+		return fmt.Errorf("%w: %s", ErrCycle, string(c))
+	}
+	return fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+}
+
 // Commit applies everything staged in the inputs since the last commit and brings all tables up to date.
 func (e *Engine) Commit() Result {
+	e.running = true
 	c := &commit{engine: e}
 	for _, n := range e.nodes {
 		n.settle(c)
@@ -110,9 +128,14 @@ type Source struct {
 	Table, Key string
 }
 
+// register gives a node its place in the table order. A collection made later would have missed the changes of the
+// commits before it, so it is refused.
 func (e *Engine) register(n node) uint32 {
+	if e.running {
+		panic(fmt.Sprintf("incr: %s is created after the engine's first commit", n.name()))
+	}
 	e.nodes = append(e.nodes, n)
-	return uint32(len(e.nodes) - 1) //nolint:gosec // a handful of tables
+	return uint32(len(e.nodes) - 1) // a handful of tables
 }
 
 // notify marks every reader in the set for recomputation. Readers re-register what they read when they recompute, so
@@ -123,8 +146,14 @@ func (e *Engine) notify(readers *refSet) {
 
 func (e *Engine) trace(refs []ref) []Source {
 	out := make([]Source, 0, len(refs))
-	for _, r := range refs {
-		out = append(out, Source{Table: e.nodes[r.node].name(), Key: e.nodes[r.node].keyName(r.slot)})
+	// refs are sorted by table, but within a table by when its keys were first seen, which must not show.
+	for len(refs) > 0 {
+		n, start := refs[0].node, len(out)
+		for ; len(refs) > 0 && refs[0].node == n; refs = refs[1:] {
+			out = append(out, Source{Table: e.nodes[n].name(), Key: e.nodes[n].keyName(refs[0].slot)})
+		}
+		slices.SortFunc(out[start:], func(a, b Source) int { return strings.Compare(a.Key, b.Key) })
 	}
-	return out
+	// The keys and the values of a group are two dependencies but one source.
+	return slices.Compact(out)
 }

@@ -15,12 +15,12 @@ type Index[G Key[G], K Key[K], V any] struct {
 	src   *slots[K, V]
 	fn    func(key K, value V) []G
 
-	index  map[G]uint32
+	index  keyIndex[G]
 	groups []group[G]
 	free   []uint32
 	doomed []uint32
 	// groupsOf says, for each slot of the source, which groups it is in.
-	groupsOf [][]G
+	groupsOf [][]uint32
 	// touched are the groups with staged members in the running settle; moved those that came or went.
 	touched []uint32
 	moved   []moved[G]
@@ -41,9 +41,12 @@ type moved[G any] struct {
 }
 
 // NewIndex adds an index of src to the engine. fn returns the groups of a key; it must be pure, and may return a
-// group more than once.
-func NewIndex[G Key[G], K Key[K], V any](e *Engine, name string, src Collection[K, V], fn func(K, V) []G) *Index[G, K, V] {
-	ix := &Index[G, K, V]{label: name, eng: e, src: src.slots(), fn: fn, index: map[G]uint32{}}
+// group more than once. A key for which it panics stays in the groups it was in.
+func NewIndex[G Key[G], K Key[K], V any](
+	e *Engine, name string, src Collection[K, V], fn func(K, V) []G,
+) *Index[G, K, V] {
+	ix := &Index[G, K, V]{label: name, eng: e, src: src.held(), fn: fn}
+	ix.index = newKeyIndex(func(slot uint32) G { return ix.groups[slot].key })
 	ix.id = e.register(ix)
 	return ix
 }
@@ -83,7 +86,7 @@ const (
 
 func (ix *Index[G, K, V]) read(r *Reader, g G, kind uint32) []uint32 {
 	r.check(ix.id, ix.label)
-	slot, ok := ix.index[g]
+	slot, ok := ix.index.find(g)
 	if !ok {
 		r.miss = append(r.miss, missing{from: groupClaimer[G, K, V]{ix, kind}, key: g})
 		return nil
@@ -101,10 +104,10 @@ func (c groupClaimer[G, K, V]) claimMissing(key any) uint32 {
 	return c.claim(key.(G))*readKinds + c.kind
 }
 
-func (ix *Index[G, K, V]) settle(*commit) {
+func (ix *Index[G, K, V]) settle(c *commit) {
 	ix.begin()
 	for _, ch := range ix.src.changed {
-		ix.regroup(ch.slot)
+		ix.regroup(c, ch.slot)
 	}
 	for _, slot := range ix.touched {
 		ix.merge(slot)
@@ -113,42 +116,75 @@ func (ix *Index[G, K, V]) settle(*commit) {
 }
 
 // regroup stages the moves of one source slot between groups and tells the value readers of the groups it stays in.
-func (ix *Index[G, K, V]) regroup(slot uint32) {
-	for int(slot) >= len(ix.groupsOf) {
-		ix.groupsOf = append(ix.groupsOf, make([][]G, max(16, len(ix.groupsOf)))...)
-	}
-	cell := &ix.src.cells[slot]
-	var now []G
-	if cell.has {
-		now = ix.fn(cell.key, cell.value)
-		now = slices.Clone(now)
-		slices.SortFunc(now, func(a, b G) int { return a.Compare(b) })
-		now = slices.Compact(now)
+func (ix *Index[G, K, V]) regroup(c *commit, slot uint32) {
+	if n := int(slot) + 1 - len(ix.groupsOf); n > 0 {
+		ix.groupsOf = append(ix.groupsOf, make([][]uint32, n)...)
 	}
 	before := ix.groupsOf[slot]
-	ix.groupsOf[slot] = now
+	now, ok := ix.classify(c, slot)
+	if !ok {
+		for _, g := range before {
+			ix.eng.notify(&ix.groups[g].valueReaders)
+		}
+		return
+	}
+	after := make([]uint32, 0, len(now))
 	for len(before) > 0 || len(now) > 0 {
+		order := 0
+		if len(before) > 0 && len(now) > 0 {
+			order = now[0].Compare(ix.groups[before[0]].key)
+		}
 		switch {
-		case len(before) == 0 || len(now) > 0 && now[0].Compare(before[0]) < 0:
-			g := ix.touch(now[0])
-			g.joining = append(g.joining, slot)
+		case len(before) == 0 || order < 0:
+			after = append(after, ix.join(now[0], slot))
 			now = now[1:]
-		case len(now) == 0 || before[0].Compare(now[0]) < 0:
-			g := ix.touch(before[0])
-			if g.leaving == nil {
-				g.leaving = map[uint32]struct{}{}
-			}
-			g.leaving[slot] = struct{}{}
+		case len(now) == 0 || order > 0:
+			ix.leave(before[0], slot)
 			before = before[1:]
 		default:
-			ix.eng.notify(&ix.groups[ix.index[now[0]]].valueReaders)
+			ix.eng.notify(&ix.groups[before[0]].valueReaders)
+			after = append(after, before[0])
 			before, now = before[1:], now[1:]
 		}
 	}
+	ix.groupsOf[slot] = after
 }
 
-func (ix *Index[G, K, V]) touch(key G) *group[G] {
+// classify returns the groups that a source slot is in now, sorted, each once; false if the function panicked.
+func (ix *Index[G, K, V]) classify(c *commit, slot uint32) (groups []G, ok bool) {
+	cell := &ix.src.cells[slot]
+	if !cell.has {
+		return nil, true
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			ok = false
+			c.result.Faults = append(c.result.Faults, Fault{Table: ix.label, Key: ix.src.keyName(slot), Err: panicked(p)})
+		}
+	}()
+	groups = slices.Clone(ix.fn(cell.key, cell.value))
+	slices.SortFunc(groups, func(a, b G) int { return a.Compare(b) })
+	return slices.Compact(groups), true
+}
+
+// join stages that a source slot becomes a member of a group, and returns the group.
+func (ix *Index[G, K, V]) join(key G, member uint32) uint32 {
 	slot := ix.claim(key)
+	g := ix.touch(slot)
+	g.joining = append(g.joining, member)
+	return slot
+}
+
+// leave stages that a source slot is a member of a group no more.
+func (ix *Index[G, K, V]) leave(slot, member uint32) {
+	g := ix.touch(slot)
+	if g.leaving == nil {
+		g.leaving = map[uint32]struct{}{}
+	}
+	g.leaving[member] = struct{}{}
+}
+
+func (ix *Index[G, K, V]) touch(slot uint32) *group[G] {
 	g := &ix.groups[slot]
 	if g.joining == nil && g.leaving == nil {
 		ix.touched = append(ix.touched, slot)
@@ -190,10 +226,10 @@ func (ix *Index[G, K, V]) begin() {
 	ix.moved = ix.moved[:0]
 	for _, slot := range ix.doomed {
 		g := &ix.groups[slot]
-		if have, ok := ix.index[g.key]; !ok || have != slot || !g.unused() {
+		if have, ok := ix.index.find(g.key); !ok || have != slot || !g.unused() {
 			continue
 		}
-		delete(ix.index, g.key)
+		ix.index.remove(g.key)
 		*g = group[G]{}
 		ix.free = append(ix.free, slot)
 	}
@@ -205,18 +241,18 @@ func (g *group[G]) unused() bool {
 }
 
 func (ix *Index[G, K, V]) claim(key G) uint32 {
-	if slot, ok := ix.index[key]; ok {
+	if slot, ok := ix.index.find(key); ok {
 		return slot
 	}
 	var slot uint32
 	if n := len(ix.free); n > 0 {
 		slot, ix.free = ix.free[n-1], ix.free[:n-1]
 	} else {
-		slot = uint32(len(ix.groups)) //nolint:gosec // fewer than two thousand million groups
+		slot = uint32(len(ix.groups)) // fewer than two thousand million groups
 		ix.groups = append(ix.groups, group[G]{})
 	}
 	ix.groups[slot].key = key
-	ix.index[key] = slot
+	ix.index.add(key, slot)
 	return slot
 }
 
@@ -247,10 +283,9 @@ func (ix *Index[G, K, V]) presence(f func(G, bool)) {
 	}
 }
 
-func (ix *Index[G, K, V]) name() string         { return ix.label }
-func (ix *Index[G, K, V]) nodeID() uint32       { return ix.id }
-func (ix *Index[G, K, V]) invalidate(uint32)    {}
-func (ix *Index[G, K, V]) sources(uint32) []ref { return nil }
+func (ix *Index[G, K, V]) name() string      { return ix.label }
+func (ix *Index[G, K, V]) nodeID() uint32    { return ix.id }
+func (ix *Index[G, K, V]) invalidate(uint32) {}
 func (ix *Index[G, K, V]) keyName(slot uint32) string {
 	return fmt.Sprint(ix.groups[slot/readKinds].key)
 }

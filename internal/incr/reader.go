@@ -26,9 +26,9 @@ type cycle string
 
 // Get returns the value that c has for key, and whether it has one.
 func Get[K Key[K], V any](r *Reader, c Collection[K, V], key K) (V, bool) {
-	s := c.slots()
+	s := c.held()
 	r.check(s.id, s.label)
-	slot, ok := s.index[key]
+	slot, ok := s.index.find(key)
 	if !ok {
 		r.miss = append(r.miss, missing{from: s, key: key})
 		var zero V

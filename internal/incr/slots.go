@@ -9,7 +9,7 @@ import (
 // Collection is what can be read by key: an [Input] or a [Table].
 type Collection[K Key[K], V any] interface {
 	node
-	slots() *slots[K, V]
+	held() *slots[K, V]
 }
 
 // slots holds the cells of one collection. A cell stays where it is as long as it has a value or a reader, so that
@@ -20,12 +20,14 @@ type slots[K Key[K], V any] struct {
 	eng   *Engine
 	equal func(a, b V) bool
 
-	index map[K]uint32
+	index keyIndex[K]
 	cells []cell[K, V]
-	free  []uint32
+	// length is how many cells have a value.
+	length int
+	free   []uint32
 	// doomed are the cells to free at the next settle: until then an index may still look at their keys.
 	doomed []uint32
-	// changed are the cells whose value changed in the running or last commit.
+	// changed are the cells whose value changed in the running or last commit, in key order.
 	changed []change[V]
 }
 
@@ -47,15 +49,20 @@ type change[V any] struct {
 
 func newSlots[K Key[K], V any](e *Engine, label string) slots[K, V] {
 	return slots[K, V]{
-		label: label, eng: e, index: map[K]uint32{},
+		label: label, eng: e,
 		equal: func(a, b V) bool { return reflect.DeepEqual(a, b) },
 	}
 }
 
-func (s *slots[K, V]) slots() *slots[K, V]          { return s }
+// init readies the collection once it is where it stays.
+func (s *slots[K, V]) init(id uint32) {
+	s.id = id
+	s.index = newKeyIndex(func(slot uint32) K { return s.cells[slot].key })
+}
+
+func (s *slots[K, V]) held() *slots[K, V]           { return s }
 func (s *slots[K, V]) name() string                 { return s.label }
 func (s *slots[K, V]) keyName(slot uint32) string   { return fmt.Sprint(s.cells[slot].key) }
-func (s *slots[K, V]) sources(slot uint32) []ref    { return s.cells[slot].deps }
 func (s *slots[K, V]) addReader(slot uint32, r ref) { s.cells[slot].readers.add(r) }
 func (s *slots[K, V]) claimMissing(key any) uint32  { return s.claim(key.(K)) }
 func (s *slots[K, V]) nodeID() uint32               { return s.id }
@@ -67,28 +74,31 @@ func (s *slots[K, V]) dropReader(slot uint32, r ref) {
 
 // claim returns the cell of the key, made if there is none.
 func (s *slots[K, V]) claim(key K) uint32 {
-	if slot, ok := s.index[key]; ok {
+	if slot, ok := s.index.find(key); ok {
 		return slot
 	}
 	var slot uint32
 	if n := len(s.free); n > 0 {
 		slot, s.free = s.free[n-1], s.free[:n-1]
 	} else {
-		slot = uint32(len(s.cells)) //nolint:gosec // fewer than four thousand million objects
+		slot = uint32(len(s.cells)) // fewer than four thousand million objects
 		s.cells = append(s.cells, cell[K, V]{})
 	}
 	s.cells[slot].key = key
-	s.index[key] = slot
+	s.index.add(key, slot)
 	return slot
 }
 
 // release schedules a cell that nothing needs any more to be freed.
 func (s *slots[K, V]) release(slot uint32) {
-	c := &s.cells[slot]
-	if !c.has && !c.dirty && c.claims == 0 && c.readers.empty() {
+	if s.cells[slot].idle() {
 		s.doomed = append(s.doomed, slot)
 	}
 }
+
+// idle reports whether nothing needs the cell: it has no value, no key source claims it, and nobody reads it. It is
+// then not dirty either: without a claim it depends on nothing.
+func (c *cell[K, V]) idle() bool { return !c.has && c.claims == 0 && c.readers.empty() }
 
 // begin starts a settle: the changes of the last commit are forgotten and the cells it left unused are freed.
 func (s *slots[K, V]) begin() {
@@ -96,26 +106,39 @@ func (s *slots[K, V]) begin() {
 	s.changed = s.changed[:0]
 	for _, slot := range s.doomed {
 		c := &s.cells[slot]
-		if have, ok := s.index[c.key]; !ok || have != slot || c.has || c.dirty || c.claims > 0 || !c.readers.empty() {
+		if have, ok := s.index.find(c.key); !ok || have != slot || !c.idle() {
 			continue
 		}
-		delete(s.index, c.key)
+		s.index.remove(c.key)
 		*c = cell[K, V]{}
 		s.free = append(s.free, slot)
 	}
 	s.doomed = s.doomed[:0]
 }
 
-// put stores a value (or its absence) and tells the readers if it differs. It reports whether it did.
-func (s *slots[K, V]) put(slot uint32, value V, has bool) bool {
+// same reports whether the cell holds this value (or its absence) already.
+func (s *slots[K, V]) same(slot uint32, value V, has bool) bool {
 	c := &s.cells[slot]
-	if c.has == has && (!has || s.equal(c.value, value)) {
-		return false
-	}
+	return c.has == has && (!has || s.equal(c.value, value))
+}
+
+// store replaces the value of a cell and tells its readers. The caller has found that it differs.
+func (s *slots[K, V]) store(slot uint32, value V, has bool) {
+	c := &s.cells[slot]
 	s.changed = append(s.changed, change[V]{slot: slot, old: c.value, hadOld: c.has})
+	switch {
+	case has && !c.has:
+		s.length++
+	case !has && c.has:
+		s.length--
+	}
+	if !has {
+		// A value that came with "there is none" must not be seen: whether it was stored depends on the one before it.
+		var zero V
+		value = zero
+	}
 	c.value, c.has = value, has
 	s.eng.notify(&c.readers)
-	return true
 }
 
 // presence calls f for every key that came or went in the running commit.
@@ -128,19 +151,11 @@ func (s *slots[K, V]) presence(f func(K, bool)) {
 }
 
 // Len returns how many keys have a value.
-func (s *slots[K, V]) Len() int {
-	n := 0
-	for i := range s.cells {
-		if s.cells[i].has {
-			n++
-		}
-	}
-	return n
-}
+func (s *slots[K, V]) Len() int { return s.length }
 
 // Peek returns the current value of a key without recording anything: for use outside of table functions.
 func (s *slots[K, V]) Peek(key K) (V, bool) {
-	if slot, ok := s.index[key]; ok && s.cells[slot].has {
+	if slot, ok := s.index.find(key); ok && s.cells[slot].has {
 		return s.cells[slot].value, true
 	}
 	var zero V
@@ -165,7 +180,7 @@ type Change[V any] struct {
 	HadOld, Has bool
 }
 
-// Changes iterates over the keys that the last commit changed, in no particular order.
+// Changes iterates over the keys that the last commit changed, in key order.
 func (s *slots[K, V]) Changes() iter.Seq2[K, Change[V]] {
 	return func(yield func(K, Change[V]) bool) {
 		for _, ch := range s.changed {
@@ -177,9 +192,10 @@ func (s *slots[K, V]) Changes() iter.Seq2[K, Change[V]] {
 	}
 }
 
-// Sources returns what the key's current value was derived from, in table and arrival order.
+// Sources returns what the key's function read when it last ran, misses included: in table order, then by name. For a
+// key that faulted it is what was read until then; it is empty for a key of an [Input].
 func (s *slots[K, V]) Sources(key K) []Source {
-	slot, ok := s.index[key]
+	slot, ok := s.index.find(key)
 	if !ok {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,7 @@ type Table[K Key[K], V any] struct {
 // with [reflect.DeepEqual] unless [Table.Equal] says otherwise.
 func NewTable[K Key[K], V any](e *Engine, name string, fn Func[K, V], keys ...KeySource[K]) *Table[K, V] {
 	t := &Table[K, V]{slots: newSlots[K, V](e, name), fn: fn, keys: keys}
-	t.id = e.register(t)
+	t.init(e.register(t))
 	for _, k := range keys {
 		if k.nodeID() >= t.id {
 			panic(fmt.Sprintf("incr: table %s takes its keys from %s, which is not before it", name, k.name()))
@@ -49,7 +48,8 @@ func NewTable[K Key[K], V any](e *Engine, name string, fn Func[K, V], keys ...Ke
 	return t
 }
 
-// Equal replaces the comparison of values and returns the table.
+// Equal replaces the comparison of values and returns the table. Like the table's function it is called from several
+// goroutines at once.
 func (t *Table[K, V]) Equal(equal func(a, b V) bool) *Table[K, V] {
 	t.equal = equal
 	return t
@@ -66,9 +66,11 @@ func (t *Table[K, V]) invalidate(slot uint32) {
 type outcome[V any] struct {
 	value V
 	has   bool
-	deps  []ref
-	miss  []missing
-	err   error
+	// same is true if the key had this value (or none) before.
+	same bool
+	deps []ref
+	miss []missing
+	err  error
 }
 
 func (t *Table[K, V]) settle(c *commit) {
@@ -131,20 +133,18 @@ func (t *Table[K, V]) computeAll(workers int) []outcome[V] {
 func (t *Table[K, V]) compute(slot uint32) (out outcome[V]) {
 	c := &t.cells[slot]
 	if c.claims == 0 {
-		return outcome[V]{}
+		return outcome[V]{same: !c.has}
 	}
 	r := &Reader{self: t.id}
 	defer func() {
 		out.deps, out.miss = r.deps, r.miss
-		switch p := recover().(type) {
-		case nil:
-		case cycle:
-			out.err = fmt.Errorf("%w: %s", ErrCycle, string(p))
-		default:
-			out.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		if p := recover(); p != nil {
+			out.err = panicked(p)
 		}
 	}()
 	out.value, out.has = t.fn(r, c.key)
+	// Comparing can cost more than computing, so it is done here, where keys run in parallel.
+	out.same = t.same(slot, out.value, out.has)
 	return out
 }
 
@@ -156,10 +156,12 @@ func (t *Table[K, V]) apply(c *commit, slot uint32, out *outcome[V]) {
 	slices.SortFunc(out.deps, compareRefs)
 	t.subscribe(slot, slices.Compact(out.deps))
 	if out.err != nil {
-		c.result.Faults = append(c.result.Faults, Fault{Table: t.label, Key: t.keyName(slot), Err: out.err})
+		c.fault(t, slot, out.err)
 		return
 	}
-	t.put(slot, out.value, out.has)
+	if !out.same {
+		t.store(slot, out.value, out.has)
+	}
 }
 
 // subscribe replaces what the cell depends on, touching only what differs. Both lists are sorted.

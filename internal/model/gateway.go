@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"unique"
 )
 
 // Protocol is what a listener speaks, as the Gateway API names it.
@@ -46,8 +47,14 @@ func (k ListenerKey) Compare(o ListenerKey) int {
 	return cmp.Or(k.Source.Compare(o.Source), strings.Compare(k.Name, o.Name))
 }
 
-// String returns namespace/gateway/listener.
-func (k ListenerKey) String() string { return k.Source.Name.String() + "/" + k.Name }
+// String returns namespace/gateway/listener, with the kind before it if the source is not a Gateway.
+func (k ListenerKey) String() string {
+	name := k.Source.Name.String() + "/" + k.Name
+	if k.Source.Kind != KindGateway {
+		return strings.ToLower(k.Source.Kind) + "/" + name
+	}
+	return name
+}
 
 // Listener is one listener of a Gateway.
 type Listener struct {
@@ -97,25 +104,51 @@ type Conflict struct {
 }
 
 // RouteTableKey identifies one Envoy RouteConfiguration. All plain HTTP listeners of a port share one, told apart by
-// host; each HTTPS listener has its own, told apart by SNI before that.
+// host; each HTTPS listener has its own, told apart by SNI before that. It is small, because it is part of the keys of
+// every route and host; make it with [HTTPTable] or [HTTPSTable].
 type RouteTableKey struct {
-	Port PortKey
-	// Listener is the zero value for the table of a plain HTTP port.
-	Listener ListenerKey
+	table unique.Handle[routeTable]
 }
+
+type routeTable struct {
+	port     PortKey
+	listener ListenerKey
+}
+
+// HTTPTable returns the key of the route table of a plain HTTP port.
+func HTTPTable(port PortKey) RouteTableKey {
+	return RouteTableKey{table: unique.Make(routeTable{port: port})}
+}
+
+// HTTPSTable returns the key of the route table of an HTTPS listener on a port.
+func HTTPSTable(port PortKey, listener ListenerKey) RouteTableKey {
+	return RouteTableKey{table: unique.Make(routeTable{port: port, listener: listener})}
+}
+
+// Port returns the port that the table is served on.
+func (k RouteTableKey) Port() PortKey { return k.table.Value().port }
+
+// Listener returns the HTTPS listener that the table is of, the zero value for that of a plain HTTP port.
+func (k RouteTableKey) Listener() ListenerKey { return k.table.Value().listener }
+
+// Secure reports whether the table is that of an HTTPS listener.
+func (k RouteTableKey) Secure() bool { return k.Listener() != ListenerKey{} }
 
 // Compare orders route tables by port, then listener.
 func (k RouteTableKey) Compare(o RouteTableKey) int {
-	return cmp.Or(k.Port.Compare(o.Port), k.Listener.Compare(o.Listener))
+	if k == o {
+		return 0
+	}
+	return cmp.Or(k.Port().Compare(o.Port()), k.Listener().Compare(o.Listener()))
 }
 
-// String is the name of the Envoy RouteConfiguration: http/PORT or https/PORT/NAMESPACE/GATEWAY/LISTENER. None of the
-// parts can contain a slash, so it is injective.
+// String is the name of the Envoy RouteConfiguration: http/PORT or https/PORT/LISTENER, the listener as in
+// [ListenerKey.String]. None of the parts can contain a slash, so it is injective.
 func (k RouteTableKey) String() string {
-	if k.Listener == (ListenerKey{}) {
-		return fmt.Sprintf("http/%d", k.Port.Port)
+	if !k.Secure() {
+		return fmt.Sprintf("http/%d", k.Port().Port)
 	}
-	return fmt.Sprintf("https/%d/%s", k.Port.Port, k.Listener)
+	return fmt.Sprintf("https/%d/%s", k.Port().Port, k.Listener())
 }
 
 // HostKey identifies one Envoy virtual host: a domain of a route table.

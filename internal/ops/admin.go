@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -19,6 +20,7 @@ import (
 //	GET /metrics   Prometheus metrics
 //	GET /status    the objects and their statuses, as a JSON list
 //	GET /config    the xDS resources as they are served, as JSON
+//	GET /debug/pprof/  Go's profiles, for go tool pprof
 type Admin struct {
 	Metrics *Metrics
 	// Ready returns nil once the first configuration is live.
@@ -42,6 +44,9 @@ func (a *Admin) Handler() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /status", serveJSON(a.Status))
 	mux.HandleFunc("GET /config", serveJSON(a.Config))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return loopbackOnly(mux)
 }
 

@@ -171,7 +171,7 @@ func (p *Pipeline) forgive(ref model.Ref) {
 // hostHash is the hash of a virtual host as it is now, 0 if there is none.
 func (p *Pipeline) hostHash(id hostID) uint64 {
 	for table := range p.built.Routes.All() {
-		if table.Port.Proxy == id.proxy && table.String() == id.table {
+		if table.Port().Proxy == id.proxy && table.String() == id.table {
 			part, _ := p.built.Hosts.Peek(model.HostKey{Table: table, Domain: id.host})
 			if part != nil {
 				return part.Hash

@@ -54,7 +54,7 @@ func (p *Pipeline) Hosts() []string {
 		for i, o := range part.Owners {
 			routes[i] = o.String()
 		}
-		out = append(out, fmt.Sprintf("%-40s %s", fmt.Sprintf("%s:%d", k.Domain, k.Table.Port.Port),
+		out = append(out, fmt.Sprintf("%-40s %s", fmt.Sprintf("%s:%d", k.Domain, k.Table.Port().Port),
 			strings.Join(routes, ", ")))
 	}
 	return out

@@ -71,7 +71,7 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 	}
 	for k, c := range p.built.Routes.Changes() {
 		slices.Sort(parts[k])
-		add(k.Port.Proxy, xds.Change{Type: xds.Routes, Name: k.String(), Parts: parts[k]}, c.New, c.Has)
+		add(k.Port().Proxy, xds.Change{Type: xds.Routes, Name: k.String(), Parts: parts[k]}, c.New, c.Has)
 	}
 	for _, list := range out {
 		slices.SortFunc(list, func(a, b xds.Change) int {
@@ -107,7 +107,7 @@ func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource
 		}
 	}
 	for k, r := range p.built.Routes.All() {
-		if k.Port.Proxy == proxy {
+		if k.Port().Proxy == proxy {
 			out[xds.Routes] = append(out[xds.Routes], r)
 		}
 	}

@@ -36,6 +36,8 @@ type Kind struct {
 
 	new   func() Object
 	table func(e *incr.Engine, name string) table
+	// crd is nil for a Builtin kind.
+	crd *crd
 }
 
 // New returns an empty object of the kind.
@@ -52,6 +54,9 @@ func kind[T any, P interface {
 	Object
 }](k Kind) Kind {
 	k.new = func() Object { return P(new(T)) }
+	if !k.Builtin {
+		k.crd = new(crd)
+	}
 	k.table = func(e *incr.Engine, name string) table {
 		return typed[P]{incr.NewInput[model.Name, P](e, name)}
 	}
@@ -65,13 +70,16 @@ var Kinds = []Kind{
 		Older: []string{"v1beta1"}, Cluster: true,
 	}),
 	kind[gwv1.Gateway](Kind{
-		Group: model.GroupGateway, Version: "v1", Kind: model.KindGateway, Plural: "gateways", Older: []string{"v1beta1"},
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindGateway, Plural: "gateways",
+		Older: []string{"v1beta1"},
 	}),
 	kind[gwv1.HTTPRoute](Kind{
-		Group: model.GroupGateway, Version: "v1", Kind: model.KindHTTPRoute, Plural: "httproutes", Older: []string{"v1beta1"},
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindHTTPRoute, Plural: "httproutes",
+		Older: []string{"v1beta1"},
 	}),
 	kind[gwv1.GRPCRoute](Kind{
-		Group: model.GroupGateway, Version: "v1", Kind: model.KindGRPCRoute, Plural: "grpcroutes", Older: []string{"v1alpha2"},
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindGRPCRoute, Plural: "grpcroutes",
+		Older: []string{"v1alpha2"},
 	}),
 	kind[gwv1.ReferenceGrant](Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindReferenceGrant, Plural: "referencegrants",

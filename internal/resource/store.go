@@ -18,6 +18,7 @@ type Store struct {
 type table interface {
 	set(name model.Name, obj Object)
 	remove(name model.Name)
+	get(name model.Name) (Object, bool)
 }
 
 // typed is the input of the kind whose Go type is T.
@@ -27,6 +28,11 @@ type typed[T Object] struct {
 
 func (t typed[T]) set(name model.Name, obj Object) { t.input.Set(name, obj.(T)) }
 func (t typed[T]) remove(name model.Name)          { t.input.Delete(name) }
+
+func (t typed[T]) get(name model.Name) (Object, bool) {
+	obj, ok := t.input.Peek(name)
+	return obj, ok
+}
 
 // NewStore adds an input for each kind to the engine.
 func NewStore(e *incr.Engine) *Store {
@@ -43,6 +49,9 @@ func (s *Store) Set(ref model.Ref, obj Object) { s.table(ref).set(ref.Name, obj)
 
 // Delete stages the removal of an object.
 func (s *Store) Delete(ref model.Ref) { s.table(ref).remove(ref.Name) }
+
+// Get returns an object as of the last commit.
+func (s *Store) Get(ref model.Ref) (Object, bool) { return s.table(ref).get(ref.Name) }
 
 func (s *Store) table(ref model.Ref) table {
 	t, ok := s.tables[schema.GroupKind{Group: ref.Group, Kind: ref.Kind}]

@@ -119,7 +119,7 @@ func (g Gateway) listener(l Listener) gwv1.ListenerStatus {
 		accepted = False(Accepted, ReasonPortUnavailable, l.Unbound, g.Generation)
 	}
 	out := gwv1.ListenerStatus{
-		Name: l.Name, SupportedKinds: l.Kinds, AttachedRoutes: int32(l.AttachedRoutes), //nolint:gosec // a count of objects
+		Name: l.Name, SupportedKinds: l.Kinds, AttachedRoutes: int32(l.AttachedRoutes), // a count of objects
 		Conditions: []metav1.Condition{
 			accepted,
 			Judge(ResolvedRefs, g.Report.Of(ResolvedRefs, section), string(gwv1.ListenerReasonResolvedRefs),

@@ -1,0 +1,67 @@
+# Every target only calls go; what there is to install is installed by the target that needs it.
+
+export GOTOOLCHAIN := go1.27.0
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+BENCH ?= .
+# The race detector needs a C compiler.
+RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
+TOOL := go tool -modfile=tools/go.mod
+UNIT = $$(go list ./... | grep -v /test/e2e)
+
+.PHONY: help build run envoy test check lint generate fuzz bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+build: ## Build bin/sluice: static, reproducible
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./cmd/sluice
+
+envoy: build ## Install Envoy into Sluice's cache, unless there is one already
+	@if [ -n "$${SLUICE_ENVOY:-}" ]; then echo "Envoy: $$SLUICE_ENVOY"; \
+	elif path=$$(bin/sluice envoy path 2>/dev/null); then echo "Envoy: $$path"; \
+	else bin/sluice envoy install; fi
+
+run: envoy ## Serve examples/quickstart with its demo backends until Ctrl-C
+	./examples/quickstart/run
+
+test: envoy ## All tests: vet, style, unit tests with the race detector, then the binary with a real Envoy
+	go vet ./...
+	@[ -n '$(RACE)' ] || echo 'skipped: the race detector, for there is no C compiler'
+	@[ -n '$(RACE)' ] || [ "$${CI:-}" != true ]
+	@{ go test $(RACE) -json $(UNIT) || failed=1; \
+	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -json ./test/e2e || failed=1; \
+	   [ -z "$${failed:-}" ]; } | go run ./test/tally
+
+check: lint ## Before a commit, under 3 minutes: lint, race tests (unchanged packages are cached), generated files
+	@go test $(RACE) -json $(UNIT) | go run ./test/tally
+	@state() { git diff; git ls-files --others --exclude-standard -z | xargs -0r sha256sum; }; \
+	before=$$(state | sha256sum); go generate ./...; \
+	[ "$$before" = "$$(state | sha256sum)" ] || { echo 'generated files were stale: they are new now, commit them'; exit 1; }
+
+lint: ## gofmt, vet, staticcheck, errcheck and the style rules
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' | xargs ls 2>/dev/null)); \
+	[ -z "$$unformatted" ] || { echo "run gofmt -w on:" $$unformatted; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck -checks all,-ST1000,-ST1005 ./...
+	@echo errcheck ./...; found=$$($(TOOL) errcheck -ignoretests ./...) || [ $$? = 1 ]; \
+	! grep -v '//nolint:errcheck // ' <<<"$${found:-//nolint:errcheck // }"
+	go test ./test/style
+
+generate: ## Make all generated files anew
+	go generate ./...
+
+fuzz: ## Each fuzz target for FUZZTIME (10s)
+	@grep -rE '^func Fuzz' --include='*_test.go' . | sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9]*).*| \1|' | sort | \
+	while read -r dir name; do echo "$$dir $$name"; \
+	  go test "$$dir" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x </dev/null; done
+
+bench: ## Go benchmarks; BENCH chooses which
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
+
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,31 @@
+// Package all is the chain of all features, in the order in which they act on a request.
+package all
+
+import (
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/cors"
+	"github.com/sluice-gateway/sluice/internal/feature/extauth"
+	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
+	"github.com/sluice-gateway/sluice/internal/feature/mirror"
+	"github.com/sluice-gateway/sluice/internal/feature/redirect"
+	"github.com/sluice-gateway/sluice/internal/feature/retry"
+	"github.com/sluice-gateway/sluice/internal/feature/rewrite"
+	"github.com/sluice-gateway/sluice/internal/feature/sessionpersistence"
+	"github.com/sluice-gateway/sluice/internal/feature/timeout"
+)
+
+// Chain returns the chain of all features.
+func Chain() *feature.Chain {
+	return feature.NewChain(
+		cors.Feature{},               // first, because browsers send no credentials with the preflights that it answers
+		extauth.Feature{},            // before all that costs more than asking
+		sessionpersistence.Feature{}, // last of the filters: only requests that will be served pick an endpoint
+		redirect.Feature{},           // replaces the action, so that those below see that there is nothing to forward
+		rewrite.Feature{},            // the path and host that the backend and its mirrors see
+		headermodifier.Request{},     // behind the rewrite, so that a Host that is set stays
+		headermodifier.Response{},    // behind cors: what a user says of a CORS header is the last word
+		mirror.Feature{},             // copies what the features above have made of the request
+		timeout.Feature{},            // either order with retry, which edits the same policy
+		retry.Feature{},
+	)
+}

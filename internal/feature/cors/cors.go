@@ -1,0 +1,201 @@
+// Package cors is the filter CORS: say which pages of other origins may read a route's responses (Gateway API:
+// HTTPCORSFilter, GEP-1767).
+//
+// The HTTP filter envoy.filters.http.cors is on every listener, disabled; the route configures it with a CorsPolicy.
+// Where a match asks for a method or headers, a preflight would not be matched: one that does is added. The filter
+// answers preflight requests itself, with 200. One from an origin that is not allowed gets no CORS headers
+// (forward_not_matching_preflights false), other requests from there are served without them.
+//
+// Envoy always answers with the request's Origin, never with "*", so responses say Vary: Origin. It answers a "*" among
+// the methods or headers with what the preflight asks for, with and without credentials; both is what the
+// specification demands. Only exposeHeaders it would answer with "*", which browsers take literally for requests with
+// credentials, so it is left out there.
+package cors
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/header"
+	"github.com/sluice-gateway/sluice/internal/feature/perroute"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// Feature is the feature of the filter CORS.
+type Feature struct{}
+
+var (
+	_ feature.Checker      = Feature{}
+	_ feature.RouteApplier = Feature{}
+	_ feature.Stander      = Feature{}
+	_ feature.Matcher      = Feature{}
+)
+
+const (
+	filter   = "envoy.filters.http.cors"
+	wildcard = "*"
+	// defaultMaxAge is how many seconds a preflight's answer may be cached when maxAge is not set.
+	defaultMaxAge = 5
+)
+
+// What a wildcard in an origin stands for: labels of a host name, any number of them, or all of an address.
+const (
+	labels  = `[a-z0-9._-]+`
+	address = `\[[0-9a-f:.]+\]`
+)
+
+// origin takes the parts of an origin apart: scheme, host with or without a wildcard, port.
+var origin = regexp.MustCompile(`^(https?)://((?:\*\.)?[a-z0-9._-]+|\*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?$`)
+
+// Name returns the filter's type.
+func (Feature) Name() string { return string(gwv1.HTTPRouteFilterCORS) }
+
+// Standing returns the filter, which does nothing but for routes with a policy.
+func (Feature) Standing() []feature.HTTPFilter {
+	return []feature.HTTPFilter{{Name: filter, Config: &corsv3.Cors{}, Disabled: true}}
+}
+
+// Matches adds the preflight of the requests that m takes: it has their path and query, but another method, and it
+// only names their headers.
+func (Feature) Matches(_ model.Attached, m model.Match) []model.Match {
+	if m.Method == "" && len(m.Headers) == 0 {
+		return nil // takes the preflight itself
+	}
+	asked := model.NamedMatch{
+		Name: "access-control-request-method", ValueMatch: model.ValueMatch{Type: model.Regex, Value: ".+"},
+	}
+	if m.Method != "" {
+		asked.ValueMatch = model.ValueMatch{Type: model.Exact, Value: m.Method}
+	}
+	return []model.Match{{
+		Path: m.Path, Query: m.Query, Method: string(gwv1.HTTPMethodOptions), Headers: []model.NamedMatch{asked},
+	}}
+}
+
+// Check refuses what is not an origin, a method or a header name.
+func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
+	spec := a.Spec.(*gwv1.HTTPCORSFilter)
+	var problems []feature.Problem
+	refuse := func(path string, i int, format string, args ...any) {
+		problems = append(problems, feature.Problem{
+			Reason: "UnsupportedValue", Message: fmt.Sprintf(format, args...), Path: fmt.Sprintf("%s[%d]", path, i),
+		})
+	}
+	for i, o := range spec.AllowOrigins {
+		if o != wildcard && !validOrigin(string(o)) {
+			refuse(".allowOrigins", i, "The origin %q is none: write http:// or https://, a host, which can be * or start "+
+				"with *., and a port if it is not the scheme's own", o)
+		}
+	}
+	for i, m := range spec.AllowMethods {
+		if header.CheckName(string(m)) != nil {
+			refuse(".allowMethods", i, "The method %q is none: use one like GET, or *", m)
+		}
+	}
+	headers := func(path string, names []gwv1.HTTPHeaderName) {
+		for i, name := range names {
+			if err := header.CheckName(string(name)); err != nil {
+				refuse(path, i, "Invalid header: %v", err)
+			}
+		}
+	}
+	headers(".allowHeaders", spec.AllowHeaders)
+	headers(".exposeHeaders", spec.ExposeHeaders)
+	return problems
+}
+
+// ApplyRoute gives the route its policy.
+func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
+	spec := a.Spec.(*gwv1.HTTPCORSFilter)
+	credentials := spec.AllowCredentials != nil && *spec.AllowCredentials
+	policy := &corsv3.CorsPolicy{
+		AllowMethods:                 join(spec.AllowMethods),
+		AllowHeaders:                 join(spec.AllowHeaders),
+		ExposeHeaders:                exposed(spec.ExposeHeaders, credentials),
+		MaxAge:                       strconv.Itoa(defaultMaxAge),
+		ForwardNotMatchingPreflights: wrapperspb.Bool(false),
+	}
+	for _, o := range spec.AllowOrigins {
+		policy.AllowOriginStringMatch = append(policy.AllowOriginStringMatch, matchOrigin(string(o)))
+	}
+	if spec.MaxAge > 0 {
+		policy.MaxAge = strconv.Itoa(int(spec.MaxAge))
+	}
+	if credentials {
+		policy.AllowCredentials = wrapperspb.Bool(true)
+	}
+	perroute.Set(r.Proto, filter, policy)
+	r.Proto.ResponseHeadersToAdd = append(r.Proto.ResponseHeadersToAdd, &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: "vary", Value: "Origin"},
+		AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+	})
+}
+
+// matchOrigin returns the matcher of one allowed origin. Browsers leave out a port that is the scheme's own, so with
+// and without it are the same origin. Hosts are compared without regard to case.
+func matchOrigin(allowed string) *matcherv3.StringMatcher {
+	if allowed == wildcard {
+		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: wildcard}}
+	}
+	parts := origin.FindStringSubmatch(strings.ToLower(allowed))
+	scheme, host, port := parts[1], parts[2], parts[3]
+	own := map[string]string{"http": "80", "https": "443"}[scheme]
+	expr := "(?i)" + scheme + "://"
+	switch {
+	case host == wildcard:
+		expr += "(" + labels + "|" + address + ")"
+	case strings.HasPrefix(host, "*."):
+		expr += labels + regexp.QuoteMeta(host[1:])
+	default:
+		expr += regexp.QuoteMeta(host)
+	}
+	if port == "" || port == own {
+		expr += "(:" + own + ")?"
+	} else {
+		expr += ":" + port
+	}
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &matcherv3.RegexMatcher{Regex: expr},
+	}}
+}
+
+func validOrigin(s string) bool {
+	parts := origin.FindStringSubmatch(strings.ToLower(s))
+	if parts == nil {
+		return false
+	}
+	if host := parts[2]; strings.HasPrefix(host, "[") && net.ParseIP(strings.Trim(host, "[]")) == nil {
+		return false
+	}
+	port, err := strconv.Atoi(parts[3])
+	return parts[3] == "" || err == nil && port >= 1 && port <= 65535
+}
+
+// exposed is the value of access-control-expose-headers.
+func exposed(names []gwv1.HTTPHeaderName, credentials bool) string {
+	var out []gwv1.HTTPHeaderName
+	for _, name := range names {
+		if name != wildcard || !credentials {
+			out = append(out, name)
+		}
+	}
+	return join(out)
+}
+
+func join[S ~string](values []S) string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,214 @@
+// Package featuretest is what the tests of the features share: golden files and checks of messages.
+//
+// A golden file holds two YAML documents: what a user wrote and where ([Input]), and what the feature makes of it. Run
+// the tests with -update to write the second anew.
+package featuretest
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Input is the first document of a golden file. T is the API type of the feature.
+type Input[T any] struct {
+	// Match is the path prefix of the only match, Exact its whole path. Without either it is the prefix "/".
+	Match string `json:"match"`
+	Exact string `json:"exact"`
+	// Port and Secure are those of the listener; the default is 80.
+	Port   uint16 `json:"port"`
+	Secure bool   `json:"secure"`
+	// Spec is what the user wrote.
+	Spec *T `json:"spec"`
+	// Backends are the names of Services that the references in Spec resolve to; an empty name is an invalid one.
+	Backends []string `json:"backends"`
+}
+
+// Golden applies f to the input of every golden file in testdata and compares what it adds to the route, the filters
+// that it needs, and the backends that the route then needs besides its own.
+func Golden[T any](t *testing.T, f feature.Feature) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files in testdata: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) { golden[T](t, f, file) })
+	}
+}
+
+func golden[T any](t *testing.T, f feature.Feature, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, want, _ := bytes.Cut(text, []byte("---\n"))
+	var in Input[T]
+	if err := yaml.UnmarshalStrict(head, &in); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	a := in.attached(f)
+	r := in.route()
+	chain := feature.NewChain(f)
+	route := &model.Route{Rules: []model.Rule{*r.Rule}}
+	route.Rules[0].Attached = []model.Attached{a}
+	if report := chain.Check(route); len(report) > 0 {
+		t.Fatalf("%s: refused: %v", file, report)
+	}
+	chain.ApplyRoute(r, []model.Attached{a})
+	got := describe(t, r, chain.HTTPFilters(&route.Rules[0]))
+	if *update {
+		text := slices.Concat(head, []byte("---\n"), got)
+		if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // not secret
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got), run with -update to accept:\n%s", file, diff)
+	}
+}
+
+func (in *Input[T]) attached(f feature.Feature) model.Attached {
+	a := model.Attached{Feature: f.Name(), Spec: in.Spec, Path: "spec.rules[0].filters[0]"}
+	for _, name := range in.Backends {
+		a.Backends = append(a.Backends, Service(name))
+	}
+	return a
+}
+
+func (in *Input[T]) route() *feature.Route {
+	match := PrefixMatch("/")
+	switch {
+	case in.Exact != "":
+		match = model.Match{Path: model.ValueMatch{Type: model.Exact, Value: in.Exact}}
+	case in.Match != "":
+		match = PrefixMatch(in.Match)
+	}
+	r := NewRoute(&model.Rule{Matches: []model.Match{match}}, match)
+	r.Secure = in.Secure
+	if in.Port != 0 {
+		r.Port = in.Port
+	}
+	return r
+}
+
+// describe writes what differs from the route that [NewRoute] returns.
+func describe(t *testing.T, r *feature.Route, filters []feature.RankedFilter) []byte {
+	t.Helper()
+	added := proto.CloneOf(r.Proto)
+	added.Match = nil
+	if action := added.GetRoute(); action != nil {
+		action.ClusterSpecifier = nil
+		if action.GetTimeout().AsDuration() == 0 {
+			action.Timeout = nil
+		}
+		if proto.Size(action) == 0 {
+			added.Action = nil
+		}
+	}
+	out := map[string]any{"route": jsonValue(t, added)}
+	var described []any
+	for _, f := range filters {
+		described = append(described, map[string]any{
+			"name": f.Name, "disabled": f.Disabled, "config": jsonValue(t, f.Config),
+		})
+	}
+	if described != nil {
+		out["httpFilters"] = described
+	}
+	var needs []string
+	for _, b := range r.Needs {
+		needs = append(needs, b.String())
+	}
+	if needs != nil {
+		out["needs"] = needs
+	}
+	text, err := yaml.Marshal(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// jsonValue goes by way of JSON values because the spacing of protojson's text is random on purpose.
+func jsonValue(t *testing.T, m proto.Message) any {
+	t.Helper()
+	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out any
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Service returns the key of the Service of a name, or the zero value for an empty name.
+func Service(name string) model.BackendKey {
+	if name == "" {
+		return model.BackendKey{}
+	}
+	return model.BackendKey{Kind: model.KindService, Name: model.Name{Namespace: "default", Name: name}, Port: 80}
+}
+
+// PrefixMatch returns a match by path prefix.
+func PrefixMatch(path string) model.Match {
+	return model.Match{Path: model.ValueMatch{Type: model.Prefix, Value: path}}
+}
+
+// NewRoute returns the Envoy route of a match of a rule before any feature is applied: matched by path, sent to one
+// cluster, without Envoy's default timeout. It is served on port 80.
+func NewRoute(rule *model.Rule, match model.Match) *feature.Route {
+	path := match.Path.Value
+	m := &routev3.RouteMatch{}
+	switch {
+	case match.Path.Type == model.Exact:
+		m.PathSpecifier = &routev3.RouteMatch_Path{Path: path}
+	case strings.Trim(path, "/") == "":
+		m.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/"}
+	default:
+		m.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: strings.TrimRight(path, "/")}
+	}
+	return &feature.Route{
+		Proto: &routev3.Route{Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "backend"},
+			Timeout:          durationpb.New(0),
+		}}},
+		Rule: rule, Match: match, Port: 80,
+	}
+}
+
+// Expect fails the test unless the problems have exactly one message that contains want, or are none if want is empty.
+func Expect(t *testing.T, problems []feature.Problem, want string) {
+	t.Helper()
+	switch {
+	case want == "" && len(problems) > 0:
+		t.Errorf("refused: %v", problems)
+	case want != "" && (len(problems) != 1 || !strings.Contains(problems[0].Message, want)):
+		t.Errorf("got %v, want one problem with %q", problems, want)
+	}
+	for _, p := range problems {
+		if p.Reason == "" || p.Message == "" || p.Message[0] < 'A' || p.Message[0] > 'Z' {
+			t.Errorf("problem %+v needs a reason and a message that starts with a capital letter", p)
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// XDSCluster is the name of the cluster through which Envoy reaches Sluice. No cluster of a user's object has it: those
+// have slashes in their names.
+const XDSCluster = "sluice_xds"
+
+// Config is what differs between the bootstraps of two Envoys.
+type Config struct {
+	// Node is the id by which Sluice tells the Envoys apart, Cluster the fleet that the Envoy is one of: node.id and
+	// node.cluster. Both are required.
+	Node, Cluster string
+	// XDSSocket is the path of the Unix socket on which Sluice serves xDS. Required.
+	XDSSocket string
+	// AdminSocket is the path of the Unix socket on which Envoy serves its admin interface. Required unless
+	// AdminAddress is set.
+	AdminSocket string
+	// AdminAddress is a loopback address to serve the admin interface on instead. Whoever can connect to it can stop
+	// Envoy and read its configuration, so any other address is refused.
+	AdminAddress netip.AddrPort
+	// MaxConnections is the number of downstream connections above which new ones are refused, in all listeners
+	// together. 0 stands for DefaultMaxConnections.
+	MaxConnections int64
+	// MaxHeapBytes is the heap size near which Envoy first gives memory back and then refuses requests. 0 sets no limit.
+	MaxHeapBytes uint64
+}
+
+// DefaultMaxConnections is the limit that Envoy's guide for edge proxies recommends.
+const DefaultMaxConnections = 50_000
+
+const (
+	xdsConnectTimeout = time.Second
+	// Envoy's own back-off for the xDS stream goes up to 30 s, which is how long a restart of Sluice would delay changes.
+	xdsRetryBase, xdsRetryMax = 100 * time.Millisecond, 2 * time.Second
+	// adminSocketMode lets only the user who runs Envoy connect.
+	adminSocketMode = 0o600
+	// maxRegexProgramSize bounds what a regular expression from a route may cost per request. RE2 counts instructions;
+	// a path expression written by hand stays below 100.
+	maxRegexProgramSize = 1000
+)
+
+// Bootstrap returns the bootstrap of an Envoy that takes everything from Sluice. It returns an error if c lacks what is
+// required or its AdminAddress is not a loopback address.
+func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	xds, err := xdsCluster(c.XDSSocket)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	overload, err := overloadManager(c)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	return &bootstrapv3.Bootstrap{
+		Node:             &corev3.Node{Id: c.Node, Cluster: c.Cluster},
+		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}},
+		DynamicResources: dynamicResources(),
+		// Clusters that no request has used yet cost each worker nothing.
+		ClusterManager: &bootstrapv3.ClusterManager{EnableDeferredClusterCreation: true},
+		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{
+			EnableDeferredCreationStats: true,
+		},
+		StatsConfig: statsConfig(),
+		// There are no sinks: flushing on a timer would walk all stats on the main thread for nobody.
+		StatsFlush:      &bootstrapv3.Bootstrap_StatsFlushOnAdmin{StatsFlushOnAdmin: true},
+		LayeredRuntime:  layeredRuntime(),
+		OverloadManager: overload,
+		Admin:           admin(c),
+	}, nil
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Node == "" || c.Cluster == "":
+		return errors.New("the node id and the cluster are required")
+	case c.XDSSocket == "":
+		return errors.New("the path of the xDS socket is required")
+	case c.AdminAddress.IsValid() && !c.AdminAddress.Addr().IsLoopback():
+		return fmt.Errorf("Envoy's admin interface must not be reachable from other machines: "+
+			"%s is not a loopback address, use 127.0.0.1", c.AdminAddress.Addr())
+	case c.AdminSocket == "" && !c.AdminAddress.IsValid():
+		return errors.New("the path of the admin socket, or an admin address, is required")
+	case c.MaxConnections < 0:
+		return fmt.Errorf("%d is not a number of connections", c.MaxConnections)
+	}
+	return nil
+}
+
+// JSON returns a bootstrap in the form that Envoy reads. The same bootstrap always gives the same bytes.
+func JSON(b *bootstrapv3.Bootstrap) ([]byte, error) {
+	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("marshal the bootstrap: %w", err)
+	}
+	// protojson varies its white space from build to build, on purpose.
+	var out bytes.Buffer
+	if err := json.Indent(&out, bytes.TrimSpace(raw), "", "  "); err != nil {
+		return nil, fmt.Errorf("indent the bootstrap: %w", err)
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}
+
+// dynamicResources makes clusters and listeners, and with them all the rest, come over one delta stream.
+func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
+	ads := func() *corev3.ConfigSource {
+		return &corev3.ConfigSource{
+			ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+			ResourceApiVersion:    corev3.ApiVersion_V3,
+		}
+	}
+	return &bootstrapv3.Bootstrap_DynamicResources{
+		CdsConfig: ads(),
+		LdsConfig: ads(),
+		AdsConfig: &corev3.ApiConfigSource{
+			ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
+			TransportApiVersion:       corev3.ApiVersion_V3,
+			SetNodeOnFirstMessageOnly: true,
+			GrpcServices: []*corev3.GrpcService{{
+				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+					ClusterName: XDSCluster,
+					RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
+						BaseInterval: durationpb.New(xdsRetryBase),
+						MaxInterval:  durationpb.New(xdsRetryMax),
+					}},
+				}},
+			}},
+		},
+	}
+}
+
+func xdsCluster(socket string) (*clusterv3.Cluster, error) {
+	options, err := anypb.New(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+				},
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("marshal the protocol options of the xDS cluster: %w", err)
+	}
+	return &clusterv3.Cluster{
+		Name:                 XDSCluster,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:       durationpb.New(xdsConnectTimeout),
+		TypedExtensionProtocolOptions: map[string]*anypb.Any{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+		},
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: XDSCluster,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{
+				LbEndpoints: []*endpointv3.LbEndpoint{{
+					HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
+						Endpoint: &endpointv3.Endpoint{Address: pipe(socket, 0)},
+					},
+				}},
+			}},
+		},
+	}, nil
+}
+
+func pipe(path string, mode uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
+}
+
+func admin(c Config) *bootstrapv3.Admin {
+	address := pipe(c.AdminSocket, adminSocketMode)
+	if a := c.AdminAddress; a.IsValid() {
+		address = &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+			Address:       a.Addr().String(),
+			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(a.Port())},
+		}}}
+	}
+	// When the connections run out, the admin interface is what can tell why.
+	return &bootstrapv3.Admin{Address: address, IgnoreGlobalConnLimit: true}
+}
+
+func layeredRuntime() *bootstrapv3.LayeredRuntime {
+	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+		Name: "sluice",
+		LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{
+			Fields: map[string]*structpb.Value{
+				"re2.max_program_size.error_level": structpb.NewNumberValue(maxRegexProgramSize),
+			},
+		}},
+	}}}
+}

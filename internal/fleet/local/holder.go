@@ -1,0 +1,60 @@
+package local
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// portHolder names a process that listens on a TCP port, for people: "envoy (process 4711)". It returns "" where that
+// cannot be found out: on other systems than Linux, and for the processes of other users.
+func portHolder(port uint16) string {
+	inodes := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		listeningInodes(table, port, inodes)
+	}
+	if len(inodes) == 0 {
+		return ""
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return ""
+	}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || !inodes[target] {
+			continue
+		}
+		process := filepath.Dir(filepath.Dir(link))
+		name, err := os.ReadFile(filepath.Join(process, "comm"))
+		if err != nil {
+			continue
+		}
+		return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+	}
+	return ""
+}
+
+// listeningInodes adds the sockets that listen on the port, in the form in which links to them are written, from a
+// table in the format of /proc/net/tcp: number, local address, remote address, state, four more, inode.
+func listeningInodes(table string, port uint16, inodes map[string]bool) {
+	file, err := os.Open(table)
+	if err != nil {
+		return
+	}
+	defer file.Close() //nolint:errcheck // only read
+	const stateListen, fieldAddress, fieldState, fieldInode = "0A", 1, 3, 9
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) <= fieldInode || fields[fieldState] != stateListen {
+			continue
+		}
+		_, hex, _ := strings.Cut(fields[fieldAddress], ":")
+		if have, err := strconv.ParseUint(hex, 16, 16); err == nil && uint16(have) == port {
+			inodes["socket:["+fields[fieldInode]+"]"] = true
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+
+	"github.com/sluice-gateway/sluice/internal/fleet"
+)
+
+// Config says what to run and how. The functions in it are called from the goroutine that looks after Envoy or reads
+// its output: they must not block, and must not call Stop.
+type Config struct {
+	// Binary is the path of Envoy. Required.
+	Binary string
+	// Dir is where the bootstrap is written; the sockets that the bootstrap names should be in it. Required. Stop
+	// removes it.
+	Dir *RuntimeDir
+	// Bootstrap is Envoy's configuration: see [fleet.Bootstrap]. Its admin interface must be on Dir's AdminSocket.
+	Bootstrap *bootstrapv3.Bootstrap
+	// Concurrency is the number of worker threads; 0 is as many as the process may use CPUs.
+	Concurrency int
+	// DrainTimeout bounds how long Stop waits for requests in flight; 0 is DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// Env is what Envoy gets as environment, as "NAME=value", besides the few variables that it needs to run. It does
+	// not inherit the rest: formats that route authors write can print variables.
+	Env []string
+	// Stdout gets Envoy's standard output, where access logs go that say so; nil discards it.
+	Stdout io.Writer
+	// OnLine is called for each line that Envoy logs, warnings and worse; may be nil.
+	OnLine func(Line)
+	// OnCrash is called each time that Envoy has died without having been told to; may be nil.
+	OnCrash func(Crash)
+}
+
+// DefaultDrainTimeout is how long Stop waits for requests in flight unless Config says otherwise.
+const DefaultDrainTimeout = 10 * time.Second
+
+const (
+	// A restart takes Envoy some 100 ms, and with firstDelay it is back well within 2 s.
+	firstDelay, maxDelay = 100 * time.Millisecond, 2 * time.Second
+	// stableAfter is how long an Envoy has to live for its death not to count as part of a crash loop.
+	stableAfter = 10 * time.Second
+	// startTimeout bounds the start of the first Envoy unless the context does so sooner.
+	startTimeout = 30 * time.Second
+	startPoll    = 10 * time.Millisecond
+)
+
+// Crash is a death that nobody asked for.
+type Crash struct {
+	// Err is how the process ended: its exit status or signal, or why it could not be started.
+	Err error
+	// Uptime is how long it had lived.
+	Uptime time.Duration
+	// InARow counts the crashes since Envoy last lived for 10 seconds, this one included: 1 is an accident, more is a
+	// loop.
+	InARow int
+	// RestartIn is how long after the crash Envoy is started again.
+	RestartIn time.Duration
+	// Tail are the last lines that Envoy wrote, oldest first.
+	Tail []Line
+}
+
+// Error says all of it in words.
+func (c Crash) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Envoy died after %s (%v)", c.Uptime.Round(time.Millisecond), c.Err)
+	if c.InARow > 1 {
+		fmt.Fprintf(&b, ", %d times in a row", c.InARow)
+	}
+	if c.RestartIn > 0 {
+		fmt.Fprintf(&b, "; it is started again in %s", c.RestartIn)
+	}
+	if len(c.Tail) > 0 {
+		b.WriteString("; its last words:")
+		for _, line := range c.Tail {
+			b.WriteString("\n  " + line.String())
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns how the process ended.
+func (c Crash) Unwrap() error { return c.Err }
+
+// Envoy is a supervised Envoy process. It is safe for concurrent use.
+type Envoy struct {
+	config Config
+	admin  Admin
+	// stopping is closed when Stop is called, ended when the process has ended and is not started again, and stopped
+	// when its files are gone too.
+	stopping, ended, stopped chan struct{}
+
+	stop    sync.Once
+	stopErr error
+	child   child
+}
+
+// Start starts Envoy and returns when its admin interface answers; whether it has configuration yet is for
+// [Admin.Ready] to say. From then on Envoy is started again whenever it dies, until Stop. The context bounds only the
+// start. An Envoy that ends before it answers is not started again: the error is a [Crash], whose Tail says what it did
+// not like. Whenever Start returns an error, no process is left, and neither is Config.Dir.
+func Start(ctx context.Context, c Config) (*Envoy, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("start Envoy: %w", err)
+	}
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
+	c.Concurrency = cmp.Or(c.Concurrency, runtime.GOMAXPROCS(0))
+	if err := writeBootstrap(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("start Envoy: %w", err), c.Dir.Remove())
+	}
+	e := &Envoy{
+		config:   c,
+		admin:    Admin{Socket: c.Dir.AdminSocket()},
+		stopping: make(chan struct{}),
+		ended:    make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	died := make(chan Crash, 1)
+	answers := make(chan struct{})
+	go e.supervise(answers, died)
+	if err := e.awaitAnswer(ctx, died); err != nil {
+		e.stop.Do(func() { close(e.stopping) })
+		e.child.kill()
+		<-e.ended
+		return nil, errors.Join(fmt.Errorf("start Envoy: %w", err), c.Dir.Remove())
+	}
+	close(answers)
+	return e, nil
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Binary == "":
+		return errors.New("the path of the binary is required")
+	case c.Dir == nil:
+		return errors.New("a runtime directory is required")
+	case c.Concurrency < 0 || c.DrainTimeout < 0:
+		return errors.New("the concurrency and the drain timeout must not be negative")
+	case c.Bootstrap.GetAdmin().GetAddress().GetPipe().GetPath() != c.Dir.AdminSocket():
+		return fmt.Errorf("the admin interface in the bootstrap must be on the socket %s", c.Dir.AdminSocket())
+	}
+	return nil
+}
+
+// writeBootstrap puts the bootstrap into a file: on the command line everybody could read it.
+func writeBootstrap(c Config) error {
+	raw, err := fleet.JSON(c.Bootstrap)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(c.Dir.Path(), bootstrapFile), raw, 0o600)
+}
+
+// awaitAnswer returns nil when the admin interface answers.
+func (e *Envoy) awaitAnswer(ctx context.Context, died <-chan Crash) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	poll := time.NewTicker(startPoll)
+	defer poll.Stop()
+	for {
+		_, err := e.admin.ServerInfo(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case crash := <-died:
+			return crash
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("its admin interface does not answer: %w", ctx.Err()), err)
+		case <-poll.C:
+		}
+	}
+}
+
+// Admin returns a client of Envoy's admin interface. It stays valid when Envoy is started again.
+func (e *Envoy) Admin() Admin { return e.admin }
+
+// Pid returns the process id of the running Envoy, or 0 while there is none.
+func (e *Envoy) Pid() int { return e.child.pid() }
+
+// Wait returns when Stop is done, and what it returns. Nothing but Stop ends Envoy for good.
+func (e *Envoy) Wait() error {
+	<-e.stopped
+	return e.stopErr
+}
+
+// supervise runs Envoy until it is told to stop. A first Envoy that dies before answers is closed is the last.
+func (e *Envoy) supervise(answers <-chan struct{}, died chan<- Crash) {
+	// The kernel kills the child when the thread that started it ends, and Go ends threads as it likes; a locked thread
+	// ends with its goroutine. Hence it is never unlocked.
+	runtime.LockOSThread()
+	defer close(e.ended)
+	inARow, delay := 0, firstDelay
+	for {
+		started := time.Now()
+		tail, err := e.child.run(e.config, e.stopping)
+		crash := Crash{Err: err, Uptime: time.Since(started), Tail: tail}
+		select {
+		case <-e.stopping:
+			return
+		default:
+		}
+		select {
+		case <-answers:
+		default:
+			died <- crash
+			select {
+			case <-answers: // it answered, and died before Start had noted that
+			case <-e.stopping:
+				return
+			}
+		}
+		if crash.Uptime >= stableAfter {
+			inARow, delay = 0, firstDelay
+		}
+		inARow++
+		crash.InARow, crash.RestartIn = inARow, delay
+		if e.config.OnCrash != nil {
+			e.config.OnCrash(crash)
+		}
+		select {
+		case <-e.stopping:
+			return
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, maxDelay)
+	}
+}

@@ -1,0 +1,122 @@
+package resolve
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+func (t *Tables) addBackends(e *incr.Engine) {
+	t.Backends = incr.NewTable(e, "backends", t.backend, t.references)
+	t.slices = incr.NewIndex(e, "slices by service", t.in.slices,
+		func(key model.Name, s *discoveryv1.EndpointSlice) []model.Name {
+			name, ok := s.Labels[discoveryv1.LabelServiceName]
+			if !ok || s.AddressType == discoveryv1.AddressTypeFQDN {
+				return nil
+			}
+			return []model.Name{{Namespace: key.Namespace, Name: name}}
+		})
+	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references)
+}
+
+func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, bool) {
+	out := model.Backend{Key: key}
+	if key.Kind == model.KindBackend {
+		ext, ok := incr.Get(r, t.externals, key.Name)
+		if !ok || len(ext.Report) > 0 {
+			return model.Backend{}, false
+		}
+		out.Address, out.Fallback = ext.Address, ext.Fallback
+		out.Protocol, _ = appProtocol(ext.Protocol, key.Use)
+		return out, true
+	}
+	svc, ok := incr.Get(r, t.services, key.Name)
+	if !ok || svc.External {
+		return model.Backend{}, false
+	}
+	port, ok := svc.port(key.Port)
+	if !ok {
+		return model.Backend{}, false
+	}
+	out.Protocol, _ = appProtocol(appProtocols[port.App], key.Use)
+	return out, true
+}
+
+func (t *Tables) endpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoint, bool) {
+	if key.Kind == model.KindBackend {
+		ext, ok := incr.Get(r, t.externals, key.Name)
+		if !ok || len(ext.Report) > 0 {
+			return nil, false
+		}
+		b, _ := incr.Get(r, t.in.backends, key.Name)
+		return sorted(externalEndpoints(b)), true
+	}
+	svc, ok := incr.Get(r, t.services, key.Name)
+	if !ok {
+		return nil, false
+	}
+	port, ok := svc.port(key.Port)
+	if !ok {
+		return nil, false
+	}
+	var ready, draining []model.Endpoint
+	for _, s := range t.slices.Values(r, key.Name) {
+		number, ok := slicePort(s, port.Name)
+		if !ok {
+			continue
+		}
+		for i := range s.Endpoints {
+			switch e := &s.Endpoints[i]; {
+			case deref(e.Conditions.Ready, true):
+				ready = appendAddresses(ready, e, number, false)
+			case deref(e.Conditions.Serving, true) && deref(e.Conditions.Terminating, false):
+				draining = appendAddresses(draining, e, number, true)
+			}
+		}
+	}
+	// When everything is shutting down, what still serves is better than an error.
+	if len(ready) == 0 {
+		ready = draining
+	}
+	return sorted(ready), true
+}
+
+// slicePort returns the number that a slice has for the Service port of that name: the target port, resolved.
+func slicePort(s *discoveryv1.EndpointSlice, name string) (uint16, bool) {
+	for _, p := range s.Ports {
+		if deref(p.Name, "") == name && p.Port != nil && deref(p.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP {
+			return uint16(*p.Port), true // 1 to 65535 by the API's validation
+		}
+	}
+	return 0, false
+}
+
+// appendAddresses adds an endpoint: once for each address, of which the EndpointSlice controller writes one, and people
+// who write slices by hand may write several.
+func appendAddresses(list []model.Endpoint, e *discoveryv1.Endpoint, port uint16, draining bool) []model.Endpoint {
+	for _, address := range e.Addresses {
+		ip, err := netip.ParseAddr(address)
+		if err != nil {
+			continue
+		}
+		list = append(list, model.Endpoint{
+			Address: ip.Unmap().String(), Port: port, Zone: deref(e.Zone, ""), Draining: draining,
+		})
+	}
+	return list
+}
+
+// sorted returns the endpoints in order, each address and port once, and never nil: no endpoints is an answer.
+func sorted(list []model.Endpoint) []model.Endpoint {
+	slices.SortFunc(list, model.Endpoint.Compare)
+	list = slices.CompactFunc(list, func(a, b model.Endpoint) bool { return a.Address == b.Address && a.Port == b.Port })
+	if list == nil {
+		return []model.Endpoint{}
+	}
+	return list
+}

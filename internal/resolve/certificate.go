@@ -1,0 +1,164 @@
+package resolve
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// minRSABits is the smallest RSA key that Envoy loads.
+const minRSABits = 2048
+
+// Certificate is a certificate chain, leaf first, and its key, both as canonical PEM.
+type Certificate struct {
+	Chain, Key []byte
+}
+
+// pair is what a Secret holds as a certificate.
+type pair struct {
+	Certificate
+	// Problem is why it cannot be used; empty if it can.
+	Problem string
+}
+
+// addCertificatePairs reads each Secret that a Gateway of ours names once, however many listeners name it.
+func (t *Tables) addCertificatePairs(e *incr.Engine) {
+	named := incr.NewIndex(e, "named secrets", t.ours, func(key model.Name, own *ownGateway) []model.Name {
+		var out []model.Name
+		for i := range own.Gateway.Spec.Listeners {
+			if tls := own.Gateway.Spec.Listeners[i].TLS; tls != nil {
+				for _, ref := range tls.CertificateRefs {
+					to := secretRef(ref, key.Namespace)
+					out = append(out, to.Name)
+				}
+			}
+		}
+		return out
+	})
+	t.pairs = incr.NewTable(e, "certificate pairs", func(r *incr.Reader, key model.Name) (*pair, bool) {
+		secret, ok := incr.Get(r, t.in.secrets, key)
+		if !ok {
+			return nil, false
+		}
+		cert, err := readPair(secret)
+		if err != nil {
+			return &pair{Problem: err.Error()}, true
+		}
+		return &pair{Certificate: cert}, true
+	}, named)
+}
+
+// readPair checks that a Secret holds a certificate chain and the key of its leaf, of a kind that Envoy (BoringSSL)
+// loads: one that it does not load would cost the whole listener. The PEM is written anew, so that line ends and text
+// between the blocks cannot matter. Errors never quote the Secret's content.
+func readPair(secret *corev1.Secret) (Certificate, error) {
+	chain, leaf, err := readChain(secretData(secret, corev1.TLSCertKey))
+	if err != nil {
+		return Certificate{}, err
+	}
+	key, signer, err := readKey(secretData(secret, corev1.TLSPrivateKeyKey))
+	if err != nil {
+		return Certificate{}, err
+	}
+	if err := checkKey(leaf.PublicKey); err != nil {
+		return Certificate{}, err
+	}
+	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(signer.Public()) {
+		return Certificate{}, errors.New("the key in tls.key does not belong to the first certificate in tls.crt")
+	}
+	return Certificate{Chain: chain, Key: key}, nil
+}
+
+func secretData(secret *corev1.Secret, key string) []byte {
+	if s, ok := secret.StringData[key]; ok {
+		return []byte(s)
+	}
+	return secret.Data[key]
+}
+
+func readChain(data []byte) ([]byte, *x509.Certificate, error) {
+	var out bytes.Buffer
+	var leaf *x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, nil, errors.New("tls.crt holds a certificate that cannot be parsed")
+		}
+		if leaf == nil {
+			leaf = cert
+		}
+		if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+			return nil, nil, fmt.Errorf("tls.crt cannot be written as PEM: %w", err)
+		}
+	}
+	if leaf == nil {
+		return nil, nil, errors.New("tls.crt holds no PEM certificate")
+	}
+	return out.Bytes(), leaf, nil
+}
+
+func readKey(data []byte) ([]byte, crypto.Signer, error) {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			continue
+		}
+		signer, ok := parseKey(block.Bytes)
+		if !ok {
+			return nil, nil, errors.New("tls.key holds a private key that cannot be parsed: it must not be encrypted")
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}), signer, nil
+	}
+	return nil, nil, errors.New("tls.key holds no PEM private key")
+}
+
+func parseKey(der []byte) (crypto.Signer, bool) {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		signer, ok := key.(crypto.Signer)
+		return signer, ok
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, true
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, true
+	}
+	return nil, false
+}
+
+// checkKey refuses the public keys with which Envoy refuses a certificate.
+func checkKey(public crypto.PublicKey) error {
+	switch key := public.(type) {
+	case *rsa.PublicKey:
+		if key.N.BitLen() < minRSABits {
+			return fmt.Errorf("the certificate's RSA key has %d bits: it needs %d or more", key.N.BitLen(), minRSABits)
+		}
+	case *ecdsa.PublicKey:
+		switch key.Curve {
+		case elliptic.P256(), elliptic.P384(), elliptic.P521():
+		default:
+			return fmt.Errorf("the certificate's curve %s is not supported: use P-256, P-384 or P-521",
+				key.Curve.Params().Name)
+		}
+	case ed25519.PublicKey:
+	default:
+		return errors.New("the certificate's kind of key is not supported: use RSA, ECDSA or Ed25519")
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package resolve
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// coreFeatures are the features that this package alone, or this package and the mapping to Envoy, answer for.
+var coreFeatures = []gwv1.FeatureName{
+	"Gateway", "GatewayAddressEmpty", "GatewayHTTPListenerIsolation", "GatewayPort8080",
+	"GatewayRouteHostnameIntersectionPrecedence", "GRPCRoute", "GRPCRouteNamedRouteRule", "HTTPRoute",
+	"HTTPRouteBackendProtocolH2C", "HTTPRouteBackendProtocolWebSocket", "HTTPRouteDestinationPortMatching",
+	"HTTPRouteMethodMatching", "HTTPRouteNamedRouteRule", "HTTPRouteParentRefPort", "HTTPRouteQueryParamMatching",
+	"ReferenceGrant",
+}
+
+// class is what Gateways need to know of a GatewayClass of ours.
+type class struct {
+	Controller string
+	// Problem is why the class is not accepted; empty if it is.
+	Problem string
+}
+
+// ownGateway is a Gateway of one of our classes.
+type ownGateway struct {
+	Gateway *gwv1.Gateway
+	Class   class
+}
+
+func (t *Tables) addClasses(e *incr.Engine) {
+	t.classes = incr.NewTable(e, "classes", t.class, t.in.classes)
+	t.GatewayClassStatus = incr.NewTable(e, "gatewayclass status", t.classStatus, t.in.classes)
+	t.ours = incr.NewTable(e, "own gateways", func(r *incr.Reader, key model.Name) (*ownGateway, bool) {
+		gw, ok := incr.Get(r, t.in.gateways, key)
+		if !ok {
+			return nil, false
+		}
+		c, ok := incr.Get(r, t.classes, model.Name{Name: string(gw.Spec.GatewayClassName)})
+		if !ok {
+			return nil, false
+		}
+		return &ownGateway{Gateway: gw, Class: c}, true
+	}, t.in.gateways)
+	t.controllers = incr.NewTable(e, "controllers", func(r *incr.Reader, key model.Name) (string, bool) {
+		own, ok := incr.Get(r, t.ours, key)
+		if !ok {
+			return "", false
+		}
+		return own.Class.Controller, true
+	}, t.ours)
+}
+
+func (t *Tables) class(r *incr.Reader, key model.Name) (class, bool) {
+	gc, ok := incr.Get(r, t.in.classes, key)
+	if !ok || !slices.Contains(t.opts.Controllers, string(gc.Spec.ControllerName)) {
+		return class{}, false
+	}
+	c := class{Controller: string(gc.Spec.ControllerName)}
+	if ref := gc.Spec.ParametersRef; ref != nil {
+		c.Problem = fmt.Sprintf("%s %q cannot be used as parameters: this version of Sluice reads none; "+
+			"remove spec.parametersRef", ref.Kind, ref.Name)
+	}
+	return c, true
+}
+
+func (t *Tables) classStatus(r *incr.Reader, key model.Name) (gwv1.GatewayClassStatus, bool) {
+	c, ok := incr.Get(r, t.classes, key)
+	if !ok {
+		return gwv1.GatewayClassStatus{}, false
+	}
+	gc, _ := incr.Get(r, t.in.classes, key)
+	var issues status.Report
+	if c.Problem != "" {
+		issues = status.Report{{Reason: status.ReasonInvalidParameters, Message: c.Problem, Path: "spec.parametersRef"}}
+	}
+	var out gwv1.GatewayClassStatus
+	out.Conditions = append(out.Conditions, status.Judge(status.Accepted, issues,
+		string(gwv1.GatewayClassReasonAccepted), "The class is accepted", gc.Generation))
+	features := slices.Concat(coreFeatures, t.opts.Features)
+	slices.SortFunc(features, func(a, b gwv1.FeatureName) int { return strings.Compare(string(a), string(b)) })
+	for _, f := range slices.Compact(features) {
+		out.SupportedFeatures = append(out.SupportedFeatures, gwv1.SupportedFeature{Name: f})
+	}
+	return out, true
+}
+
+// grantKey is one permission that ReferenceGrants can give.
+type grantKey struct {
+	// From has no name: grants are for all objects of a kind in a namespace.
+	From model.Ref
+	// To has no name if the grant is for all objects of the kind.
+	To model.Ref
+}
+
+// Compare orders permissions by who gets them, then for what.
+func (k grantKey) Compare(o grantKey) int { return cmp.Or(k.From.Compare(o.From), k.To.Compare(o.To)) }
+
+func (t *Tables) addGrants(e *incr.Engine) {
+	t.grants = incr.NewIndex(e, "grants", t.in.grants, func(key model.Name, g *gwv1.ReferenceGrant) []grantKey {
+		var out []grantKey
+		for _, from := range g.Spec.From {
+			for _, to := range g.Spec.To {
+				out = append(out, grantKey{
+					From: model.Ref{
+						Group: string(from.Group), Kind: string(from.Kind), Name: model.Name{Namespace: string(from.Namespace)},
+					},
+					To: model.Ref{
+						Group: string(to.Group), Kind: string(to.Kind),
+						Name: model.Name{Namespace: key.Namespace, Name: string(deref(to.Name, ""))},
+					},
+				})
+			}
+		}
+		return out
+	})
+}
+
+// granted says whether an object may refer to another: one in its own namespace, or one that a ReferenceGrant in the
+// other's namespace opens to it.
+func (t *Tables) granted(r *incr.Reader, from, to model.Ref) bool {
+	if from.Namespace == to.Namespace {
+		return true
+	}
+	from.Name.Name = ""
+	whole := to
+	whole.Name.Name = ""
+	return t.grants.Len(r, grantKey{From: from, To: to}) > 0 || t.grants.Len(r, grantKey{From: from, To: whole}) > 0
+}
+
+// deref returns what p points at, or what a nil pointer stands for.
+func deref[T any](p *T, unset T) T {
+	if p == nil {
+		return unset
+	}
+	return *p
+}

@@ -1,0 +1,120 @@
+package resolve
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// grpcContent is the condition that makes a request a gRPC request: without it, a GRPCRoute would take the other
+// traffic of its host too.
+var grpcContent = model.NamedMatch{
+	Name:       "content-type",
+	ValueMatch: model.ValueMatch{Type: model.Regex, Value: `application/grpc([+;].*)?`},
+}
+
+// grpcRules resolves the rules of a GRPCRoute, as httpRules does.
+func (v *routeResolver) grpcRules(specs []gwv1.GRPCRouteRule) []model.Rule {
+	out := make([]model.Rule, 0, len(specs))
+	for i := range specs {
+		spec := &specs[i]
+		v.rule = i
+		rule := ruleBuilder{
+			routeResolver: v, path: fmt.Sprintf("spec.rules[%d]", i),
+			Rule: model.Rule{Index: i, Name: string(deref(spec.Name, ""))},
+		}
+		rule.matches(eachMatch(v, spec.Matches, (*matchResolver).grpcMatch))
+		for j := range spec.Filters {
+			rule.filter(grpcFilter(&spec.Filters[j]), j)
+		}
+		for j := range spec.BackendRefs {
+			ref := &spec.BackendRefs[j]
+			filters := make([]filter, 0, len(ref.Filters))
+			for k := range ref.Filters {
+				filters = append(filters, grpcFilter(&ref.Filters[k]))
+			}
+			rule.backend(&ref.BackendRef, filters, j)
+		}
+		//lint:ignore SA1019 deprecated in favour of a kind without conformance tests, but still what routes are written with
+		attach(&rule, "SessionPersistence", spec.SessionPersistence, ".sessionPersistence")
+		if len(rule.Matches) > 0 {
+			out = append(out, rule.finish())
+		}
+	}
+	return out
+}
+
+func (v *matchResolver) grpcMatch(spec *gwv1.GRPCRouteMatch) model.Match {
+	m := model.Match{Path: v.grpcMethod(spec.Method)}
+	for i, h := range spec.Headers {
+		name := strings.ToLower(string(h.Name))
+		if hasName(m.Headers, name) {
+			continue
+		}
+		value := v.value(fmt.Sprintf(".headers[%d]", i), string(deref(h.Type, gwv1.GRPCHeaderMatchExact)), h.Value)
+		m.Headers = named(m.Headers, model.NamedMatch{Name: name, ValueMatch: value})
+	}
+	m.Headers = named(m.Headers, grpcContent)
+	return m
+}
+
+// grpcMethod turns service and method into the path of the request, which is /service/method.
+func (v *matchResolver) grpcMethod(spec *gwv1.GRPCMethodMatch) model.ValueMatch {
+	if spec == nil {
+		return everyPath
+	}
+	service, method := deref(spec.Service, ""), deref(spec.Method, "")
+	switch typ := deref(spec.Type, gwv1.GRPCMethodMatchExact); typ {
+	case gwv1.GRPCMethodMatchExact:
+		switch {
+		case service != "" && method != "":
+			return model.ValueMatch{Type: model.Exact, Value: "/" + service + "/" + method}
+		case service != "":
+			return prefix("/" + service)
+		case method != "":
+			return model.ValueMatch{Type: model.Regex, Value: "/[^/]+/" + regexp.QuoteMeta(method)}
+		}
+	case gwv1.GRPCMethodMatchRegularExpression:
+		if service != "" || method != "" {
+			expr := "/" + v.element(".method.service", service) + "/" + v.element(".method.method", method)
+			if !v.broken {
+				v.regex(".method", expr)
+			}
+			return model.ValueMatch{Type: model.Regex, Value: expr}
+		}
+	default:
+		v.refuse(".method.type", fmt.Sprintf("%q is not known: use Exact or RegularExpression", typ))
+	}
+	return everyPath
+}
+
+// element returns the expression of one element of the path. Each is checked by itself, so that none can close the
+// group it is put in.
+func (v *matchResolver) element(path, expr string) string {
+	if expr == "" {
+		return "[^/]+"
+	}
+	v.regex(path, expr)
+	return "(?:" + expr + ")"
+}
+
+func grpcFilter(f *gwv1.GRPCRouteFilter) filter {
+	out := filter{Type: string(f.Type)}
+	switch f.Type {
+	case gwv1.GRPCRouteFilterRequestHeaderModifier:
+		out.Spec = some(f.RequestHeaderModifier)
+	case gwv1.GRPCRouteFilterResponseHeaderModifier:
+		out.Spec = some(f.ResponseHeaderModifier)
+	case gwv1.GRPCRouteFilterRequestMirror:
+		mirror(&out, f.RequestMirror)
+	case gwv1.GRPCRouteFilterExtensionRef:
+		out.Spec, out.Extension = some(f.ExtensionRef), f.ExtensionRef
+	default:
+		out.Unknown = true
+	}
+	return out
+}

@@ -1,0 +1,247 @@
+package resolve
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// door is what a route needs to know of a listener to attach to it. It leaves out everything else, so that a new
+// certificate reaches no route.
+type door struct {
+	Key      model.ListenerKey
+	Port     model.PortKey
+	Protocol model.Protocol
+	Hostname string
+	// Kinds are the kinds of routes that are let in.
+	Kinds []string
+	// From says from which namespaces routes are let in; Namespaces selects them if it is Selector.
+	From       gwv1.FromNamespaces
+	Namespaces labels.Selector
+	// Valid as in [model.Listener].
+	Valid bool
+}
+
+// supportedKinds are the kinds of routes that can be attached to listeners of a protocol.
+func supportedKinds(p model.Protocol) []string {
+	switch p {
+	case model.HTTP, model.HTTPS:
+		return []string{model.KindHTTPRoute, model.KindGRPCRoute}
+	default:
+		return nil
+	}
+}
+
+// listenerResolver resolves one listener of a Gateway.
+type listenerResolver struct {
+	*gatewayResolver
+	spec *gwv1.Listener
+	path string
+	// refused is set once the listener cannot be programmed.
+	refused bool
+}
+
+func (v *gatewayResolver) listener(index int) (model.Listener, *door) {
+	spec := &v.gw.Spec.Listeners[index]
+	lv := &listenerResolver{gatewayResolver: v, spec: spec, path: fmt.Sprintf("spec.listeners[%d]", index)}
+	l := model.Listener{
+		Key:      model.ListenerKey{Source: v.ref, Name: string(spec.Name)},
+		Port:     uint16(spec.Port), // 1 to 65535 by its schema
+		Protocol: model.Protocol(spec.Protocol),
+		Hostname: strings.ToLower(string(deref(spec.Hostname, ""))),
+	}
+	d := &door{
+		Key: l.Key, Port: model.PortKey{Proxy: v.out.Proxy, Port: l.Port}, Protocol: l.Protocol, Hostname: l.Hostname,
+	}
+	if lv.protocol(l.Protocol) {
+		d.Kinds = lv.kinds(supportedKinds(l.Protocol))
+		d.From, d.Namespaces = lv.namespaces()
+		lv.unsupported(l)
+		if l.Protocol == model.HTTPS {
+			l.Certificates = lv.certificates()
+		}
+	}
+	l.Valid = !lv.refused && !v.rejected
+	d.Valid = l.Valid
+	return l, d
+}
+
+// issue notes an issue with the listener. path is relative to the listener.
+func (v *listenerResolver) issue(condition, reason, path, message string) {
+	v.out.Report = append(v.out.Report, status.Issue{
+		Object: v.ref, Section: status.Section{Listener: string(v.spec.Name)},
+		Condition: condition, Reason: reason, Path: v.path + path, Message: message,
+	})
+}
+
+// refuse notes an issue because of which the listener is not accepted.
+func (v *listenerResolver) refuse(reason, path, message string) {
+	v.issue(status.Accepted, reason, path, message)
+	v.refused = true
+}
+
+func (v *listenerResolver) protocol(p model.Protocol) bool {
+	switch p {
+	case model.HTTP, model.HTTPS:
+		return true
+	case model.TLS, model.TCP, model.UDP:
+		v.refuse(status.ReasonUnsupportedProtocol, ".protocol", fmt.Sprintf("Protocol %s is not supported yet", p))
+	default:
+		v.refuse(status.ReasonUnsupportedProtocol, ".protocol",
+			fmt.Sprintf("Protocol %q is not known: use HTTP or HTTPS", p))
+	}
+	return false
+}
+
+// kinds returns the kinds of routes that the listener lets in. Kinds that it cannot take are an issue, but the others
+// are let in all the same.
+func (v *listenerResolver) kinds(supported []string) []string {
+	if v.spec.AllowedRoutes == nil || len(v.spec.AllowedRoutes.Kinds) == 0 {
+		return supported
+	}
+	out := []string{}
+	for i, k := range v.spec.AllowedRoutes.Kinds {
+		if deref(k.Group, gwv1.GroupName) == gwv1.GroupName && slices.Contains(supported, string(k.Kind)) {
+			if !slices.Contains(out, string(k.Kind)) {
+				out = append(out, string(k.Kind))
+			}
+			continue
+		}
+		v.issue(status.ResolvedRefs, string(gwv1.ListenerReasonInvalidRouteKinds),
+			fmt.Sprintf(".allowedRoutes.kinds[%d]", i),
+			fmt.Sprintf("%s is not a kind of route that a listener of protocol %s can take", k.Kind, v.spec.Protocol))
+	}
+	return out
+}
+
+func (v *listenerResolver) namespaces() (gwv1.FromNamespaces, labels.Selector) {
+	if v.spec.AllowedRoutes == nil || v.spec.AllowedRoutes.Namespaces == nil {
+		return gwv1.NamespacesFromSame, nil
+	}
+	ns := v.spec.AllowedRoutes.Namespaces
+	switch from := deref(ns.From, gwv1.NamespacesFromSame); from {
+	case gwv1.NamespacesFromSame, gwv1.NamespacesFromAll, gwv1.NamespacesFromNone:
+		return from, nil
+	case gwv1.NamespacesFromSelector:
+		if ns.Selector == nil {
+			v.refuse(status.ReasonUnsupportedValue, ".allowedRoutes.namespaces.selector",
+				"The selector is missing: it is required with from: Selector")
+			return gwv1.NamespacesFromNone, nil
+		}
+		selector, err := metav1.LabelSelectorAsSelector(ns.Selector)
+		if err != nil {
+			v.refuse(status.ReasonUnsupportedValue, ".allowedRoutes.namespaces.selector",
+				fmt.Sprintf("The selector is not valid: %v", err))
+			return gwv1.NamespacesFromNone, nil
+		}
+		return from, selector
+	default:
+		v.refuse(status.ReasonUnsupportedValue, ".allowedRoutes.namespaces.from",
+			fmt.Sprintf("%q is not known: use Same, All or Selector", from))
+		return gwv1.NamespacesFromNone, nil
+	}
+}
+
+// unsupported refuses the listener for everything that guards it and that Sluice does not do yet: to leave it out would
+// open what it was meant to close.
+func (v *listenerResolver) unsupported(l model.Listener) {
+	if v.spec.Filters != nil && len(v.spec.Filters.Requests) > 0 {
+		v.refuse(status.ReasonUnsupportedValue, ".filters", "Listener filters are not supported yet: remove them")
+	}
+	if v.spec.TLS != nil {
+		if mode := deref(v.spec.TLS.Mode, gwv1.TLSModeTerminate); mode != gwv1.TLSModeTerminate || l.Protocol != model.HTTPS {
+			v.refuse(status.ReasonUnsupportedValue, ".tls.mode",
+				fmt.Sprintf("TLS mode %s cannot be used with protocol %s", mode, l.Protocol))
+		}
+		if len(v.spec.TLS.Options) > 0 {
+			v.refuse(status.ReasonUnsupportedValue, ".tls.options", "No TLS options are supported: remove them")
+		}
+	}
+	tls := v.gw.Spec.TLS
+	if tls == nil {
+		return
+	}
+	if tls.Backend != nil && tls.Backend.ClientCertificateRef != nil {
+		v.refuse(status.ReasonUnsupportedValue, "",
+			"spec.tls.backend.clientCertificateRef is not supported yet: remove it")
+	}
+	if l.Protocol == model.HTTPS && validatesClients(tls.Frontend, v.spec.Port) {
+		v.refuse(status.ReasonUnsupportedValue, "",
+			"Client certificate validation (spec.tls.frontend) is not supported yet: remove it")
+	}
+}
+
+// validatesClients says whether the frontend configuration asks for client certificates on a port: that of the port,
+// or else the default.
+func validatesClients(f *gwv1.FrontendTLSConfig, port gwv1.PortNumber) bool {
+	if f == nil {
+		return false
+	}
+	for i := range f.PerPort {
+		if f.PerPort[i].Port == port {
+			return f.PerPort[i].TLS.Validation != nil
+		}
+	}
+	return f.Default.Validation != nil
+}
+
+// certificates resolves the listener's certificateRefs. Bad ones are left out as long as there is a good one.
+func (v *listenerResolver) certificates() []model.Name {
+	if v.spec.TLS == nil || len(v.spec.TLS.CertificateRefs) == 0 {
+		v.issue(status.ResolvedRefs, string(gwv1.ListenerReasonInvalidCertificateRef), ".tls.certificateRefs",
+			"An HTTPS listener needs a certificate: name a Secret of type kubernetes.io/tls")
+		v.refused = true
+		return nil
+	}
+	var out []model.Name
+	for i, ref := range v.spec.TLS.CertificateRefs {
+		to := secretRef(ref, v.ref.Namespace)
+		reason, message := v.certificate(to)
+		if reason != "" {
+			v.issue(status.ResolvedRefs, string(reason), fmt.Sprintf(".tls.certificateRefs[%d]", i), message)
+		} else if !slices.Contains(out, to.Name) {
+			out = append(out, to.Name)
+		}
+	}
+	if len(out) == 0 {
+		v.refused = true
+	}
+	return out
+}
+
+// certificate returns why a certificateRef cannot be used, or no reason. Whether there is such a Secret in another
+// namespace is said only to those who are granted it.
+func (v *listenerResolver) certificate(to model.Ref) (gwv1.ListenerConditionReason, string) {
+	if to.Group != model.GroupCore || to.Kind != model.KindSecret {
+		return gwv1.ListenerReasonInvalidCertificateRef,
+			fmt.Sprintf("%s of group %q cannot hold a certificate: use a Secret", to.Kind, to.Group)
+	}
+	if !v.t.granted(v.r, v.ref, to) {
+		return gwv1.ListenerReasonRefNotPermitted,
+			fmt.Sprintf("No ReferenceGrant in namespace %s lets Gateways of namespace %s use %s",
+				to.Namespace, v.ref.Namespace, to)
+	}
+	p, ok := incr.Get(v.r, v.t.pairs, to.Name)
+	switch {
+	case !ok:
+		return gwv1.ListenerReasonInvalidCertificateRef, fmt.Sprintf("%s does not exist", to)
+	case p.Problem != "":
+		return gwv1.ListenerReasonInvalidCertificateRef, fmt.Sprintf("%s is not valid: %s", to, p.Problem)
+	}
+	return "", ""
+}
+
+func secretRef(ref gwv1.SecretObjectReference, namespace string) model.Ref {
+	return model.Ref{
+		Group: string(deref(ref.Group, "")), Kind: string(deref(ref.Kind, model.KindSecret)),
+		Name: model.Name{Namespace: string(deref(ref.Namespace, gwv1.Namespace(namespace))), Name: string(ref.Name)},
+	}
+}

@@ -1,0 +1,100 @@
+package resolve
+
+import (
+	"slices"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+func (t *Tables) addStatuses(e *incr.Engine) {
+	t.GatewayStatus = incr.NewTable(e, "gateway status", t.gatewayStatus, t.Gateways)
+	t.RouteStatus = incr.NewTable(e, "route status", t.routeStatus, t.Routes)
+	t.BackendStatus = incr.NewTable(e, "backend status", t.backendStatus, t.externals)
+}
+
+func (t *Tables) gatewayStatus(r *incr.Reader, key model.Name) (gwv1.GatewayStatus, bool) {
+	gw, ok := incr.Get(r, t.Gateways, key)
+	if !ok {
+		return gwv1.GatewayStatus{}, false
+	}
+	own, _ := incr.Get(r, t.ours, key)
+	in := status.Gateway{Generation: own.Gateway.Generation, Report: gw.Report}
+	for i := range gw.Listeners {
+		l, d := &gw.Listeners[i], gw.doors[i]
+		ls := status.Listener{
+			Name: gwv1.SectionName(l.Key.Name), Kinds: routeKinds(d.Kinds), Serving: l.Valid,
+			AttachedRoutes: t.attached.Len(r, l.Key),
+		}
+		ls.Unbound, _ = incr.Get(r, t.Unbound, d.Port)
+		if v, ok := incr.Get(r, t.verdicts, d.Port); ok {
+			if c, lost := v.Conflicts[l.Key]; lost {
+				ls.Conflict, ls.ConflictWith = c.Reason, c.With.String()
+			} else if l.Valid && l.Protocol == model.HTTPS {
+				ls.Overlaps = overlaps(v, l)
+			}
+		}
+		in.Listeners = append(in.Listeners, ls)
+	}
+	return in.Build(), true
+}
+
+// routeKinds returns kinds of the Gateway API as statuses list them: never nil, for no kinds is an answer.
+func routeKinds(kinds []string) []gwv1.RouteGroupKind {
+	group := gwv1.Group(model.GroupGateway)
+	out := make([]gwv1.RouteGroupKind, 0, len(kinds))
+	for _, k := range kinds {
+		out = append(out, gwv1.RouteGroupKind{Group: &group, Kind: gwv1.Kind(k)})
+	}
+	return out
+}
+
+// overlaps returns the other listeners of the port that serve some host that the listener serves too. Between them,
+// clients may reuse a connection that was made with the other's certificate (Gateway API,
+// ListenerConditionOverlappingTLSConfig).
+func overlaps(v *verdict, l *model.Listener) []string {
+	var out []string
+	for hostname, holder := range v.Winners {
+		if _, common := intersect(hostname, l.Hostname); common && holder != l.Key {
+			out = append(out, holder.String())
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (t *Tables) routeStatus(r *incr.Reader, key model.RouteKey) (gwv1.RouteStatus, bool) {
+	route, ok := incr.Get(r, t.Routes, key)
+	if !ok {
+		return gwv1.RouteStatus{}, false
+	}
+	o, _ := t.routeObject(r, key)
+	bindings, _ := incr.Get(r, t.Bindings, key)
+	in := status.Route{
+		Generation: o.Meta.Generation, Rules: route.RuleCount, Report: route.Report, Refused: route.Refused,
+	}
+	for _, p := range bindings.Parents {
+		in.Parents = append(in.Parents, status.Parent{
+			Index: p.Index, Ref: o.Parents[p.Index], Controller: gwv1.GatewayController(p.Controller),
+			Reason: p.Reason, Message: p.Message,
+		})
+	}
+	return in.Build(), true
+}
+
+func (t *Tables) backendStatus(r *incr.Reader, key model.Name) (egv1a1.BackendStatus, bool) {
+	ext, ok := incr.Get(r, t.externals, key)
+	if !ok {
+		return egv1a1.BackendStatus{}, false
+	}
+	b, _ := incr.Get(r, t.in.backends, key)
+	return egv1a1.BackendStatus{Conditions: []metav1.Condition{
+		status.Judge(status.Accepted, ext.Report, string(egv1a1.BackendReasonAccepted),
+			"The backend is accepted", b.Generation),
+	}}, true
+}

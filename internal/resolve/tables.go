@@ -1,0 +1,137 @@
+package resolve
+
+import (
+	"net/netip"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// Options is what the resolution depends on besides the objects.
+type Options struct {
+	// Controllers are the controller names of GatewayClasses that are ours.
+	Controllers []string
+	// Proxy returns the proxy that serves a Gateway.
+	Proxy func(gateway model.Name) model.ProxyName
+	// Check adds what features refuse in a route, and gives the rules that it refuses a Fault; may be nil. Its issues
+	// have Section.Rule and Path filled, and their Condition is Accepted.
+	Check func(*model.Route) status.Report
+	// Features are the Gateway API features that the rest of the program adds to those of this package: they are
+	// listed in the status of our GatewayClasses.
+	Features []gwv1.FeatureName
+	// Usable says whether the proxies can bind a specific address from spec.addresses; nil if they always bind all
+	// addresses. See [Gateway.Addresses].
+	Usable func(netip.Addr) bool
+	// LocalBackends allows Backends to name loopback and link-local addresses, "localhost" and Unix sockets. On one
+	// machine that is what they are for; in a cluster it would open the proxy's own admin interface and the cloud's
+	// metadata service to route authors.
+	LocalBackends bool
+}
+
+// Tables are the results: the model, and the statuses.
+type Tables struct {
+	// Unbound are the ports that a proxy cannot bind, and why. Such a port has no entry in Ports; to have it tried
+	// again, delete it here.
+	Unbound *incr.Input[model.PortKey, string]
+	// Refused are the routes that Envoy refused.
+	Refused *incr.Input[model.RouteKey, Refusal]
+
+	// Gateways are the Gateways of our classes.
+	Gateways *incr.Table[model.Name, Gateway]
+	// Ports are the ports on which some valid listener takes traffic.
+	Ports *incr.Table[model.PortKey, model.Port]
+	// Routes are the routes that name one of our Gateways as a parent, attached or not.
+	Routes *incr.Table[model.RouteKey, *Route]
+	// Bindings say where each route is attached.
+	Bindings *incr.Table[model.RouteKey, Bindings]
+	// Hosts are the routes that serve a domain of a route table. A listener's hostname that no route serves is not in
+	// it: a proxy still has to answer it with 404 rather than from a less specific listener.
+	Hosts *incr.Index[model.HostKey, model.RouteKey, Bindings]
+	// Backends are the backends that some route refers to.
+	Backends *incr.Table[model.BackendKey, model.Backend]
+	// Endpoints are the addresses of the same backends, sorted; the value is empty, not missing, if there are none.
+	Endpoints *incr.Table[model.BackendKey, []model.Endpoint]
+	// Certificates are the Secrets that valid listeners serve.
+	Certificates *incr.Table[model.Name, Certificate]
+
+	// GatewayClassStatus, GatewayStatus, RouteStatus and BackendStatus have an entry for each object that is ours to
+	// report on. The times of transitions are left zero, and Programmed to [status.Program].
+	GatewayClassStatus *incr.Table[model.Name, gwv1.GatewayClassStatus]
+	GatewayStatus      *incr.Table[model.Name, gwv1.GatewayStatus]
+	RouteStatus        *incr.Table[model.RouteKey, gwv1.RouteStatus]
+	BackendStatus      *incr.Table[model.Name, egv1a1.BackendStatus]
+
+	opts    Options
+	in      inputs
+	classes *incr.Table[model.Name, class]
+	// ours are the Gateways whose class names one of our controllers; controllers the same without the Gateway's spec.
+	ours        *incr.Table[model.Name, *ownGateway]
+	controllers *incr.Table[model.Name, string]
+	grants      *incr.Index[grantKey, model.Name, *gwv1.ReferenceGrant]
+	pairs       *incr.Table[model.Name, *pair]
+	doors       *incr.Table[model.ListenerKey, *door]
+	sections    *incr.Table[model.Name, []section]
+	verdicts    *incr.Table[model.PortKey, *verdict]
+	owners      *incr.Table[claimKey, owner]
+	labels      *incr.Table[model.Name, map[string]string]
+	services    *incr.Table[model.Name, *service]
+	externals   *incr.Table[model.Name, *external]
+	slices      *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
+	routeKeys   []incr.KeySource[model.RouteKey]
+	references  *incr.Index[model.BackendKey, model.RouteKey, *Route]
+	attached    *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
+}
+
+// inputs are the kinds that the package reads.
+type inputs struct {
+	classes    *incr.Input[model.Name, *gwv1.GatewayClass]
+	gateways   *incr.Input[model.Name, *gwv1.Gateway]
+	httpRoutes *incr.Input[model.Name, *gwv1.HTTPRoute]
+	grpcRoutes *incr.Input[model.Name, *gwv1.GRPCRoute]
+	grants     *incr.Input[model.Name, *gwv1.ReferenceGrant]
+	backends   *incr.Input[model.Name, *egv1a1.Backend]
+	services   *incr.Input[model.Name, *corev1.Service]
+	slices     *incr.Input[model.Name, *discoveryv1.EndpointSlice]
+	secrets    *incr.Input[model.Name, *corev1.Secret]
+	namespaces *incr.Input[model.Name, *corev1.Namespace]
+}
+
+// New adds the tables to the engine, behind the inputs of the store.
+func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
+	t := &Tables{
+		opts:    opts,
+		Unbound: incr.NewInput[model.PortKey, string](e, "unbound"),
+		Refused: incr.NewInput[model.RouteKey, Refusal](e, "refused"),
+		in: inputs{
+			classes:    resource.Of[*gwv1.GatewayClass](store),
+			gateways:   resource.Of[*gwv1.Gateway](store),
+			httpRoutes: resource.Of[*gwv1.HTTPRoute](store),
+			grpcRoutes: resource.Of[*gwv1.GRPCRoute](store),
+			grants:     resource.Of[*gwv1.ReferenceGrant](store),
+			backends:   resource.Of[*egv1a1.Backend](store),
+			services:   resource.Of[*corev1.Service](store),
+			slices:     resource.Of[*discoveryv1.EndpointSlice](store),
+			secrets:    resource.Of[*corev1.Secret](store),
+			namespaces: resource.Of[*corev1.Namespace](store),
+		},
+	}
+	// The order is that of dependence: a table reads only what was added before it.
+	t.addClasses(e)
+	t.addGrants(e)
+	t.addCertificatePairs(e)
+	t.addGateways(e)
+	t.addPorts(e)
+	t.addViews(e)
+	t.addRoutes(e)
+	t.addBindings(e)
+	t.addBackends(e)
+	t.addStatuses(e)
+	return t
+}

@@ -1,0 +1,84 @@
+package resolve
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// service is what routes and backends need to know of a Service.
+type service struct {
+	// External is set for the type ExternalName.
+	External bool
+	Ports    []servicePort
+}
+
+type servicePort struct {
+	Number uint16
+	Name   string
+	// App is the appProtocol, TCP whether the port is one of TCP.
+	App string
+	TCP bool
+}
+
+// port returns the TCP port with a number or, if there is none, one of another protocol.
+func (s *service) port(number uint16) (servicePort, bool) {
+	var found servicePort
+	ok := false
+	for _, p := range s.Ports {
+		if p.Number == number && (!ok || p.TCP) {
+			found, ok = p, true
+		}
+	}
+	return found, ok
+}
+
+// addViews adds the narrow views of objects that many routes read, and that seldom change although the objects do.
+func (t *Tables) addViews(e *incr.Engine) {
+	t.labels = incr.NewTable(e, "namespace labels", func(r *incr.Reader, key model.Name) (map[string]string, bool) {
+		ns, ok := incr.Get(r, t.in.namespaces, key)
+		if !ok {
+			return nil, false
+		}
+		return namespaceLabels(key.Name, ns.Labels), true
+	}, t.in.namespaces)
+	t.services = incr.NewTable(e, "service ports", func(r *incr.Reader, key model.Name) (*service, bool) {
+		svc, ok := incr.Get(r, t.in.services, key)
+		if !ok {
+			return nil, false
+		}
+		out := &service{External: svc.Spec.Type == corev1.ServiceTypeExternalName}
+		for _, p := range svc.Spec.Ports {
+			out.Ports = append(out.Ports, servicePort{
+				Number: uint16(p.Port), // 1 to 65535 by the API's validation
+				Name:   p.Name, App: strings.ToLower(deref(p.AppProtocol, "")),
+				TCP: p.Protocol == "" || p.Protocol == corev1.ProtocolTCP,
+			})
+		}
+		return out, true
+	}, t.in.services)
+	t.externals = incr.NewTable(e, "backend objects", t.external, t.in.backends)
+}
+
+// namespaceLabels returns the labels of a Namespace with the one that the API server gives to each of them.
+func namespaceLabels(name string, written map[string]string) map[string]string {
+	out := maps.Clone(written)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[corev1.LabelMetadataName] = name
+	return out
+}
+
+// labelsOf returns the labels of a namespace. One that nobody wrote down exists all the same: on one machine, objects
+// can be in namespaces that have no object.
+func (t *Tables) labelsOf(r *incr.Reader, namespace string) map[string]string {
+	if found, ok := incr.Get(r, t.labels, model.Name{Name: namespace}); ok {
+		return found
+	}
+	return namespaceLabels(namespace, nil)
+}

@@ -1,0 +1,88 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+
+	"github.com/sluice-gateway/sluice/internal/resource/schema"
+)
+
+// crd is a custom resource as the API server sees it. It is compiled when the first object of the kind is decoded:
+// that takes some tens of milliseconds for a route, and most configurations have few kinds.
+type crd struct {
+	once       sync.Once
+	err        error
+	structural *structuralschema.Structural
+	schema     validation.SchemaValidator
+	rules      *cel.Validator
+}
+
+func (c *crd) compile(k *Kind) error {
+	c.once.Do(func() { c.err = c.load(k) })
+	return c.err
+}
+
+func (c *crd) load(k *Kind) error {
+	data, err := schema.Of(k.Group, k.Plural, k.Version)
+	if err != nil {
+		return err
+	}
+	var external apiextensionsv1.JSONSchemaProps
+	if err := json.Unmarshal(data, &external); err != nil {
+		return fmt.Errorf("schema of %s: %w", k.Kind, err)
+	}
+	var internal apiextensions.JSONSchemaProps
+	err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(&external, &internal, nil)
+	if err != nil {
+		return fmt.Errorf("schema of %s: %w", k.Kind, err)
+	}
+	if c.structural, err = structuralschema.NewStructural(&internal); err != nil {
+		return fmt.Errorf("schema of %s: %w", k.Kind, err)
+	}
+	if c.schema, _, err = validation.NewSchemaValidator(&internal); err != nil {
+		return fmt.Errorf("schema of %s: %w", k.Kind, err)
+	}
+	c.rules = cel.NewValidator(c.structural, true, celconfig.PerCallLimit)
+	return nil
+}
+
+// admit does to an object what the API server does to a custom resource that is created: it fills in the defaults,
+// removes unknown fields, whose paths it returns, and validates, in the API server's order.
+func (c *crd) admit(obj map[string]any) (unknown []string, errs field.ErrorList) {
+	defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
+	defaulting.Default(obj, c.structural)
+	unknown = pruning.PruneWithOptions(obj, c.structural, true,
+		structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	errs = validation.ValidateCustomResource(nil, obj, c.schema)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, obj)...)
+	if c.rules != nil && !blocksRules(errs) {
+		failed, _ := c.rules.Validate(context.Background(), nil, c.structural, obj, nil, celconfig.RuntimeCELCostBudget)
+		errs = append(errs, failed...)
+	}
+	return unknown, errs
+}
+
+// blocksRules reports whether an object is so wrong that CEL rules cannot be evaluated on it.
+func blocksRules(errs field.ErrorList) bool {
+	for _, err := range errs {
+		switch err.Type {
+		case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany,
+			field.ErrorTypeTypeInvalid:
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,116 @@
+package file
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/internal/source"
+)
+
+// restart loads a world once more, as a new process would.
+func (w *world) restart(state string) *world {
+	w.Helper()
+	if w.src != nil {
+		w.must(w.src.Flush())
+	}
+	again := &world{T: w.T, dir: w.dir, live: map[string]source.Object{}, batches: w.batches}
+	return again.load(Options{StateDir: state})
+}
+
+func TestState(t *testing.T) {
+	good := configMap("a", "1") + "---\n" + configMap("b", "1")
+	w := newWorld(t, map[string]string{"a.yaml": good, "c.yaml": configMap("c", "1"), "d.yaml": configMap("d", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	w.load(Options{StateDir: state})
+	w.must(w.src.Flush())
+	saved, err := filepath.Glob(filepath.Join(state, "*"))
+	w.must(err)
+	if len(saved) != 3 {
+		t.Fatalf("got %v in the state folder, want three files", saved)
+	}
+	for _, name := range saved {
+		info, err := os.Stat(name)
+		w.must(err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+
+	// One object is bad, one file is unreadable as a whole, one is gone.
+	w.write("a.yaml", strings.Replace(good, "\ndata", "\ndta", 1))
+	w.write("c.yaml", "kind: [")
+	w.must(os.Remove(w.path("d.yaml")))
+	w = w.restart(state)
+	want := []string{"ConfigMap/default/a", "ConfigMap/default/b", "ConfigMap/default/c", "GatewayClass/sluice"}
+	if got := w.names(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	w.wantProblem(`unknown field "dta"`)
+	w.wantNotice("a.yaml:1: ConfigMap/default/a: the last good version stays in use, as saved at 2")
+	w.wantNotice("c.yaml: ConfigMap/default/c: the last good version stays in use, as saved at 2")
+
+	// What is bad was not saved; an object that a good file no longer has is not brought back.
+	w.write("a.yaml", configMap("b", "2"))
+	w = w.restart(state)
+	want = []string{"ConfigMap/default/b", "ConfigMap/default/c", "GatewayClass/sluice"}
+	if got := w.names(); !slices.Equal(got, want) || w.data("b") != "2" {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	w.must(w.src.Flush())
+	if got := w.src.state.paths(); !slices.Equal(got, []string{w.path("a.yaml"), w.path("c.yaml")}) {
+		t.Errorf("the state has %v", got)
+	}
+}
+
+func TestStateWithoutRoot(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1"), "sub/b.yaml": configMap("b", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	w = w.restart(state)
+	w.must(w.src.Flush())
+	w.must(os.RemoveAll(w.dir))
+	w = w.restart(state).watch()
+	if w.data("a") != "1" || w.data("b") != "1" {
+		t.Fatalf("live %v", w.names())
+	}
+	w.wantProblem(w.dir + ": cannot be read: no such file or directory; what was last read from it stays in use")
+	w.write("a.yaml", configMap("a", "2"))
+	w.untilData("a", "2")
+	w.untilDeleted("ConfigMap/default/b")
+	if len(w.problems) > 0 {
+		t.Errorf("problems %v", w.problems)
+	}
+}
+
+func TestStateDamaged(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	w = w.restart(state)
+	w.must(w.src.Flush())
+	name := w.src.state.name(w.path("a.yaml"))
+	info, err := os.Stat(name)
+	w.must(err)
+	w.must(os.Truncate(name, info.Size()-1))
+	w.write("a.yaml", "kind: [")
+	w.write("b.yaml", "kind: [")
+	w = w.restart(state)
+	if w.data("a") != "" || w.data("b") != "1" {
+		t.Errorf("live %v", w.names())
+	}
+}
+
+// TestStateForgets checks that a file that is deleted while it is watched is not brought back later.
+func TestStateForgets(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	w = w.restart(state).watch()
+	w.must(os.Remove(w.path("a.yaml")))
+	w.untilDeleted("ConfigMap/default/a")
+	w.steady()
+	w.must(w.src.Flush())
+	if got := w.src.state.paths(); slices.Contains(got, w.path("a.yaml")) || !slices.Contains(got, w.path("b.yaml")) {
+		t.Errorf("the state has %v", got)
+	}
+}

@@ -1,0 +1,120 @@
+package xds
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Whatever the order of updates, ACKs, reconnects and restarts, an Envoy never uses a cluster that is not warm, never
+// loses one that it uses, and ends with exactly what is in the store.
+func TestConverges(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			bubble(t, 300*time.Millisecond, func(h *harness) { testConverges(h, seed) })
+		})
+	}
+}
+
+func testConverges(h *harness, seed uint64) {
+	t := h.t
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	envoy := newSim(h)
+	now := map[string]Change{} // by type/name
+	parts := make([]*Part, 0, 10)
+	for i := range cap(parts) {
+		parts = append(parts, part(fmt.Sprintf("host-%d", i), "0"))
+	}
+	apply := func(changes ...Change) {
+		for _, c := range changes {
+			now[c.Type.String()+"/"+c.Name] = c
+		}
+		h.server.Update(testProxy, changes)
+	}
+	apply(set(Listener, "r", "0"), routes("r", parts))
+	for round := 0; round < 60 && envoy.fault == nil; round++ {
+		name := fmt.Sprintf("c%d", rnd.IntN(8))
+		i := rnd.IntN(len(parts))
+		parts = append([]*Part(nil), parts...)
+		parts[i] = part(parts[i].Name, fmt.Sprintf("%d@%s", round, name), name)
+		changes := []Change{routes("r", parts, parts[i].Name)}
+		if rnd.IntN(2) == 0 || now["cluster/"+name].Resource == nil {
+			changes = append(changes, set(Cluster, name, fmt.Sprint(round)), set(Endpoints, name, fmt.Sprint(round)))
+		}
+		apply(append(changes, unused(now, parts)...)...)
+		switch rnd.IntN(12) {
+		case 0:
+			envoy.cancel()
+			envoy.reconnect(h)
+		case 1:
+			apply(set(Endpoints, name, "x"), set(Listener, "r", fmt.Sprint(round)))
+		}
+		for range rnd.IntN(6) {
+			time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
+			select {
+			case r := <-envoy.got:
+				envoy.handle(r)
+			default:
+			}
+		}
+	}
+	envoy.settle(5 * time.Second)
+	if envoy.fault != nil {
+		t.Fatal(envoy.fault)
+	}
+	checkConverged(h, envoy, now, parts)
+}
+
+// checkConverged compares what the Envoy has with what is in the store now.
+func checkConverged(h *harness, envoy *sim, now map[string]Change, parts []*Part) {
+	t := h.t
+	t.Helper()
+	want := map[string]string{"routes/r": ""}
+	for key, c := range now {
+		if c.Type != Routes && c.Resource != nil {
+			want[key] = string(c.Resource.Body)
+		}
+	}
+	got := map[string]string{}
+	for key, version := range envoy.has {
+		got[key] = version
+	}
+	for _, p := range parts {
+		key := "routes/r/" + p.Name
+		if envoy.has[key] != "0" && part(p.Name, envoy.has[key]).Hash != p.Hash {
+			t.Errorf("%s is at %q", p.Name, envoy.has[key])
+		}
+		delete(got, key)
+	}
+	for key := range got { // Envoy keeps the endpoints until their cluster goes; the simulation for ever
+		if want[key] == "" && key[0] == 'e' {
+			delete(got, key)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Envoy has (-want +got):\n%s", diff)
+	}
+	if live, _ := h.server.Live(testProxy); live != h.server.find(testProxy).version {
+		t.Errorf("live %d, want %d", live, h.server.find(testProxy).version)
+	}
+}
+
+// unused removes the clusters that no part needs.
+func unused(now map[string]Change, parts []*Part) []Change {
+	needed := map[string]bool{}
+	for _, p := range parts {
+		for _, n := range p.Needs {
+			needed[n] = true
+		}
+	}
+	var changes []Change
+	for _, c := range now {
+		if (c.Type == Cluster || c.Type == Endpoints) && c.Resource != nil && !needed[c.Name] {
+			changes = append(changes, drop(c.Type, c.Name))
+		}
+	}
+	return changes
+}

@@ -1,0 +1,125 @@
+package xds
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// entry is one resource as it is sent to one Envoy: the resource itself or, for Routes, a mix of it with older versions
+// of the parts that cannot be sent yet, or ever.
+type entry struct {
+	name string
+	// hash is the version on the wire: for Routes that of the mix, else the resource's.
+	hash uint64
+	// res is the version in the store that was current when the entry was made.
+	res *Resource
+	// body and parts are what is sent. whole says that they are exactly res.
+	body  []byte
+	parts []*Part
+	whole bool
+	// tail is the probe of a dry trial, else nil.
+	tail []byte
+	// tried are the names of the parts on trial.
+	tried []string
+	// version is the earliest Update that is not live before the entry is ACKed.
+	version uint64
+	shared  *assembly
+}
+
+// asIs is the entry for a resource exactly as it is.
+func asIs(name string, r *Resource, version uint64) entry {
+	return entry{name: name, hash: r.Hash, res: r, body: r.Body, parts: r.Parts, whole: true, version: version}
+}
+
+func (e *entry) size() int {
+	n := len(e.body) + len(e.tail)
+	for _, p := range e.parts {
+		n += len(p.Body)
+	}
+	return n
+}
+
+func (e *entry) appendTo(b []byte) []byte {
+	b = append(b, e.body...)
+	for _, p := range e.parts {
+		b = append(b, p.Body...)
+	}
+	return append(b, e.tail...)
+}
+
+// part returns the part with the name, nil if there is none.
+func (e *entry) part(name string) *Part { return findPart(e.parts, name) }
+
+func findPart(parts []*Part, name string) *Part {
+	for _, p := range parts {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// byName indexes parts by name.
+func byName(parts []*Part) map[string]*Part {
+	m := make(map[string]*Part, len(parts))
+	for _, p := range parts {
+		m[p.Name] = p
+	}
+	return m
+}
+
+// mixHash is the version of a route configuration on the wire. It depends on what is sent and nothing else, so that an
+// Envoy that reconnects is not sent again the mix that it has.
+func mixHash(body []byte, parts []*Part) uint64 {
+	d := xxhash.New()
+	_, _ = d.Write(body) // never fails
+	var b [8]byte
+	for _, p := range parts {
+		binary.LittleEndian.PutUint64(b[:], p.Hash)
+		_, _ = d.Write(b[:])
+	}
+	return d.Sum64()
+}
+
+// assembly is the value of a big entry that several streams send: the first that needs it puts it together.
+type assembly struct {
+	hash uint64
+	once sync.Once
+	data []byte
+}
+
+func (a *assembly) get(e *entry) []byte {
+	a.once.Do(func() { a.data = e.appendTo(make([]byte, 0, e.size())) })
+	return a.data
+}
+
+// empty returns a resource of the type that has a name and nothing else: what Envoy is told when it waits for something
+// that does not exist.
+func empty(name string) *Resource {
+	// The name is field 1 of RouteConfiguration and of ClusterLoadAssignment alike.
+	body := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
+	return &Resource{Name: name, Hash: xxhash.Sum64(body), Body: body}
+}
+
+// flight is a response that is to be, or has been, sent and is not ACKed.
+type flight struct {
+	typ     Type
+	nonce   string
+	version uint64 // of the store when it was made
+	// since is the oldest Update that is not live before the removals are ACKed.
+	since   uint64
+	entries []entry
+	removed []string
+	sent    time.Time
+	bytes   int
+	// trial says that the flight is a step of the trial of its only entry.
+	trial bool
+	// first says that it answers the first request of its type.
+	first bool
+	// repeated says that the endpoints of the flight's clusters were sent a second time.
+	repeated bool
+}

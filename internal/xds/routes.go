@@ -1,0 +1,132 @@
+package xds
+
+import (
+	"bytes"
+	"slices"
+)
+
+// resolveRoutes decides about one dirty route configuration.
+func (s *stream) resolveRoutes(r *Resource, it *item, m *mark) (entry, verdict) {
+	tab := s.table(r.Name)
+	rej := s.st.refused(Routes, r)
+	if rej != nil && rej.body == 0 {
+		tab.held = nil
+		if it.has || rej.good == nil {
+			return entry{}, nothing
+		}
+		e := asIs(r.Name, rej.good, m.version)
+		e.hash = mixHash(e.body, e.parts)
+		return e, push
+	}
+	body := r.Body
+	if rej != nil {
+		switch {
+		case tab.sent != nil:
+			body = tab.sent.body
+		case rej.good != nil && !it.has:
+			body = rej.good.Body
+		default:
+			return entry{}, nothing
+		}
+	}
+	if it.has && tab.sent == nil {
+		tab.sent = s.recognize(r, body, it.hash)
+	}
+	e := s.compose(r, tab, body, m)
+	if it.has && it.hash == e.hash && !it.force {
+		return entry{}, nothing
+	}
+	if it.has && tab.sent == nil && len(tab.held) > 0 {
+		return entry{}, wait
+	}
+	return e, push
+}
+
+// recognize returns what Envoy brought along when it reconnected, if that is all that is in the store but what is
+// refused. As long as it is not known, nothing can be held back from the configuration without taking it away.
+func (s *stream) recognize(r *Resource, body []byte, hash uint64) *entry {
+	e := entry{name: r.Name, res: r, body: body, parts: make([]*Part, 0, len(r.Parts))}
+	for _, p := range r.Parts {
+		if rej := s.st.refusedPart(r.Name, p); rej != nil {
+			p = rej.part
+		}
+		if p != nil {
+			e.parts = append(e.parts, p)
+		}
+	}
+	if e.seal(); e.hash != hash {
+		return nil
+	}
+	return &e
+}
+
+// compose makes the best mix of a route configuration that Envoy can have now: each part as it is in the store, but
+// those that Envoy refuses and those whose clusters are not warm in the last version that it had, if it had one.
+func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
+	version := m.version
+	if len(tab.held) > 0 {
+		version = min(version, tab.heldSince)
+	}
+	refused := len(s.st.rejected[Routes][r.Name]) > 0
+	if !refused && len(tab.held) == 0 && s.allUsable(r, m) {
+		e := asIs(r.Name, r, version)
+		e.hash = mixHash(e.body, e.parts)
+		return e
+	}
+	e := entry{name: r.Name, res: r, body: body, parts: make([]*Part, 0, len(r.Parts)), version: version}
+	before := tab.before()
+	var held []*Part
+	for _, p := range r.Parts {
+		old := before[p.Name]
+		use := p
+		if old != nil && old.Hash == p.Hash {
+			// Envoy has it, so neither question arises.
+		} else if rej := s.st.refusedPart(r.Name, p); rej != nil {
+			if use = old; use == nil {
+				use = rej.part
+			}
+		} else if !s.usable(p.Needs) {
+			held = append(held, p)
+			use = old
+		}
+		if use != nil {
+			e.parts = append(e.parts, use)
+		}
+	}
+	tab.held, tab.heldSince = held, version
+	e.seal()
+	return e
+}
+
+// seal gives the entry its version and says whether it is the resource as it is.
+func (e *entry) seal() {
+	same := func(a, b *Part) bool { return a.Hash == b.Hash }
+	e.whole = bytes.Equal(e.body, e.res.Body) && slices.EqualFunc(e.parts, e.res.Parts, same)
+	e.hash = mixHash(e.body, e.parts)
+}
+
+// before returns the parts that Envoy has, by name.
+func (tab *table) before() map[string]*Part {
+	if tab.sent == nil {
+		return nil
+	}
+	return byName(tab.sent.parts)
+}
+
+// allUsable reports whether the clusters of all changed parts are warm.
+func (s *stream) allUsable(r *Resource, m *mark) bool {
+	if !m.all && len(m.parts) == 0 {
+		return true
+	}
+	for _, p := range r.Parts {
+		if !m.all {
+			if _, ok := m.parts[p.Name]; !ok {
+				continue
+			}
+		}
+		if !s.usable(p.Needs) {
+			return false
+		}
+	}
+	return true
+}

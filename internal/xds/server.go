@@ -1,0 +1,190 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// DefaultGrace is how long a cluster that nothing uses any more is kept if [Options] do not say.
+const DefaultGrace = 60 * time.Second
+
+// Options configure a [Server].
+type Options struct {
+	// Grace is how long after a cluster has left the configuration Envoys are told to remove it: requests, retries and
+	// mirrors may still be under way, and a cluster that comes back in time costs nothing. 0 means DefaultGrace.
+	Grace time.Duration
+	// Authorize says which proxy a stream belongs to. The context is that of the stream, with its peer; an error refuses
+	// the stream, with the error's gRPC status if it has one, else with PermissionDenied. Without Authorize all streams
+	// are refused.
+	Authorize func(ctx context.Context, node *corev3.Node) (model.ProxyName, error)
+	// Observer is told of all events, one at a time and in order. It may be nil, and it may be slow.
+	Observer func(Event)
+}
+
+// Server serves the configuration of any number of proxies by delta ADS. It is safe for concurrent use.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	options Options
+	events  *queue
+
+	mu     sync.Mutex
+	stores map[model.ProxyName]*store
+}
+
+// NewServer returns a server without any configuration.
+func NewServer(o Options) *Server {
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	return &Server{options: o, events: &queue{deliver: o.Observer}, stores: map[model.ProxyName]*store{}}
+}
+
+// ServerOptions returns the options that the gRPC server needs which the Server is registered on: the codec that
+// passes marshalled resources through, message sizes, and keepalive.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxSendMsgSize(maxResponse),
+		// A dead Envoy is noticed, though it has nothing to say, and so is a dead connection by Envoy.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	}
+}
+
+// Register adds the aggregated discovery service to a gRPC server made with [ServerOptions].
+func (s *Server) Register(g *grpc.Server) { discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s) }
+
+// store returns the store of the proxy, a new one if there is none.
+func (s *Server) store(proxy model.ProxyName) *store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stores[proxy]
+	if st == nil {
+		st = newStore(proxy, s.events, s.options.Grace)
+		s.stores[proxy] = st
+	}
+	return st
+}
+
+// find returns the store of the proxy, an empty one that is not kept if there is none.
+func (s *Server) find(proxy model.ProxyName) *store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.stores[proxy]; st != nil {
+		return st
+	}
+	return newStore(proxy, s.events, s.options.Grace)
+}
+
+// Update changes the configuration of a proxy as one transaction, and returns its version: 1 for the first, one more
+// for each that follows. Envoys are told as soon as they are ready for it. A proxy's first Update must be its whole
+// configuration: before it, nothing is served to its Envoys; after it, they are told to remove what is not in it.
+func (s *Server) Update(proxy model.ProxyName, changes []Change) uint64 {
+	return s.store(proxy).update(changes)
+}
+
+// Dump returns the configuration of a proxy as the last Update left it, by type, sorted by name. It is what Envoys are
+// meant to have; what they refuse is in it too.
+func (s *Server) Dump(proxy model.ProxyName) map[Type][]*Resource { return s.find(proxy).dump() }
+
+// Live returns the newest version of the configuration that all connected Envoys of a proxy have ACKed, and how many
+// are connected. Without any it is 0.
+func (s *Server) Live(proxy model.ProxyName) (version uint64, connected int) {
+	st := s.find(proxy)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.streams) == 0 {
+		return 0, 0
+	}
+	return st.lowest(), len(st.streams)
+}
+
+// DeltaAggregatedResources serves one Envoy. Its first request has to carry the node.
+func (s *Server) DeltaAggregatedResources(
+	g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
+) error {
+	first, err := g.Recv()
+	if err != nil {
+		return fmt.Errorf("no first request: %w", err)
+	}
+	if first.GetNode() == nil {
+		return status.Error(codes.InvalidArgument, "the first request of a stream must carry the node")
+	}
+	proxy, err := s.authorize(g.Context(), first.GetNode())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(g.Context())
+	defer cancel()
+	requests := make(chan *discoveryv3.DeltaDiscoveryRequest)
+	go receive(ctx, g, first, requests)
+
+	st := s.store(proxy)
+	stream := newStream(st, first.GetNode())
+	st.connect(stream)
+	defer st.disconnect(stream)
+	err = stream.run(ctx, requests, func(r *response) error { return g.SendMsg(r) })
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) authorize(ctx context.Context, node *corev3.Node) (model.ProxyName, error) {
+	if s.options.Authorize == nil {
+		return "", status.Error(codes.PermissionDenied, "this server authorizes no stream")
+	}
+	proxy, err := s.options.Authorize(ctx, node)
+	if err == nil {
+		return proxy, nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return "", err
+	}
+	return "", status.Errorf(codes.PermissionDenied, "node %q: %v", node.GetId(), err)
+}
+
+// receive passes requests on until the stream ends, and then closes the channel.
+func receive(ctx context.Context, g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
+	first *discoveryv3.DeltaDiscoveryRequest, out chan<- *discoveryv3.DeltaDiscoveryRequest) {
+	defer close(out)
+	for req := first; ; {
+		select {
+		case out <- req:
+		case <-ctx.Done():
+			return
+		}
+		var err error
+		if req, err = g.Recv(); err != nil {
+			return
+		}
+	}
+}
+
+func (st *store) connect(s *stream) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.streams[s] = struct{}{}
+	st.events.add(Event{Kind: Connected, Proxy: st.proxy, Node: s.node.GetId(), Version: st.version})
+}
+
+func (st *store) disconnect(s *stream) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	delete(st.streams, s)
+	st.events.add(Event{Kind: Disconnected, Proxy: st.proxy, Node: s.node.GetId(), Version: st.version})
+	st.settle(time.Now())
+}

@@ -1,0 +1,172 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+func TestStreamsAreAuthorized(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		node      *corev3.Node
+		authorize func(context.Context, *corev3.Node) (model.ProxyName, error)
+		want      codes.Code
+	}{
+		{name: "no node", want: codes.InvalidArgument},
+		{name: "no authorization", node: &corev3.Node{Id: "n"}, want: codes.PermissionDenied},
+		{
+			name: "refused", node: &corev3.Node{Id: "n"}, want: codes.PermissionDenied,
+			authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return "", errors.New("not mine") },
+		},
+		{
+			name: "refused with a code", node: &corev3.Node{Id: "n"}, want: codes.Unauthenticated,
+			authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) {
+				return "", status.Error(codes.Unauthenticated, "who?")
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, time.Minute, func(h *harness) {
+				h.server.options.Authorize = tt.authorize
+				c := h.connect()
+				c.first = false
+				c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Cluster.URL(), Node: tt.node})
+				synctest.Wait()
+				if got := status.Code(c.err); got != tt.want {
+					t.Errorf("%v, want %v", c.err, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestStateOfTheWorldIsUnimplemented(t *testing.T) {
+	bubble(t, time.Minute, func(h *harness) {
+		c := h.connect()
+		stream, err := c.service.StreamAggregatedResources(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Unimplemented {
+			t.Errorf("%v, want Unimplemented", err)
+		}
+	})
+}
+
+func TestUnknownProxyLeavesNoTrace(t *testing.T) {
+	s := NewServer(Options{})
+	if n := len(s.Dump("x")[Cluster]); n != 0 {
+		t.Errorf("%d clusters", n)
+	}
+	if v, n := s.Live("x"); v != 0 || n != 0 || len(s.stores) != 0 {
+		t.Errorf("Live = %d of %d, %d stores", v, n, len(s.stores))
+	}
+}
+
+func TestSeveralEnvoys(t *testing.T) {
+	bubble(t, time.Minute, func(h *harness) {
+		var parts []*Part
+		for i := range 3000 {
+			parts = append(parts, part(fmt.Sprintf("host-%d", i), "a version that makes the table big enough to share"))
+		}
+		h.server.Update(testProxy, []Change{routes("r", parts), set(Listener, "r", "1")})
+		a, b := newSim(h), newSim(h)
+		a.settle(2 * time.Second)
+		if live, n := h.server.Live(testProxy); live != 0 || n != 2 {
+			t.Errorf("Live = %d of %d while one Envoy is silent, want 0 of 2", live, n)
+		}
+		b.settle(2 * time.Second)
+		for _, e := range []*sim{a, b} {
+			if got, want := len(e.has), 2+3000; got != want {
+				t.Errorf("%d resources and parts, want %d", got, want)
+			}
+		}
+		live := h.of(Live)
+		if len(live) != 1 || live[0].Version != 1 || live[0].Took < 2*time.Second {
+			t.Errorf("live events %+v, want one that took the time of the slow Envoy", live)
+		}
+		b.cancel()
+		if len(h.of(Disconnected)) != 1 {
+			t.Error("no event for the end of a stream")
+		}
+	})
+}
+
+func TestResponseIsADeltaDiscoveryResponse(t *testing.T) {
+	c := set(Cluster, "c", "1")
+	f := &flight{typ: Cluster, nonce: "7", version: 3, removed: []string{"x", "y"}}
+	f.entries = append(f.entries, asIs("c", c.Resource, 1))
+	big := entry{name: "shared", hash: 0xab, body: make([]byte, 300), shared: &assembly{}}
+	f.entries = append(f.entries, big, asIs("c", c.Resource, 1))
+	var got discoveryv3.DeltaDiscoveryResponse
+	data := encode(f).data
+	if err := proto.Unmarshal(data.Materialize(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Nonce != "7" || got.TypeUrl != Cluster.URL() || got.SystemVersionInfo != "3" ||
+		len(got.Resources) != 3 || len(got.RemovedResources) != 2 {
+		t.Fatalf("got %v", &got)
+	}
+	for i, e := range f.entries {
+		r := got.Resources[i]
+		if r.Name != e.name || parseVersion(r.Version) != e.hash || r.Resource.TypeUrl != Cluster.URL() ||
+			string(r.Resource.Value) != string(e.body) {
+			t.Errorf("resource %d is %v", i, r)
+		}
+	}
+	if parseVersion("nothing of ours") != 0 {
+		t.Error("a version that is not a hash has one")
+	}
+}
+
+// BenchmarkOnePartOf5000 is the whole of the server's work for one changed virtual host and one Envoy: the update,
+// the response, and the ACK.
+func BenchmarkOnePartOf5000(b *testing.B) {
+	s := NewServer(Options{})
+	parts := make([]*Part, 5000)
+	for i := range parts {
+		parts[i] = realPart(fmt.Sprintf("host-%d.example.com", i), fmt.Sprintf("service/default/backend-%d/80", i), "")
+	}
+	old := routes("r", parts)
+	s.Update(testProxy, []Change{old})
+	st := s.store(testProxy)
+	stream := newStream(st, &corev3.Node{Id: "n"})
+	st.connect(stream)
+	stream.step(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Cluster.URL()})
+	stream.step(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Listener.URL()})
+	flights, _ := stream.step(&discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: Routes.URL(), ResourceNamesSubscribe: []string{"r"},
+	})
+	var changes [2][]Change
+	for i := range changes {
+		changed := append([]*Part(nil), parts...)
+		changed[77] = realPart(parts[77].Name, fmt.Sprintf("service/default/other-%d/80", i), "")
+		changes[i] = []Change{routes("r", changed, parts[77].Name)}
+	}
+	b.ReportAllocs()
+	n := 0
+	for i := 0; b.Loop(); i++ {
+		if len(flights) != 1 {
+			b.Fatalf("%d flights, want 1", len(flights))
+		}
+		r := encode(flights[0])
+		n = flights[0].bytes
+		r.data.Free()
+		stream.step(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Routes.URL(), ResponseNonce: flights[0].nonce})
+		s.Update(testProxy, changes[i%2])
+		flights, _ = stream.step(nil)
+	}
+	b.ReportMetric(float64(n), "wire-B/op")
+}

@@ -1,0 +1,234 @@
+package xds
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// store is the configuration of one proxy and what is common to its streams. Its mutex also guards the state of the
+// streams; no I/O happens under it.
+type store struct {
+	proxy  model.ProxyName
+	events *queue
+	grace  time.Duration
+
+	mu        sync.Mutex
+	version   uint64
+	stamps    []stamp
+	resources [numTypes]map[string]*Resource
+	// rejected is what Envoys refuse, by type, resource and part ("" is the resource itself). It outlives the streams,
+	// so that no other Envoy is sent it, nor the same one when it reconnects.
+	rejected   [numTypes]map[string]map[string]*rejection
+	assemblies map[string]*assembly
+	streams    map[*stream]struct{}
+	live       uint64
+}
+
+// stamp is when an Update came.
+type stamp struct {
+	version uint64
+	at      time.Time
+}
+
+// maxStamps bounds the memory for Updates that never go live, because no Envoy is connected.
+const maxStamps = 4096
+
+// rejection is a version of a resource or part that an Envoy refused, and the one that it ran and kept.
+type rejection struct {
+	hash uint64
+	// body is the hash of a route table's body, if that is to blame: all versions with this body are refused.
+	body uint64
+	good *Resource
+	part *Part
+}
+
+func newStore(proxy model.ProxyName, events *queue, grace time.Duration) *store {
+	st := &store{
+		proxy: proxy, events: events, grace: grace,
+		assemblies: map[string]*assembly{}, streams: map[*stream]struct{}{},
+	}
+	for t := range numTypes {
+		st.resources[t] = map[string]*Resource{}
+		st.rejected[t] = map[string]map[string]*rejection{}
+	}
+	return st
+}
+
+// update applies one transaction and tells the streams what it touched.
+func (st *store) update(changes []Change) uint64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	now := time.Now()
+	st.version++
+	if len(st.stamps) >= maxStamps {
+		st.stamps = append(st.stamps[:0], st.stamps[maxStamps/2:]...)
+	}
+	st.stamps = append(st.stamps, stamp{st.version, now})
+	for i := range changes {
+		c := &changes[i]
+		old := st.resources[c.Type][c.Name]
+		st.set(c)
+		for s := range st.streams {
+			s.changed(c, old == nil, now)
+		}
+	}
+	for s := range st.streams {
+		s.nudge()
+	}
+	return st.version
+}
+
+func (st *store) set(c *Change) {
+	if c.Resource != nil {
+		st.resources[c.Type][c.Name] = c.Resource
+		st.forgetParts(c)
+		return
+	}
+	delete(st.resources[c.Type], c.Name)
+	delete(st.rejected[c.Type], c.Name)
+	delete(st.assemblies, c.Name)
+}
+
+// forgetParts drops the rejections of parts that are gone.
+func (st *store) forgetParts(c *Change) {
+	rejected := st.rejected[c.Type][c.Name]
+	if len(rejected) == 0 || c.Type != Routes {
+		return
+	}
+	parts := byName(c.Resource.Parts)
+	for name := range rejected {
+		if name != "" && parts[name] == nil {
+			delete(rejected, name)
+		}
+	}
+}
+
+// refused returns the rejection of this very version of a resource, nil if there is none.
+func (st *store) refused(t Type, r *Resource) *rejection {
+	rej := st.rejected[t][r.Name][""]
+	switch {
+	case rej == nil:
+		return nil
+	case rej.body != 0 && rej.body == xxhash.Sum64(r.Body):
+		return rej
+	case rej.body == 0 && rej.hash == r.Hash:
+		return rej
+	}
+	return nil
+}
+
+// refusedPart returns the rejection of this very version of a part, nil if there is none.
+func (st *store) refusedPart(resource string, p *Part) *rejection {
+	if rej := st.rejected[Routes][resource][p.Name]; rej != nil && rej.hash == p.Hash {
+		return rej
+	}
+	return nil
+}
+
+// reject records a rejection. It reports whether it is new.
+func (st *store) reject(t Type, name, part string, rej *rejection) bool {
+	byPart := st.rejected[t][name]
+	if byPart == nil {
+		byPart = map[string]*rejection{}
+		st.rejected[t][name] = byPart
+	}
+	old := byPart[part]
+	if old != nil && old.hash == rej.hash && old.body == rej.body {
+		return false
+	}
+	if old != nil && rej.good == nil && rej.part == nil {
+		rej.good, rej.part = old.good, old.part
+	}
+	byPart[part] = rej
+	return true
+}
+
+// heal forgets the rejections that an ACK has made obsolete: a newer version than the refused one is in use.
+func (st *store) heal(t Type, e *entry) {
+	rejected := st.rejected[t][e.name]
+	current := st.resources[t][e.name]
+	if len(rejected) == 0 || current == nil {
+		return
+	}
+	for name, rej := range rejected {
+		healed := false
+		if name == "" {
+			healed = e.whole && e.res.Hash == current.Hash && rej != st.refused(t, current)
+		} else if p := e.part(name); p != nil && p.Hash != rej.hash {
+			now := findPart(current.Parts, name)
+			healed = now != nil && now.Hash == p.Hash
+		}
+		if healed {
+			delete(rejected, name)
+		}
+	}
+	if len(rejected) == 0 {
+		delete(st.rejected[t], e.name)
+	}
+}
+
+// share lets the streams use the same bytes for a big route table, if there are several.
+func (st *store) share(e *entry) {
+	if len(st.streams) < 2 || !e.whole || e.tail != nil || e.size() < shareFrom {
+		return
+	}
+	a := st.assemblies[e.name]
+	if a == nil || a.hash != e.hash {
+		a = &assembly{hash: e.hash}
+		st.assemblies[e.name] = a
+	}
+	e.shared = a
+}
+
+// settle works out which version is live on all streams, and says so if it has advanced.
+func (st *store) settle(now time.Time) {
+	if len(st.streams) == 0 {
+		return
+	}
+	live := st.lowest()
+	if live <= st.live {
+		return
+	}
+	st.live = live
+	i := 0
+	for i < len(st.stamps)-1 && st.stamps[i].version < live {
+		i++
+	}
+	took := now.Sub(st.stamps[i].at)
+	if st.stamps[i].version <= live {
+		i++
+	}
+	st.stamps = append(st.stamps[:0], st.stamps[i:]...)
+	st.events.add(Event{Kind: Live, Proxy: st.proxy, Version: live, Took: took})
+}
+
+// lowest is the newest version that is live on every connected stream.
+func (st *store) lowest() uint64 {
+	live := st.version
+	for s := range st.streams {
+		live = min(live, s.live)
+	}
+	return live
+}
+
+// dump returns all resources by type, sorted by name.
+func (st *store) dump() map[Type][]*Resource {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	all := make(map[Type][]*Resource, numTypes)
+	for t := range numTypes {
+		list := make([]*Resource, 0, len(st.resources[t]))
+		for _, r := range st.resources[t] {
+			list = append(list, r)
+		}
+		slices.SortFunc(list, func(a, b *Resource) int { return cmp.Compare(a.Name, b.Name) })
+		all[t] = list
+	}
+	return all
+}

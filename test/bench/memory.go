@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// memory measures the memory of both processes with the largest number of routes, a while after the start.
+func memory(ctx context.Context, b *bench) error {
+	n := slices.Max(b.routes)
+	g, err := startSluice(b, n, false)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	if _, err := g.coldStart(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(3 * time.Second):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	envoy, err := g.envoyPID()
+	if err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		name   string
+		pid    int
+		target float64
+	}{{"control plane", g.cmd.Process.Pid, 150}, {"Envoy", envoy, 260}} {
+		now, peak, err := resident(p.pid)
+		if err != nil {
+			return err
+		}
+		r := row{what: fmt.Sprintf("memory of %s, %d routes and backends", p.name, n), measured: now, unit: mebibytes,
+			note: fmt.Sprintf("at most %.0f MiB", peak)}
+		if n == 5000 {
+			r.target = p.target
+		}
+		b.table.add(r)
+	}
+	return nil
+}
