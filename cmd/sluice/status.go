@@ -23,8 +23,8 @@ func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [KIND[/NAME]]...",
 		Short: "Ask the running instance how every object is",
-		Long: `Ask the running instance how every object is: whether it is accepted, whether its references resolve, and whether
-Envoy runs it. Kinds and names narrow the list; kinds can be plural and in any case.`,
+		Long: `Ask the running instance how every object is: whether it is accepted, whether its references resolve, and
+whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and in any case.`,
 		Example: "  sluice status\n  sluice status httproutes\n  sluice status gateway/web -o yaml\n  sluice status -w",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := statusClient{address: address, output: output, wanted: args}
@@ -75,7 +75,8 @@ func (c statusClient) get(ctx context.Context) ([]statusObject, error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("no sluice answers on %s: is `sluice run` running, with this --admin-address? (%w)", c.address, err)
+		return nil, fmt.Errorf("no sluice answers on %s: is `sluice run` running, with this --admin-address? (%w)",
+			c.address, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {

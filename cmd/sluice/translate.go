@@ -18,8 +18,8 @@ func translateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "translate PATH...",
 		Short: "Print what Envoy would be told",
-		Long: `Print the Envoy configuration that the files become: clusters, endpoints, listeners, routes and secrets (without
-private keys). The same files give the same output, byte for byte.
+		Long: `Print the Envoy configuration that the files become: clusters, endpoints, listeners, routes and secrets
+(without private keys). The same files give the same output, byte for byte.
 
 Problems in the files are printed on standard error; what is good is translated all the same.`,
 		Example: "  sluice translate ./config\n  sluice translate ./config -o json",

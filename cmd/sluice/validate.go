@@ -10,8 +10,8 @@ func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate PATH...",
 		Short: "Check files without running anything",
-		Long: `Check every object of the files: against its schema, with the API server's words, and against everything that it
-refers to. It prints each problem with file and line, and exits with 1 if there is any. It needs no Envoy.`,
+		Long: `Check every object of the files: against its schema, with the API server's words, and against everything
+that it refers to. It prints each problem with file and line, and exits with 1 if there is any. It needs no Envoy.`,
 		Example: "  sluice validate ./config",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {

@@ -31,6 +31,8 @@ func pipelineOptions() pipeline.Options {
 		Workers:     runtime.GOMAXPROCS(0),
 		// Whoever writes the files may name every address of the machine.
 		LocalBackends: true,
+		Alone:         true,
+		Features:      all.Supported,
 		Addresses:     pipeline.Addresses(netip.MustParseAddr("127.0.0.1")),
 	}
 }

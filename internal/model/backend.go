@@ -20,11 +20,12 @@ type BackendKey struct {
 
 // Compare orders backends by kind, namespace, name and port.
 func (k BackendKey) Compare(o BackendKey) int {
-	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port), strings.Compare(string(k.Use), string(o.Use)))
+	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port),
+		strings.Compare(string(k.Use), string(o.Use)))
 }
 
-// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc behind it for gRPC. It never depends on the routes
-// that use the backend, so that they share one connection pool and one health state.
+// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc behind it for gRPC. It
+// never depends on the routes that use the backend, so that they share one connection pool and one health state.
 func (k BackendKey) String() string {
 	name := fmt.Sprintf("%s/%s/%s", strings.ToLower(k.Kind), k.Namespace, k.Name.Name)
 	if k.Port != 0 {

@@ -30,6 +30,9 @@ func (p *Pipeline) Issues() status.Report {
 	for name, st := range p.resolved.BackendStatus.All() {
 		out.now = append(out.now, status.Problems(backendRef(name), &st)...)
 	}
+	for _, report := range p.strays {
+		out.now = append(out.now, report...)
+	}
 	slices.SortFunc(out.now, status.Issue.Compare)
 	return out.now
 }

@@ -41,6 +41,10 @@ type Options struct {
 	Publish func(Status)
 	// Addresses are where Gateways can be reached.
 	Addresses []gwv1.GatewayStatusAddress
+	// Alone says that there is no other controller: objects that are nobody's are then reported.
+	Alone bool
+	// Features are the Gateway API features that the chain adds, for the status of GatewayClasses.
+	Features []gwv1.FeatureName
 	// LocalBackends allows Backends on loopback addresses and Unix sockets: see [resolve.Options].
 	LocalBackends bool
 }
@@ -57,6 +61,7 @@ type Pipeline struct {
 	started  bool
 	proxies  map[model.ProxyName]*proxy
 	blame    blame
+	strays   strays
 }
 
 // proxy is what is known about the Envoys of a proxy.
@@ -77,9 +82,12 @@ type resourceID struct {
 // New returns a pipeline that has seen nothing yet.
 func New(opts Options) *Pipeline {
 	e := incr.New(opts.Workers)
-	p := &Pipeline{opts: opts, engine: e, store: resource.NewStore(e), proxies: map[model.ProxyName]*proxy{}}
+	p := &Pipeline{
+		opts: opts, engine: e, store: resource.NewStore(e), proxies: map[model.ProxyName]*proxy{}, strays: strays{},
+	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
-		Controllers: opts.Controllers, Proxy: opts.Proxy, Check: opts.Chain.Check, LocalBackends: opts.LocalBackends,
+		Controllers: opts.Controllers, Proxy: opts.Proxy, Check: opts.Chain.Check, Features: opts.Features,
+		LocalBackends: opts.LocalBackends,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
 	p.blame.init()
@@ -119,7 +127,11 @@ func (p *Pipeline) Apply(set []Object, remove []model.Ref, unbound map[model.Por
 		p.store.Delete(ref)
 		p.forgive(ref)
 	}
-	return p.commit()
+	out := p.commit()
+	if p.opts.Alone {
+		p.strays.update(p, refs(set, remove), &out)
+	}
+	return out
 }
 
 // SetUnbound says which ports cannot be bound, and why. Ports that are not in the map can.

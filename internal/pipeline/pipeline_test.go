@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -401,14 +402,56 @@ func TestRefusedRouteKeepsItsLastGoodVersion(t *testing.T) {
 		f.settle(t)
 		return string(f.serving["h.example.com"].Body)
 	}
-	apply(append(base(), backend("b"), route("r", "h.example.com", "/first", "b"), route("s", "h.example.com", "/s1", "b"))...)
+	apply(append(base(), backend("b"),
+		route("r", "h.example.com", "/first", "b"), route("s", "h.example.com", "/s1", "b"))...)
 	if body := apply(route("r", "h.example.com", "/bad", "b")); !strings.Contains(body, "/first") {
 		t.Error("the last good version is gone")
 	}
-	if body := apply(route("s", "h.example.com", "/s2", "b")); !strings.Contains(body, "/first") || !strings.Contains(body, "/s2") {
+	body := apply(route("s", "h.example.com", "/s2", "b"))
+	if !strings.Contains(body, "/first") || !strings.Contains(body, "/s2") {
 		t.Error("another route of the host does not go on, or not beside the last good version")
 	}
 	if body := apply(route("r", "h.example.com", "/third", "b")); !strings.Contains(body, "/third") {
 		t.Error("the mended route is not served")
+	}
+}
+
+// Where there is no other controller, what refers to nothing is said, and said to be mended once it is there.
+func TestStrays(t *testing.T) {
+	p := newPipeline(func(o *pipeline.Options) { o.Alone = true })
+	texts := func(r []string, issues []status.Issue) []string {
+		for _, i := range issues {
+			r = append(r, i.String())
+		}
+		return r
+	}
+	objects := append(base(), backend("b"), route("r", "h.example.com", "/", "b"))
+	noGateway := []string{"HTTPRoute/ns/r: spec.parentRefs[0]: There is no Gateway ns/gw (NoMatchingParent)"}
+	noClass := []string{
+		`Gateway/ns/gw: spec.gatewayClassName: There is no GatewayClass "sluice": use sluice, or write it (NoMatchingParent)`,
+	}
+	steps := []struct {
+		name          string
+		set           []pipeline.Object
+		remove        []model.Ref
+		issues, fixed []string
+	}{
+		{"a route without its Gateway", objects[2:], nil, noGateway, nil},
+		{"the Gateway without its class", objects[1:2], nil, noClass, noGateway},
+		{"the class", objects[:1], nil, nil, noClass},
+		{"the Gateway goes", nil, []model.Ref{objects[1].Ref}, noGateway, nil},
+		{"the route goes", nil, []model.Ref{objects[3].Ref}, nil, noGateway},
+	}
+	for _, s := range steps {
+		out := p.Apply(s.set, s.remove, nil)
+		if diff := cmp.Diff(s.issues, texts(nil, out.Issues)); diff != "" {
+			t.Errorf("%s: issues: %s", s.name, diff)
+		}
+		if diff := cmp.Diff(s.fixed, texts(nil, out.Fixed)); diff != "" {
+			t.Errorf("%s: fixed: %s", s.name, diff)
+		}
+	}
+	if left := p.Issues(); len(left) > 0 {
+		t.Errorf("in the end there are issues: %v", left)
 	}
 }

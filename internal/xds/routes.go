@@ -18,16 +18,9 @@ func (s *stream) resolveRoutes(r *Resource, it *item, m *mark) (entry, verdict) 
 		e.hash = mixHash(e.body, e.parts)
 		return e, push
 	}
-	body := r.Body
-	if rej != nil {
-		switch {
-		case tab.sent != nil:
-			body = tab.sent.body
-		case rej.good != nil && !it.has:
-			body = rej.good.Body
-		default:
-			return entry{}, nothing
-		}
+	body, ok := bodyFor(r, it, tab, rej)
+	if !ok {
+		return entry{}, nothing
 	}
 	if it.has && tab.sent == nil {
 		tab.sent = s.recognize(r, body, it.hash)
@@ -40,6 +33,20 @@ func (s *stream) resolveRoutes(r *Resource, it *item, m *mark) (entry, verdict) 
 		return entry{}, wait
 	}
 	return e, push
+}
+
+// bodyFor returns the configuration around the parts that Envoy can have: its own unless it is refused, then the last
+// that was not. It returns false if there is none.
+func bodyFor(r *Resource, it *item, tab *table, rej *rejection) ([]byte, bool) {
+	switch {
+	case rej == nil:
+		return r.Body, true
+	case tab.sent != nil:
+		return tab.sent.body, true
+	case rej.good != nil && !it.has:
+		return rej.good.Body, true
+	}
+	return nil, false
 }
 
 // recognize returns what Envoy brought along when it reconnected, if that is all that is in the store but what is

@@ -9,23 +9,22 @@ import (
 
 // config is a folder of Gateway API YAML: a Gateway and routes, each with a host and a Backend of its own.
 type config struct {
-	dir, staging string
-	port         int
-	backend      int
+	// port is the Gateway's, backend that of all backends.
+	port, backend int
 	// single puts all routes into one file, where each otherwise has its own.
 	single bool
-	paths  []string
+	// dir is the folder, staging where files are written before they are moved there.
+	dir, staging string
+	// paths are the routes' paths as they are now.
+	paths []string
 }
 
-// newConfig writes the Gateway, of a class, and n routes.
-func newConfig(root string, class string, port, backend, n int, single bool) (*config, error) {
-	c := &config{
-		dir: filepath.Join(root, "config"), staging: filepath.Join(root, "staging"), port: port, backend: backend,
-		single: single, paths: make([]string, n),
-	}
+// create makes the folder below root, with the Gateway of a class and n routes.
+func (c *config) create(root, class string, n int) error {
+	c.dir, c.staging, c.paths = filepath.Join(root, "config"), filepath.Join(root, "staging"), make([]string, n)
 	for _, dir := range []string{c.dir, c.staging} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	gateway := fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
@@ -35,23 +34,23 @@ spec:
   gatewayClassName: %s
   listeners:
   - {name: http, protocol: HTTP, port: %d}
-`, class, port)
+`, class, c.port)
 	if err := c.write("gateway.yaml", []byte(gateway)); err != nil {
-		return nil, err
+		return err
 	}
 	for i := range c.paths {
 		c.paths[i] = firstPath
-		if single {
+		if c.single {
 			continue
 		}
 		if err := c.writeRoute(i); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if !single {
-		return c, nil
+	if !c.single {
+		return nil
 	}
-	return c, c.writeAll()
+	return c.writeAll()
 }
 
 // firstPath is the path of a route before it is edited. It is not a prefix of those that come after.

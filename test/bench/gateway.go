@@ -33,8 +33,8 @@ func startSluice(b *bench, n int, single bool) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newConfig(root, "sluice", port, b.backend, n, single)
-	if err != nil {
+	c := &config{port: port, backend: b.backend, single: single}
+	if err := c.create(root, "sluice", n); err != nil {
 		return nil, err
 	}
 	return b.runSluice(root, c)
@@ -65,9 +65,9 @@ func (b *bench) runSluice(root string, c *config) (*gateway, error) {
 const pollEvery = 500 * time.Microsecond
 
 // wait polls a host and path until it is answered with 200, and returns when that was.
-func (g *gateway) wait(ctx context.Context, conn *load.Conn, host, path string, limit time.Duration) (time.Time, error) {
+func (g *gateway) wait(ctx context.Context, conn *load.Conn, host, path string) (time.Time, error) {
 	req := load.NewRequest(host, path, nil)
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(patience)
 	for {
 		status, err := conn.Do(req)
 		now := time.Now()
@@ -81,7 +81,7 @@ func (g *gateway) wait(ctx context.Context, conn *load.Conn, host, path string, 
 			return now, err
 		}
 		if now.After(deadline) {
-			return now, fmt.Errorf("%s%s is not answered with 200 after %v (last: %d, %v)", host, path, limit, status, err)
+			return now, fmt.Errorf("%s%s is not answered with 200 after %v (last: %d, %v)", host, path, patience, status, err)
 		}
 		time.Sleep(pollEvery)
 	}

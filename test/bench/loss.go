@@ -8,8 +8,7 @@ import (
 	"github.com/sluice-gateway/sluice/test/bench/load"
 )
 
-// versions are what the edited route goes through: other backends, weights, filters and rule orders. %d is the number of
-// a backend.
+// versions are what the edited route goes through: other backends, weights, filters and rule orders.
 var versions = []string{
 	`
   - backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: backend-0}]`, `
@@ -78,7 +77,7 @@ func loss(ctx context.Context, b *bench) error {
 	}
 	conn := load.NewConn(g.address)
 	defer conn.Close()
-	if _, err := g.wait(ctx, conn, "edited.example.com", "/", patience); err != nil {
+	if _, err := g.wait(ctx, conn, "edited.example.com", "/"); err != nil {
 		return err
 	}
 	stop := load.Start(load.Config{Address: g.address, Conns: 8, Rate: 4000, Requests: []load.Request{

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// memory measures the memory of both processes with the largest number of routes, a while after the start.
+// memory measures the memory of both processes with the largest number of routes: after the start, and again after a
+// request to each of the routes, when Envoy has a connection to every backend.
 func memory(ctx context.Context, b *bench) error {
 	n := slices.Max(b.routes)
 	g, err := startSluice(b, n, false)
@@ -18,6 +19,17 @@ func memory(ctx context.Context, b *bench) error {
 	if _, err := g.coldStart(ctx); err != nil {
 		return err
 	}
+	if err := b.addMemory(ctx, g, n, "idle"); err != nil {
+		return err
+	}
+	if err := g.allServing(); err != nil {
+		return err
+	}
+	return b.addMemory(ctx, g, n, "every backend connected")
+}
+
+// addMemory waits a moment and adds the rows of both processes.
+func (b *bench) addMemory(ctx context.Context, g *gateway, n int, when string) error {
 	select {
 	case <-time.After(3 * time.Second):
 	case <-ctx.Done():
@@ -36,8 +48,8 @@ func memory(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		r := row{what: fmt.Sprintf("memory of %s, %d routes and backends", p.name, n), measured: now, unit: mebibytes,
-			note: fmt.Sprintf("at most %.0f MiB", peak)}
+		r := row{what: fmt.Sprintf("memory of %s, %d routes and backends, %s", p.name, n, when), measured: now,
+			unit: mebibytes, note: fmt.Sprintf("at most %.0f MiB", peak)}
 		if n == 5000 {
 			r.target = p.target
 		}

@@ -53,8 +53,8 @@ func startPeer(b *bench, n int, single bool) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newConfig(root, "eg", port, b.backend, n, single)
-	if err != nil {
+	c := &config{port: port, backend: b.backend, single: single}
+	if err := c.create(root, "eg", n); err != nil {
 		return nil, err
 	}
 	if err := c.write("class.yaml", []byte(peerClass)); err != nil {

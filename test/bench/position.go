@@ -23,8 +23,8 @@ func position(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	c, err := newConfig(root, "sluice", port, b.backend, 1, false)
-	if err != nil {
+	c := &config{port: port, backend: b.backend}
+	if err := c.create(root, "sluice", 1); err != nil {
 		return err
 	}
 	var routes bytes.Buffer
@@ -56,7 +56,8 @@ spec:
 	if err != nil {
 		return err
 	}
-	b.table.add(row{what: fmt.Sprintf("last of %d routes of a host, share of the first's p50", n), unit: ratio, target: 1.1,
-		measured: float64(last.p50) / float64(first.p50), note: fmt.Sprintf("%v, first %v", last.p50, first.p50)})
+	b.table.add(row{what: fmt.Sprintf("last of %d routes of a host, share of the first's p50", n), unit: ratio,
+		measured: float64(last.p50) / float64(first.p50), target: 1.1,
+		note: fmt.Sprintf("%v, first %v", last.p50, first.p50)})
 	return nil
 }

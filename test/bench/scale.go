@@ -19,10 +19,18 @@ var (
 	cpuTarget    = map[int]float64{5000: 10}
 )
 
+// session is one system at one size, and how many changes to measure on it.
+type session struct {
+	launch              launcher
+	routes              int
+	single              bool
+	samples, cpuSamples int
+}
+
 // figures are what a system needs at one size, in milliseconds.
 type figures struct {
+	session
 	cold, edit, add, cpu float64
-	samples, cpuSamples  int
 }
 
 // scale measures cold start, changes and CPU at each size, and the same of the peer at its sizes.
@@ -30,64 +38,73 @@ func scale(ctx context.Context, b *bench) error {
 	sizes := slices.Concat(b.peerRoutes, b.routes)
 	slices.Sort(sizes)
 	for _, n := range slices.Compact(sizes) {
-		samples, cpuSamples := 20, 100
+		s := session{launch: startSluice, routes: n, samples: 20, cpuSamples: 100}
 		if b.quick {
-			samples, cpuSamples = 5, 20
+			s.samples, s.cpuSamples = 5, 20
 		}
-		own, err := measure(ctx, b, startSluice, figures{samples: samples, cpuSamples: cpuSamples}, n, false)
+		own, err := measure(ctx, b, s)
 		if err != nil {
 			return fmt.Errorf("sluice with %d routes: %w", n, err)
 		}
 		var peer figures
 		if slices.Contains(b.peerRoutes, n) {
 			// Every change of the peer's takes seconds.
-			if peer, err = measure(ctx, b, startPeer, figures{samples: 3, cpuSamples: 2}, n, false); err != nil {
+			s = session{launch: startPeer, routes: n, samples: 3, cpuSamples: 2}
+			if peer, err = measure(ctx, b, s); err != nil {
 				return fmt.Errorf("envoy-gateway with %d routes: %w", n, err)
 			}
 		}
-		b.addFigures(n, "", own, peer)
+		b.addFigures(own, peer)
 	}
 	return nil
 }
 
 // oneFile measures the same with all routes in one file, as an export of a cluster has them.
 func oneFile(ctx context.Context, b *bench) error {
-	n, want := 1000, figures{samples: 20, cpuSamples: 40}
+	s := session{launch: startSluice, routes: 1000, single: true, samples: 20, cpuSamples: 40}
 	if b.quick {
-		n, want = 200, figures{samples: 5, cpuSamples: 10}
+		s.routes, s.samples, s.cpuSamples = 200, 5, 10
 	}
-	own, err := measure(ctx, b, startSluice, want, n, true)
+	own, err := measure(ctx, b, s)
 	if err != nil {
 		return err
 	}
-	b.addFigures(n, ", all in one file", own, figures{})
+	b.addFigures(own, figures{})
 	return nil
 }
 
-func (b *bench) addFigures(n int, where string, own, peer figures) {
+func (b *bench) addFigures(own, peer figures) {
+	n, where := own.routes, ""
+	targets := struct{ cold, change, cpu float64 }{coldTarget[n], changeTarget[n], cpuTarget[n]}
+	if own.single {
+		// Nothing was promised for this.
+		where, targets.cold, targets.change, targets.cpu = ", all in one file", 0, 0, 0
+	}
 	name := func(what string) string { return fmt.Sprintf("%s, %d routes%s", what, n, where) }
 	note := fmt.Sprintf("p50 of %d", own.samples)
-	targets := struct{ cold, change, cpu float64 }{coldTarget[n], changeTarget[n], cpuTarget[n]}
-	if where != "" {
-		targets.cold, targets.change, targets.cpu = 0, 0, 0
-	}
 	b.table.add(row{what: name("cold start to the last route"), measured: own.cold, target: targets.cold, peer: peer.cold})
-	b.table.add(row{what: name("edit to first 200"), measured: own.edit, target: targets.change, peer: peer.edit, note: note})
-	b.table.add(row{what: name("add to first 200"), measured: own.add, target: targets.change, peer: peer.add, note: note})
+	b.table.add(row{what: name("edit to first 200"), measured: own.edit, target: targets.change, peer: peer.edit,
+		note: note})
+	b.table.add(row{what: name("add to first 200"), measured: own.add, target: targets.change, peer: peer.add,
+		note: note})
 	b.table.add(row{what: name("control plane CPU of a change"), measured: own.cpu, target: targets.cpu, peer: peer.cpu,
 		note: fmt.Sprintf("mean of %d", own.cpuSamples)})
 }
 
-// measure starts a system with n routes and takes its figures. want says how many samples.
-func measure(ctx context.Context, b *bench, launch launcher, want figures, n int, single bool) (figures, error) {
-	g, err := launch(b, n, single)
+// measure starts a system and takes its figures.
+func measure(ctx context.Context, b *bench, s session) (figures, error) {
+	out := figures{session: s}
+	n := s.routes
+	g, err := s.launch(b, n, s.single)
 	if err != nil {
-		return want, err
+		return out, err
 	}
 	defer g.stop()
-	out := want
 	cold, err := g.coldStart(ctx)
 	if err != nil {
+		return out, err
+	}
+	if err := g.allServing(); err != nil {
 		return out, err
 	}
 	out.cold = inMilliseconds(cold)
@@ -95,10 +112,10 @@ func measure(ctx context.Context, b *bench, launch launcher, want figures, n int
 	defer conn.Close()
 	edit := func(i int) (int, string) { return i * 7919 % n, fmt.Sprintf("/edit-%d", i) }
 	add := func(int) (int, string) { return len(g.config.paths), firstPath }
-	if out.edit, err = g.changes(ctx, conn, want.samples, edit); err != nil {
+	if out.edit, err = g.changes(ctx, conn, s.samples, edit); err != nil {
 		return out, err
 	}
-	if out.add, err = g.changes(ctx, conn, want.samples, add); err != nil {
+	if out.add, err = g.changes(ctx, conn, s.samples, add); err != nil {
 		return out, err
 	}
 	before, err := cpu(g.cmd.Process.Pid)
@@ -106,29 +123,29 @@ func measure(ctx context.Context, b *bench, launch launcher, want figures, n int
 		return out, err
 	}
 	again := func(i int) (int, string) { return i * 6007 % n, fmt.Sprintf("/again-%d", i) }
-	if _, err = g.changes(ctx, conn, want.cpuSamples, again); err != nil {
+	if _, err = g.changes(ctx, conn, s.cpuSamples, again); err != nil {
 		return out, err
 	}
 	after, err := cpu(g.cmd.Process.Pid)
-	out.cpu = inMilliseconds(after-before) / float64(want.cpuSamples)
+	out.cpu = inMilliseconds(after-before) / float64(s.cpuSamples)
 	return out, err
 }
 
 // coldStart waits for the last route to be served, and returns how long that took from the start of the process. A
-// spread of routes is polled, then each is checked.
+// spread of routes is polled; whether all are served is for allServing to check.
 func (g *gateway) coldStart(ctx context.Context) (time.Duration, error) {
 	conn := load.NewConn(g.address)
 	defer conn.Close()
 	n := len(g.config.paths)
 	var last time.Time
 	for _, i := range []int{n - 1, 0, n / 2, n / 3, n - 1} {
-		at, err := g.wait(ctx, conn, host(i), firstPath, patience)
+		at, err := g.wait(ctx, conn, host(i), firstPath)
 		if err != nil {
 			return 0, err
 		}
 		last = at
 	}
-	return last.Sub(g.began), g.allServing()
+	return last.Sub(g.began), nil
 }
 
 // changes makes changes one after the other, and returns the median time in milliseconds from the write of the file to
@@ -145,7 +162,7 @@ func (g *gateway) changes(
 		if err := g.config.set(route, path); err != nil {
 			return 0, err
 		}
-		at, err := g.wait(ctx, conn, host(route), path, patience)
+		at, err := g.wait(ctx, conn, host(route), path)
 		if err != nil {
 			return 0, err
 		}

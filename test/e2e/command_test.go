@@ -43,7 +43,8 @@ func folder(t *testing.T, f files) string {
 }
 
 // plain are the values of variables for commands that open no port.
-var plain = strings.NewReplacer("${HTTP}", "8080", "${PORT_one}", "9001", "${PORT_two}", "9002", "${PORT_three}", "9003",
+var plain = strings.NewReplacer("${HTTP}", "8080", "${PORT_one}", "9001", "${PORT_two}", "9002",
+	"${PORT_three}", "9003",
 	"${one}", "group: gateway.envoyproxy.io, kind: Backend, name: one",
 	"${two}", "group: gateway.envoyproxy.io, kind: Backend, name: two")
 
@@ -255,13 +256,17 @@ func TestHelp(t *testing.T) {
 			t.Errorf("completion %s: exit status %d", shell, code)
 		}
 	}
-	for _, args := range [][]string{{"run"}, {"validate"}, {"translate"}, {"status"}, {"envoy", "install"}, {"envoy", "path"}} {
+	for _, args := range [][]string{
+		{"run"}, {"validate"}, {"translate"}, {"status"}, {"envoy", "install"}, {"envoy", "path"},
+	} {
 		stdout, _, code := sluice(t, append(args, "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Usage:") {
 			t.Errorf("%v --help: exit status %d, %q", args, code, stdout)
 		}
 	}
-	for _, args := range [][]string{{"sreve"}, {"run"}, {"run", "--envoi", "x", "."}, {"translate", "-o", "xml", t.TempDir()}} {
+	for _, args := range [][]string{
+		{"sreve"}, {"run"}, {"run", "--envoi", "x", "."}, {"translate", "-o", "xml", t.TempDir()},
+	} {
 		_, stderr, code := sluice(t, args...)
 		if code != 1 || stderr == "" || strings.Contains(stderr, "goroutine") {
 			t.Errorf("%v: exit status %d, %q; want 1 and why", args, code, stderr)

@@ -35,7 +35,7 @@ var exampleChecks = map[string][]check{
 		{request{}, expect{}},
 	},
 	"cors": {
-		{request{method: "OPTIONS", header: []string{"origin: https://app.example.com", "access-control-request-method: PUT"}},
+		{preflight("https://app.example.com"),
 			expect{header: []string{"access-control-allow-origin: https://app.example.com"}}},
 		{request{header: []string{"origin: https://example.net"}},
 			expect{backend: "one", header: []string{"access-control-allow-origin:"}}},
@@ -77,7 +77,8 @@ var exampleChecks = map[string][]check{
 
 var exampleTests = map[string]func(*testing.T, *instance){
 	"grpc": func(t *testing.T, in *instance) {
-		conn, err := grpc.NewClient("passthrough:"+in.address("HTTP"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient("passthrough:"+in.address("HTTP"),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			t.Fatal(err)
 		}

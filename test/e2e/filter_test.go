@@ -195,11 +195,13 @@ func TestRewrite(t *testing.T) {
 	}, nil)
 }
 
+// preflight is what a browser asks before a page of an origin may send a PUT request.
+func preflight(origin string) request {
+	return request{method: "OPTIONS", header: []string{"origin: " + origin, "access-control-request-method: PUT"}}
+}
+
 func TestCORS(t *testing.T) {
 	t.Parallel()
-	preflight := func(origin string) request {
-		return request{method: "OPTIONS", header: []string{"origin: " + origin, "access-control-request-method: PUT"}}
-	}
 	const name, rule = "cors", `
   - filters:
     - type: CORS
@@ -263,8 +265,8 @@ func TestExternalAuth(t *testing.T) {
 	runRules(t, []ruleTest{
 		{"auth-http", rule(`{protocol: HTTP, backendRef: {${two}},
                   http: {path: /auth, allowedResponseHeaders: [x-auth-user]}}`), checks},
-		{"auth-grpc", rule(`{protocol: GRPC, grpc: {}, backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: authz}}`),
-			checks},
+		{"auth-grpc", rule(`{protocol: GRPC, grpc: {},
+                  backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: authz}}`), checks},
 		{"auth-down", rule(`{protocol: HTTP, http: {path: /auth},
                   backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: down}}`), []check{
 			// A security filter that cannot ask must not let anybody through.

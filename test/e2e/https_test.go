@@ -98,7 +98,8 @@ data: {tls.crt: %s, tls.key: %s}
 `, name, base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key))
 }
 
-// httpsGateway returns a Gateway with HTTPS listeners on ${HTTPS}: name, hostname ("" for any) and certificates of each.
+// httpsGateway returns a Gateway with HTTPS listeners on ${HTTPS}: name, hostname ("" for any) and certificates of
+// each.
 func httpsGateway(listeners ...[3]string) string {
 	var b strings.Builder
 	b.WriteString(`
@@ -114,7 +115,8 @@ spec:
 		if l[1] != "" {
 			hostname = fmt.Sprintf("hostname: %q, ", l[1])
 		}
-		fmt.Fprintf(&b, "  - {name: %s, protocol: HTTPS, port: ${HTTPS}, %stls: {certificateRefs: [%s]}}\n", l[0], hostname, l[2])
+		fmt.Fprintf(&b, "  - {name: %s, protocol: HTTPS, port: ${HTTPS}, %stls: {certificateRefs: [%s]}}\n",
+			l[0], hostname, l[2])
 	}
 	return b.String()
 }
@@ -140,7 +142,8 @@ func TestCertificate(t *testing.T) {
 	in := start(t, files{
 		"gateway.yaml": httpsGateway(
 			[3]string{"one", "one.example", "{name: one}"}, [3]string{"wild", "*.wild.example", "{name: wild}"},
-			[3]string{"any", "", "{name: any}"}, [3]string{"several", "*.several.example", "{name: first}, {name: second-rsa}, {name: second}"}),
+			[3]string{"any", "", "{name: any}"},
+			[3]string{"several", "*.several.example", "{name: first}, {name: second-rsa}, {name: second}"}),
 		"backends.yaml": backendsYAML,
 		"secrets.yaml": ca.secret(t, "one", "ecdsa", "one.example") + ca.secret(t, "wild", "ecdsa", "*.wild.example") +
 			ca.secret(t, "any", "ecdsa", "fallback.example") + ca.secret(t, "first", "rsa", "1.several.example") +
@@ -234,7 +237,8 @@ func TestMisdirected(t *testing.T) {
 			[3]string{"wild", "*.wild.example", "{name: all}"}, [3]string{"any", "", "{name: all}"}),
 		"backends.yaml": backendsYAML,
 		"secrets.yaml":  ca.secret(t, "all", "ecdsa", "one.example", "*.wild.example"),
-		"routes.yaml":   attach("one", "one", "", "one") + attach("wild", "wild", "", "two") + attach("any", "any", "", "three"),
+		"routes.yaml": attach("one", "one", "", "one") + attach("wild", "wild", "", "two") +
+			attach("any", "any", "", "three"),
 	})
 	tests := []struct {
 		sni, host string

@@ -19,8 +19,8 @@ case "$*" in
 esac
 `
 
-// TestRouteRefusedByEnvoy writes routes that only Envoy refuses: their statuses have Envoy's words, the last good version
-// of each is served, and everything else takes changes, in the same virtual host, too.
+// TestRouteRefusedByEnvoy writes routes that only Envoy refuses: their statuses have Envoy's words, the last good
+// version of each is served, and everything else takes changes, in the same virtual host, too.
 func TestRouteRefusedByEnvoy(t *testing.T) {
 	t.Parallel()
 	needEnvoy(t)

@@ -8,7 +8,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -80,7 +79,7 @@ func (authService) Check(_ context.Context, in *authv3.CheckRequest) (*authv3.Ch
 	headers := in.GetAttributes().GetRequest().GetHttp().GetHeaders()
 	if headers["authorization"] != "Bearer let-me-in" {
 		return &authv3.CheckResponse{
-			Status: &rpcstatus.Status{Code: int32(codes.Unauthenticated)},
+			Status: status.New(codes.Unauthenticated, "").Proto(),
 			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 				Status: &typev3.HttpStatus{Code: typev3.StatusCode_Unauthorized},
 				Body:   "send Authorization: Bearer let-me-in\n",
@@ -88,7 +87,7 @@ func (authService) Check(_ context.Context, in *authv3.CheckRequest) (*authv3.Ch
 		}, nil
 	}
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(codes.OK)},
+		Status: status.New(codes.OK, "").Proto(),
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: []*corev3.HeaderValueOption{{
 				Header: &corev3.HeaderValue{Key: "x-auth-user", Value: "demo"},

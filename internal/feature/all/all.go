@@ -2,6 +2,8 @@
 package all
 
 import (
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
@@ -28,4 +30,15 @@ func Chain() *feature.Chain {
 		timeout.Feature{},            // either order with retry, which edits the same policy
 		retry.Feature{},
 	)
+}
+
+// Supported are the features of the Gateway API that the chain answers for.
+var Supported = []gwv1.FeatureName{
+	"GatewayHTTPSListenerDetectMisdirectedRequests", "GRPCRouteRequestHeaderModifier",
+	"HTTPRoute303RedirectStatusCode", "HTTPRoute307RedirectStatusCode", "HTTPRoute308RedirectStatusCode",
+	"HTTPRouteBackendRequestHeaderModification", "HTTPRouteBackendTimeout", "HTTPRouteBackendURLRewrite",
+	"HTTPRouteCORS", "HTTPRouteHostRewrite", "HTTPRoutePathRedirect", "HTTPRoutePathRewrite",
+	"HTTPRoutePortRedirect", "HTTPRouteRequestMirror", "HTTPRouteRequestMultipleMirrors",
+	"HTTPRouteRequestPercentageMirror", "HTTPRouteRequestTimeout", "HTTPRouteResponseHeaderModification",
+	"HTTPRouteRetryCodes", "HTTPRouteRetryConnectionError", "HTTPRouteSchemeRedirect",
 }

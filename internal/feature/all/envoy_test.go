@@ -152,7 +152,7 @@ func attach(name string, spec any, backends ...string) model.Attached {
 func bootstrap(t *testing.T, scenarios []scenario, up *upstreams) []byte {
 	t.Helper()
 	chain := Chain()
-	var filters []feature.RankedFilter
+	filters := chain.Standing()
 	var hosts []*routev3.VirtualHost
 	for i, s := range scenarios {
 		route, used := build(t, chain, s)

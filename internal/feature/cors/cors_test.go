@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
@@ -74,6 +75,38 @@ func TestCheck(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			featuretest.Expect(t, Feature{}.Check(model.Attached{Spec: &tt.spec}, &model.Rule{}), tt.want)
+		})
+	}
+}
+
+// A preflight asks with OPTIONS for the method and headers that it names, so the matches that demand them do not take
+// it.
+func TestMatches(t *testing.T) {
+	path := model.ValueMatch{Type: model.Prefix, Value: "/a"}
+	asked := func(typ model.MatchType, method string) []model.NamedMatch {
+		return []model.NamedMatch{{
+			Name: "access-control-request-method", ValueMatch: model.ValueMatch{Type: typ, Value: method},
+		}}
+	}
+	tests := map[string]struct {
+		match model.Match
+		want  []model.Match
+	}{
+		"path only": {model.Match{Path: path}, nil},
+		"method": {
+			model.Match{Path: path, Method: "PUT"},
+			[]model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Exact, "PUT")}},
+		},
+		"header": {
+			model.Match{Path: path, Headers: []model.NamedMatch{{Name: "x-version"}}},
+			[]model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Regex, ".+")}},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, Feature{}.Matches(model.Attached{}, tt.match)); diff != "" {
+				t.Error(diff)
+			}
 		})
 	}
 }

@@ -17,22 +17,27 @@ func TestGolden(t *testing.T) {
 }
 
 // Listeners must not change with anything but the list of request headers, in whatever order that is written.
-func TestFiltersAreShared(t *testing.T) {
-	names := func(spec *gwv1.HTTPExternalAuthFilter) string {
+func TestFiltersOfTheListener(t *testing.T) {
+	names := func(filters []feature.HTTPFilter) string {
 		var out []string
-		for _, f := range (Feature{}).HTTPFilters(model.Attached{Spec: spec}) {
+		for _, f := range filters {
 			out = append(out, f.Name)
 		}
 		return strings.Join(out, " ")
 	}
-	base := names(httpSpec(gwv1.HTTPAuthConfig{}))
-	if got := names(httpSpec(gwv1.HTTPAuthConfig{Path: "/check"})); got != base {
-		t.Errorf("another path gives the filters %q instead of %q", got, base)
+	needed := func(spec *gwv1.HTTPExternalAuthFilter) string {
+		return names((Feature{}).HTTPFilters(model.Attached{Spec: spec}))
 	}
-	ab := names(httpSpec(gwv1.HTTPAuthConfig{AllowedRequestHeaders: []string{"a", "B"}}))
-	ba := names(httpSpec(gwv1.HTTPAuthConfig{AllowedRequestHeaders: []string{"b", "A"}}))
-	grpc := names(grpcSpec("a", "b"))
-	if ab != ba || ab == base || ab == grpc {
+	if got, want := names((Feature{}).Standing()), cleanFilter+" "+grpcFilter+" "+httpFilter; got != want {
+		t.Errorf("the standing filters are %s, want %s", got, want)
+	}
+	if got := needed(httpSpec(gwv1.HTTPAuthConfig{Path: "/check"})) + needed(grpcSpec()); got != "" {
+		t.Errorf("without a list of headers there are the filters %q besides the standing ones", got)
+	}
+	ab := needed(httpSpec(gwv1.HTTPAuthConfig{AllowedRequestHeaders: []string{"a", "B"}}))
+	ba := needed(httpSpec(gwv1.HTTPAuthConfig{AllowedRequestHeaders: []string{"b", "A"}}))
+	grpc := needed(grpcSpec("a", "b"))
+	if ab != ba || ab == "" || ab == grpc {
 		t.Errorf("filters %q, %q and for gRPC %q: want the same, and another", ab, ba, grpc)
 	}
 }

@@ -73,7 +73,7 @@ func golden[T any](t *testing.T, f feature.Feature, file string) {
 		t.Fatalf("%s: refused: %v", file, report)
 	}
 	chain.ApplyRoute(r, []model.Attached{a})
-	got := describe(t, r, chain.HTTPFilters(&route.Rules[0]))
+	got := describe(t, r, append(chain.Standing(), chain.HTTPFilters(&route.Rules[0])...))
 	if *update {
 		text := slices.Concat(head, []byte("---\n"), got)
 		if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // not secret

@@ -14,22 +14,34 @@ func TestGolden(t *testing.T) {
 	featuretest.Golden[gwv1.SessionPersistence](t, Feature{})
 }
 
+// Clients keep their sessions when a rule is edited, and never meet a cookie of another rule.
 func TestGeneratedName(t *testing.T) {
-	rule := func(paths ...string) *model.Rule {
-		r := &model.Rule{}
-		for _, p := range paths {
-			r.Matches = append(r.Matches, featuretest.PrefixMatch(p))
+	name := func(route string, change func(*model.Rule)) string {
+		rule := &model.Rule{Index: 1, Matches: []model.Match{featuretest.PrefixMatch("/a")}}
+		if change != nil {
+			change(rule)
 		}
-		return r
+		r := featuretest.NewRoute(rule, featuretest.PrefixMatch("/a"))
+		r.Key = model.RouteKey{Kind: model.KindHTTPRoute, Name: model.Name{Namespace: "ns", Name: route}}
+		return generatedName(r)
 	}
-	a, same, b := generatedName(rule("/a", "/x")), generatedName(rule("/a", "/x")), generatedName(rule("/a/x"))
-	if a != same || a == b || !strings.HasPrefix(a, generated) {
-		t.Errorf("names %q, %q for the same matches and %q for others", a, same, b)
+	base := name("a", nil)
+	if !strings.HasPrefix(base, generated) {
+		t.Errorf("the name is %q", base)
 	}
-	withBackend := rule("/a", "/x")
-	withBackend.Index, withBackend.Backends = 3, []model.WeightedBackend{{Weight: 1}}
-	if got := generatedName(withBackend); got != a {
-		t.Errorf("another backend or position changes the name from %q to %q: clients would lose their sessions", a, got)
+	edit := func(r *model.Rule) { r.Matches, r.Backends = nil, []model.WeightedBackend{{Weight: 1}} }
+	if got := name("a", edit); got != base {
+		t.Errorf("other matches and backends change the name from %q to %q: clients would lose their sessions", base, got)
+	}
+	if got := name("b", nil); got == base {
+		t.Error("another route has the same name")
+	}
+	if got := name("a", func(r *model.Rule) { r.Index = 2 }); got == base {
+		t.Error("another rule has the same name")
+	}
+	named := name("a", func(r *model.Rule) { r.Name = "checkout" })
+	if got := name("a", func(r *model.Rule) { r.Name, r.Index = "checkout", 7 }); got != named {
+		t.Error("moving a rule with a name changes the cookie's")
 	}
 }
 
