@@ -165,7 +165,7 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 
 // table puts a route table together: bytes are not copied, only hashes are.
 func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, bool) {
-	out := &xds.Resource{Name: k.String(), Body: tableBody(k)}
+	out := &xds.Resource{Name: k.String(), Body: tableBody(k), Parts: make([]*xds.Part, 0, b.hosts.Len(r, k))}
 	digest := xxhash.New()
 	_, _ = digest.Write(out.Body)
 	var sum [8]byte

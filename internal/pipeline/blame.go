@@ -122,7 +122,7 @@ func (b *blame) lived(p *Pipeline, e xds.Event) bool {
 		}
 	}
 	if len(b.trials) == 0 && e.Version >= p.proxy(e.Proxy).version {
-		clear(b.before)
+		b.before = map[model.RouteKey]*model.Route{}
 	}
 	return changed
 }

@@ -19,8 +19,8 @@ type Status struct {
 	// Version is the API version of the object's kind, Generation the generation that the status is about.
 	Version    string
 	Generation int64
-	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus, the
-	// receiver's to change; nil if there is nothing to say about the object any more.
+	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus, never
+	// changed; nil if there is nothing to say about the object any more.
 	Status any
 }
 
@@ -30,7 +30,7 @@ func (p *Pipeline) publish() {
 		return
 	}
 	for name, c := range p.resolved.GatewayClassStatus.Changes() {
-		p.put(classRef(name), c.New.DeepCopy(), c.Has)
+		p.put(classRef(name), &c.New, c.Has)
 	}
 	for name := range p.resolved.GatewayStatus.Changes() {
 		p.putGateway(name)
@@ -39,7 +39,7 @@ func (p *Pipeline) publish() {
 		p.putGatewaysOf(port)
 	}
 	for key, c := range p.resolved.RouteStatus.Changes() {
-		p.put(key.Ref(), c.New.DeepCopy(), c.Has)
+		p.put(key.Ref(), &c.New, c.Has)
 	}
 	for name := range p.resolved.BackendStatus.Changes() {
 		p.putBackend(name)
@@ -84,7 +84,7 @@ func (p *Pipeline) putGateway(name model.Name) {
 			return ""
 		},
 	})
-	p.put(ref, done.DeepCopy(), true)
+	p.put(ref, &done, true)
 }
 
 // pending says what is missing until the listener takes traffic on every Envoy of the proxy, "" if nothing is.

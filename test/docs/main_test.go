@@ -46,9 +46,9 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	program.envoy, program.missing = findEnvoy()
-	if program.missing == "" {
-		if _, err := exec.LookPath("curl"); err != nil {
-			program.missing = "curl is not installed: the pages are tested with it"
+	for _, tool := range []string{"curl", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil && program.missing == "" {
+			program.missing = tool + " is not installed: the pages are tested with it"
 		}
 	}
 	if program.missing != "" && os.Getenv("CI") == "true" {

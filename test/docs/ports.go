@@ -58,8 +58,8 @@ var ports struct {
 	next int
 }
 
-// freePort returns a port of five digits below those that the kernel gives to outgoing connections, so that nobody takes
-// it between this check and its use, and that is not found by chance in an output.
+// freePort returns a port below those that the kernel gives to outgoing connections, so that nobody takes it between
+// this check and its use. It has five digits, so that it is not found by chance in an output.
 func freePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()

@@ -36,7 +36,8 @@ type runner struct {
 	dir     string
 	ports   translation
 	sluice  *exec.Cmd
-	ended   chan error
+	ended   chan struct{} // Closed when sluice has ended.
+	exit    error         // How it ended.
 	log     output
 	changed int // The block from which on commands may need time to show a change, -1 if there was none.
 }
@@ -211,8 +212,11 @@ func (r *runner) start() {
 	if err := r.sluice.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.ended = make(chan error, 1)
-	go func() { r.ended <- r.sluice.Wait() }()
+	r.ended = make(chan struct{})
+	go func() {
+		r.exit = r.sluice.Wait()
+		close(r.ended)
+	}()
 	r.t.Cleanup(r.stop)
 	if err := r.awaitReady(); err != nil {
 		r.t.Fatalf("%s: %v\n%s", r.page, err, indent(r.log.String()))
@@ -223,9 +227,8 @@ func (r *runner) awaitReady() error {
 	client := http.Client{Timeout: time.Second}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
-		case err := <-r.ended:
-			r.ended <- err
-			return fmt.Errorf("sluice ended: %v", err)
+		case <-r.ended:
+			return fmt.Errorf("sluice ended: %v", r.exit)
 		default:
 		}
 		// The summary is printed just after the admin API says ready.
@@ -245,9 +248,9 @@ func (r *runner) stop() {
 	}
 	_ = r.sluice.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
-	case err := <-r.ended:
-		if err != nil {
-			r.t.Errorf("%s: sluice ended with %v, want exit status 0", r.page, err)
+	case <-r.ended:
+		if r.exit != nil {
+			r.t.Errorf("%s: sluice ended with %v, want exit status 0", r.page, r.exit)
 		}
 	case <-time.After(patience):
 		r.t.Errorf("%s: sluice is still running %v after SIGTERM", r.page, patience)

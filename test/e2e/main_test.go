@@ -24,6 +24,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if fuzzWorker() {
+		os.Exit(m.Run()) // It works in this process: what follows is for the other tests.
+	}
 	// Each instance is a control plane and an Envoy: more than two at a time only make each other slow.
 	if err := flag.Set("test.parallel", "2"); err != nil {
 		panic(err)

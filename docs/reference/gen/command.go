@@ -11,8 +11,8 @@ import (
 // commandPage returns the page of the commands, in the order in which they name themselves.
 func commandPage(sluice string) (string, error) {
 	var page strings.Builder
-	page.WriteString("# Commands\n\nWhat `sluice help` says. Exit status: 0, or 1 after an error or, from `sluice validate`," +
-		" a problem.\n")
+	page.WriteString("# Commands\n\nWhat `sluice help` says. The exit status is 0, or 1 after an error or, from " +
+		"`sluice validate`, a problem.\n")
 	if err := describe(&page, sluice, nil); err != nil {
 		return "", err
 	}

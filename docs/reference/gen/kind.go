@@ -9,10 +9,10 @@ import (
 
 const kindIntroduction = `# Kinds
 
-The kinds of objects that Sluice reads from files. An object in an older version is read as the version that is used, with a note.
-Every object is checked: one of the Gateway API or of Envoy Gateway against the schema and the rules of its CRD, one of
-Kubernetes itself against its fields. A kind of another group is ignored, with a note; an unknown kind of these groups is
-an error.
+The kinds of objects that Sluice reads from files. An object in an older version is read as the one that is used, with
+a note. Every object is checked: one of the Gateway API or of Envoy Gateway against the schema and the rules of its
+CRD, one of Kubernetes itself against its fields. A kind of another group is ignored, with a note; an unknown kind of
+these groups is an error.
 
 | kind | apiVersion | older versions | namespace | checked against |
 | --- | --- | --- | --- | --- |

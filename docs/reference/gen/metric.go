@@ -18,8 +18,9 @@ import (
 
 const metricIntroduction = `# Metrics
 
-What ` + "`/metrics`" + ` of the admin API has, in Prometheus' format. They are Sluice's own; besides them there are the usual ones of the
-Go runtime (` + "`go_`" + `) and of the process (` + "`process_`" + `). Envoy's metrics are not there yet.
+What ` + "`/metrics`" + ` of the admin API has, in Prometheus' format. They are Sluice's own; besides them there are the
+usual ones of the Go runtime (` + "`go_`" + `) and of the process (` + "`process_`" + `). Envoy's metrics are not there
+yet.
 
 | metric | type | labels | what it is |
 | --- | --- | --- | --- |

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/status"
@@ -33,29 +35,31 @@ type Board struct {
 
 	mu      sync.Mutex
 	entries map[model.Ref]entry
-	changed chan struct{}
 }
 
 type entry struct {
 	version    string
 	generation int64
 	status     any
+	// times are when the conditions last changed, in the order of [status.EachCondition], in seconds since 1970. They
+	// are kept apart so that the status itself can be shared with whoever made it.
+	times []int64
 }
 
 // NewBoard returns an empty board that takes the time of transitions from now.
 func NewBoard(now func() time.Time) *Board {
-	return &Board{now: now, entries: map[model.Ref]entry{}, changed: make(chan struct{})}
+	return &Board{now: now, entries: map[model.Ref]entry{}}
 }
 
 // Put stores a status: a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus that
-// the board may change. A condition whose status did not change keeps its transition time, as the API server's clients
-// keep it.
+// nobody changes any more. A condition whose status did not change keeps its transition time, as the API server's
+// clients keep it.
 func (b *Board) Put(ref model.Ref, version string, generation int64, st any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	stamp(b.entries[ref].status, st, metav1.NewTime(b.now().UTC().Truncate(time.Second)))
-	b.entries[ref] = entry{version: version, generation: generation, status: st}
-	b.notify()
+	b.entries[ref] = entry{
+		version: version, generation: generation, status: st, times: times(b.entries[ref], st, b.now().Unix()),
+	}
 }
 
 // Delete forgets an object.
@@ -63,19 +67,6 @@ func (b *Board) Delete(ref model.Ref) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.entries, ref)
-	b.notify()
-}
-
-func (b *Board) notify() {
-	close(b.changed)
-	b.changed = make(chan struct{})
-}
-
-// Changed returns a channel that is closed at the next change.
-func (b *Board) Changed() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.changed
 }
 
 // List returns the objects that match, sorted by kind, namespace and name; a nil match takes all of them.
@@ -93,21 +84,52 @@ func (b *Board) List(match func(model.Ref) bool) []Object {
 	for i, ref := range refs {
 		e := b.entries[ref]
 		out[i] = Object{
-			APIVersion: ref.Group + "/" + e.version, Kind: ref.Kind, Status: e.status,
+			APIVersion: ref.Group + "/" + e.version, Kind: ref.Kind, Status: e.stamped(),
 			Metadata: Metadata{Name: ref.Name.Name, Namespace: ref.Namespace, Generation: e.generation},
 		}
 	}
 	return out
 }
 
-// stamp sets the transition times of the fresh status' conditions.
-func stamp(old, fresh any, now metav1.Time) {
-	before := map[string]metav1.Condition{}
-	status.EachCondition(old, func(section string, c *metav1.Condition) { before[section+"\x00"+c.Type] = *c })
-	status.EachCondition(fresh, func(section string, c *metav1.Condition) {
-		c.LastTransitionTime = now
-		if was, ok := before[section+"\x00"+c.Type]; ok && was.Status == c.Status {
-			c.LastTransitionTime = was.LastTransitionTime
-		}
+// times returns when the conditions of a fresh status changed, given what was there before.
+func times(old entry, fresh any, now int64) []int64 {
+	type change struct {
+		status metav1.ConditionStatus
+		at     int64
+	}
+	before, i := map[string]change{}, 0
+	status.EachCondition(old.status, func(section string, c *metav1.Condition) {
+		before[section+"\x00"+c.Type] = change{c.Status, old.times[i]}
+		i++
 	})
+	var out []int64
+	status.EachCondition(fresh, func(section string, c *metav1.Condition) {
+		at := now
+		if was, ok := before[section+"\x00"+c.Type]; ok && was.status == c.Status {
+			at = was.at
+		}
+		out = append(out, at)
+	})
+	return slices.Clip(out)
+}
+
+// stamped returns a copy of the status with its transition times.
+func (e entry) stamped() any {
+	var out any
+	switch st := e.status.(type) {
+	case *gwv1.GatewayClassStatus:
+		out = st.DeepCopy()
+	case *gwv1.GatewayStatus:
+		out = st.DeepCopy()
+	case *gwv1.RouteStatus:
+		out = st.DeepCopy()
+	case *egv1a1.BackendStatus:
+		out = st.DeepCopy()
+	}
+	i := 0
+	status.EachCondition(out, func(_ string, c *metav1.Condition) {
+		c.LastTransitionTime = metav1.Unix(e.times[i], 0)
+		i++
+	})
+	return out
 }
