@@ -31,6 +31,8 @@ type announcer struct {
 	batch    source.Batch
 	// waiting are the changes that are not live yet.
 	waiting []waiting
+	// lived is the newest version that is live: Envoy can be faster than the batch is noted here.
+	lived uint64
 }
 
 // waiting is a change on its way to Envoy.
@@ -78,6 +80,7 @@ func (a *announcer) changed(batch source.Batch, out pipeline.Outcome) int {
 	a.batch = batch
 	if v, ok := out.Versions[localProxy]; ok {
 		a.waiting = append(a.waiting, waiting{version: v, what: describe(batch), noticed: batch.Noticed})
+		defer a.flush()
 	}
 	for _, n := range batch.Notices {
 		if text := n.String(); !a.notices[text] {
@@ -150,8 +153,17 @@ func (a *announcer) rejected(e xds.Event) {
 func (a *announcer) live(version uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.lived = max(a.lived, version)
+	a.flush()
+}
+
+// flush prints the waiting changes that are live. The caller holds the lock.
+func (a *announcer) flush() {
+	if !a.started {
+		return
+	}
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waiting) bool {
-		if w.version > version {
+		if w.version > a.lived {
 			return false
 		}
 		a.line("live", "%s in %s", w.what, took(time.Since(w.noticed)))

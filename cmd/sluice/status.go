@@ -95,12 +95,23 @@ func (c statusClient) wants(o statusObject) bool {
 	}
 	return slices.ContainsFunc(c.wanted, func(w string) bool {
 		kind, name, named := strings.Cut(w, "/")
-		kind = strings.TrimSuffix(strings.ToLower(kind), "s")
-		if kind != strings.TrimSuffix(strings.ToLower(o.Kind), "s") && kind+"e" != strings.ToLower(o.Kind) {
+		if singular(kind) != singular(o.Kind) {
 			return false
 		}
 		return !named || name == o.Metadata.Name || name == o.name()
 	})
+}
+
+// singular is a kind as the user may have written it, in lower case and without the ending of its plural.
+func singular(kind string) string {
+	kind = strings.ToLower(kind)
+	if strings.HasSuffix(kind, "sses") {
+		return strings.TrimSuffix(kind, "es")
+	}
+	if strings.HasSuffix(kind, "ss") {
+		return kind
+	}
+	return strings.TrimSuffix(kind, "s")
 }
 
 func (c statusClient) write(w io.Writer, objects []statusObject) error {
@@ -176,7 +187,8 @@ func (s *summary) add(typ, status, reason, message string) {
 	if s.conditions[typ] != "False" {
 		s.conditions[typ] = status
 	}
-	if bad {
+	// That something is not programmed follows from the rest, if anything else is wrong.
+	if bad && (typ != "Programmed" || s.message == "") {
 		s.message = reason + ": " + message
 	}
 }

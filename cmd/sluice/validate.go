@@ -23,14 +23,20 @@ that it refers to. It prints each problem with file and line, and exits with 1 i
 				_, _ = fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
 			}
 			problems := newFinder(batch).problems(batch, p.Issues())
+			objects := 0
+			for _, o := range batch.Set {
+				if o.Line > 0 { // not built in
+					objects++
+				}
+			}
 			for _, line := range problems {
 				_, _ = fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
 			if n := len(problems); n > 0 {
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", count(n, "problem"), count(len(batch.Set), "object"))
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s in %s\n", count(n, "problem"), count(objects, "object"))
 				return errReported
 			}
-			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s, no problems\n", count(len(batch.Set), "object"))
+			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s, no problems\n", count(objects, "object"))
 			return nil
 		},
 	}

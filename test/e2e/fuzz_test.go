@@ -18,8 +18,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// envoyShare is the share of the inputs, 1 in so many, that Envoy is asked about while fuzzing: it takes longer than all
-// the rest. Seeds, and what fuzzing has found before, are always checked.
+// envoyShare is the share of the inputs, 1 in so many, that Envoy is asked about while fuzzing: it takes longer than
+// all the rest. Seeds, and what fuzzing has found before, are always checked.
 const envoyShare = 50
 
 // FuzzYAMLToEnvoy takes arbitrary YAML through the whole pipeline. Whatever people write, nothing may panic, the result
