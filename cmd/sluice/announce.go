@@ -185,6 +185,13 @@ func (a *announcer) logged(l local.Line) {
 	a.line("envoy", "%s", l)
 }
 
+// stopping prints that the end has come.
+func (a *announcer) stopping(drain time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.print("Stopping: requests under way have up to %s to finish.", drain)
+}
+
 // failed prints an error that ends nothing.
 func (a *announcer) failed(err error) {
 	a.mu.Lock()

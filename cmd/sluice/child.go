@@ -18,12 +18,19 @@ func (i *instance) startEnvoy(ctx context.Context, binary local.Binary, dir *loc
 	return local.Start(ctx, local.Config{
 		Binary: binary.Path, Dir: dir, Bootstrap: bootstrap,
 		Concurrency: i.flags.concurrency, DrainTimeout: i.flags.drain,
-		OnLine: i.say.logged, OnCrash: i.say.crashed,
+		OnLine: func(l local.Line) {
+			// At the end it complains that its configuration source goes away.
+			if ctx.Err() == nil {
+				i.say.logged(l)
+			}
+		},
+		OnCrash: i.say.crashed,
 	})
 }
 
 // stopEnvoy drains Envoy and ends it. It must work when everything else is over, so it has a context of its own.
 func (i *instance) stopEnvoy(child *local.Envoy) {
+	i.say.stopping(i.flags.drain)
 	if err := child.Stop(context.Background()); err != nil {
 		i.say.failed(err)
 	}

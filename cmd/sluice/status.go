@@ -38,10 +38,25 @@ whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and 
 			return c.write(cmd.OutOrStdout(), objects)
 		},
 	}
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return statusKinds, cobra.ShellCompDirectiveNoFileComp
+	}
 	cmd.Flags().StringVar(&address, "admin-address", defaultAdminAddress, "Address of the instance's admin API")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "Output format: table, yaml or json")
+	completeFormats(cmd, "table", "yaml", "json")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "Print what changes until interrupted")
 	return cmd
+}
+
+// statusKinds are the kinds that have a status, as shells complete them.
+var statusKinds = []string{"backends", "gatewayclasses", "gateways", "grpcroutes", "httproutes"}
+
+// completeFormats makes shells complete the values of --output.
+func completeFormats(cmd *cobra.Command, formats ...string) {
+	err := cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // there is no such flag: a mistake in the program
+	}
 }
 
 // statusObject is an object with its status as the admin API gives it.

@@ -36,6 +36,7 @@ Problems in the files are printed on standard error; what is good is translated 
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "Output format: yaml or json")
+	completeFormats(cmd, "yaml", "json")
 	return cmd
 }
 

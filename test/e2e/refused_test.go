@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// strictEnvoy is an Envoy that takes regular expressions of at most 50 instructions, where Sluice lets it take more: so
+// strictEnvoy is an Envoy that takes regular expressions of at most 150 instructions, where Sluice lets it take more: so
 // it refuses what Sluice has nothing against.
 const strictEnvoy = `#!/bin/sh
 case "$*" in
 *--config-path*)
   exec %s "$@" --config-yaml '{"layered_runtime": {"layers": [{
-    "name": "strict", "static_layer": {"re2.max_program_size.error_level": 50}}]}}' ;;
+    "name": "strict", "static_layer": {"re2.max_program_size.error_level": 150}}]}}' ;;
 *) exec %[1]s "$@" ;;
 esac
 `
@@ -28,7 +28,7 @@ func TestRouteRefusedByEnvoy(t *testing.T) {
 	if err := os.WriteFile(wrapper, fmt.Appendf(nil, strictEnvoy, program.envoy), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	const refused = `[{path: {type: RegularExpression, value: "/[a-z]{200}"}}]`
+	const refused = `[{path: {type: RegularExpression, value: "/[a-z]{300}"}}]`
 	rule := func(name, host, match string) string { return route(name, "["+host+"]", [2]string{name, match}) }
 	in := start(t, files{
 		"good.yaml":   rule("good", "good.example", `[{path: {value: /}}]`),
@@ -41,7 +41,7 @@ func TestRouteRefusedByEnvoy(t *testing.T) {
 	in.write("fresh.yaml", rule("fresh", "shared.example", refused))
 	for _, name := range []string{"edited", "fresh"} {
 		in.condition(t, conditionWant{kind: "HTTPRoute", name: "default/" + name,
-			condition: "Programmed=False/Invalid", message: "regex '/[a-z]{200}' RE2 program size"})
+			condition: "Programmed=False/Invalid", message: "regex '/[a-z]{300}' RE2 program size"})
 	}
 	in.must(t, request{host: "good.example"}, expect{header: []string{"x-rule: good"}})
 	in.must(t, request{host: "edited.example"}, expect{header: []string{"x-rule: edited"}})
