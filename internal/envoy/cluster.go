@@ -43,6 +43,11 @@ const (
 // cluster returns the Envoy cluster of a backend. Its name and contents do not depend on the routes that use it.
 // Endpoints are inline where Envoy cannot take them from EDS: DNS names and Unix sockets.
 func cluster(b model.Backend, endpoints []model.Endpoint) *xds.Resource {
+	return clusterWith(b, endpoints, func(*clusterv3.Cluster) {})
+}
+
+// clusterWith is cluster with a last change to it.
+func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clusterv3.Cluster)) *xds.Resource {
 	name := b.Key.String()
 	c := &clusterv3.Cluster{
 		Name:                          name,
@@ -81,6 +86,7 @@ func cluster(b model.Backend, endpoints []model.Endpoint) *xds.Resource {
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(http2Options()),
 		}
 	}
+	change(c)
 	r.Body = marshal(c)
 	r.Hash = hash(r.Body)
 	return r

@@ -61,6 +61,8 @@ type site struct {
 	route  *model.Route
 	port   uint16
 	secure bool
+	// backend looks up what is known of a backend.
+	backend func(model.BackendKey) (model.Backend, bool)
 }
 
 // entries returns the Envoy routes of all rules of a route, in spec order.
@@ -77,7 +79,7 @@ func (s *site) entries() []entry {
 
 func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry {
 	var out []entry
-	for part, share := range shares(rule) {
+	for part, share := range s.pinned(rule, shares(rule)) {
 		r := &feature.Route{
 			Proto: &routev3.Route{
 				Name:  routeName(s.route.Key, rule),
@@ -102,6 +104,27 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 		})
 	}
 	return out
+}
+
+// pinned puts the backends of a rule together in one cluster if a feature asks for it and Envoy can: if all of them have
+// addresses that EDS can deliver, speak the same protocol, and have no filters of their own.
+func (s *site) pinned(rule *model.Rule, all []share) []share {
+	if len(all) != 1 || len(all[0].backends) < 2 || !s.chain.Pins(rule) {
+		return all
+	}
+	var first model.Backend
+	for i, b := range all[0].backends {
+		found, ok := s.backend(b.Backend)
+		if i == 0 {
+			first = found
+		}
+		if !ok || found.Address != model.AddressIP || found.Protocol != first.Protocol || found.TLS != first.TLS {
+			return all
+		}
+	}
+	one := all[0]
+	one.backends = []model.WeightedBackend{{Backend: model.Split(one.backends), Weight: 1}}
+	return []share{one}
 }
 
 func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,5 +158,57 @@ func TestPrecedence(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("place %d: host %q, %+v", i, got[i].from, got[i].Rank)
 		}
+	}
+}
+
+// pins is a feature that holds clients to an endpoint.
+type pins struct{}
+
+func (pins) Name() string { return "Pins" }
+func (pins) Pins()        {}
+
+// Backends become one cluster only where a session needs it and Envoy can do it.
+func TestPinned(t *testing.T) {
+	a, b, dns := backendKey("a"), backendKey("b"), backendKey("dns")
+	s := site{chain: feature.NewChain(pins{}), backend: func(k model.BackendKey) (model.Backend, bool) {
+		out := model.Backend{Key: k}
+		if k == dns {
+			out.Address = model.AddressDNS
+		}
+		return out, k != model.BackendKey{}
+	}}
+	sticky := []model.Attached{{Feature: "Pins"}}
+	weighted := func(keys ...model.BackendKey) []model.WeightedBackend {
+		var out []model.WeightedBackend
+		for i, k := range keys {
+			out = append(out, model.WeightedBackend{Backend: k, Weight: uint32(i + 1)})
+		}
+		return out
+	}
+	filtered := weighted(a, b)
+	filtered[0].Attached = []model.Attached{{Feature: "Other"}}
+	cases := map[string]struct {
+		rule model.Rule
+		want string
+	}{
+		"two":                     {model.Rule{Attached: sticky, Backends: weighted(a, b)}, "split/backend/ns/a=1,backend/ns/b=2"},
+		"nobody asks":             {model.Rule{Backends: weighted(a, b)}, "backend/ns/a backend/ns/b"},
+		"one":                     {model.Rule{Attached: sticky, Backends: weighted(a)}, "backend/ns/a"},
+		"one invalid":             {model.Rule{Attached: sticky, Backends: weighted(a, model.BackendKey{})}, "backend/ns/a //"},
+		"one that Envoy resolves": {model.Rule{Attached: sticky, Backends: weighted(a, dns)}, "backend/ns/a backend/ns/dns"},
+		"one with filters":        {model.Rule{Attached: sticky, Backends: filtered}, "backend/ns/a backend/ns/b"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, share := range s.pinned(&c.rule, shares(&c.rule)) {
+				for _, b := range share.backends {
+					got = append(got, b.Backend.String())
+				}
+			}
+			if text := strings.Join(got, " "); text != c.want {
+				t.Errorf("the clusters are %s, want %s", text, c.want)
+			}
+		})
 	}
 }

@@ -28,6 +28,7 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 	s := site{
 		chain: b.opts.Chain, route: &route.Route,
 		port: k.Table.Port().Port, secure: k.Table.Secure(),
+		backend: func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key) },
 	}
 	out := served{entries: s.entries(), filters: filterUses(b.opts.Chain, &route.Route)}
 	for _, e := range out.entries {

@@ -123,6 +123,10 @@ type builder struct {
 }
 
 func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	if parts := k.Backend.Parts(); len(parts) > 0 {
+		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend)
+		return splitCluster(k.Backend, like), ok
+	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
 	if !ok {
 		return nil, false
@@ -135,6 +139,12 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 }
 
 func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	if parts := k.Backend.Parts(); len(parts) > 0 {
+		return splitEndpoints(k.Backend, func(part model.BackendKey) []model.Endpoint {
+			list, _ := incr.Get(r, b.in.Endpoints, part)
+			return list
+		}), true
+	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
 	if !ok || backend.Address != model.AddressIP {
 		return nil, false

@@ -111,6 +111,14 @@ func (c *Chain) Standing() []RankedFilter {
 	return out
 }
 
+// Pins reports whether a feature of the rule holds clients to an endpoint: see [Pinner].
+func (c *Chain) Pins(rule *model.Rule) bool {
+	return slices.ContainsFunc(c.sorted(rule.Attached), func(a model.Attached) bool {
+		_, ok := c.features[c.rank[a.Feature]].(Pinner)
+		return ok
+	})
+}
+
 // Matches returns the matches of a rule, with those that its features need.
 func (c *Chain) Matches(rule *model.Rule) []model.Match {
 	out := slices.Clone(rule.Matches)

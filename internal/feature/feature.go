@@ -77,6 +77,13 @@ type HTTPFilter struct {
 	Disabled bool
 }
 
+// Pinner is a feature that holds clients to one of the endpoints that a rule can send them to. The endpoints of all of
+// the rule's backends are then those of one cluster: a split over several would be drawn anew for each request.
+type Pinner interface {
+	// Pins does nothing: having it is what counts.
+	Pins()
+}
+
 // Route is an Envoy route while features are applied to it.
 type Route struct {
 	// Proto has its match, and its action if the rule has backends: a RouteAction with cluster or weighted_clusters.

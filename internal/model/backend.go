@@ -27,6 +27,9 @@ func (k BackendKey) Compare(o BackendKey) int {
 // String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc behind it for gRPC. It
 // never depends on the routes that use the backend, so that they share one connection pool and one health state.
 func (k BackendKey) String() string {
+	if k.Kind == KindSplit {
+		return splitName(k.Name.Name)
+	}
 	name := fmt.Sprintf("%s/%s/%s", strings.ToLower(k.Kind), k.Namespace, k.Name.Name)
 	if k.Port != 0 {
 		name += fmt.Sprintf("/%d", k.Port)

@@ -41,6 +41,7 @@ var (
 	_ feature.Checker      = Feature{}
 	_ feature.RouteApplier = Feature{}
 	_ feature.Stander      = Feature{}
+	_ feature.Pinner       = Feature{}
 )
 
 const (
@@ -59,6 +60,9 @@ func (Feature) Name() string { return name }
 func (Feature) Standing() []feature.HTTPFilter {
 	return []feature.HTTPFilter{{Name: filter, Config: &statefulv3.StatefulSession{}, Disabled: true}}
 }
+
+// Pins makes a rule's backends one cluster, among whose endpoints a session then is.
+func (Feature) Pins() {}
 
 // Check refuses unknown types, names that are none, and lifetimes that Envoy cannot enforce.
 func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {

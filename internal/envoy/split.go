@@ -1,0 +1,52 @@
+package envoy
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// splitCluster returns the cluster of several backends in one, which share the traffic by locality weights. Otherwise it
+// is like the cluster of any of them.
+func splitCluster(key model.BackendKey, like model.Backend) *xds.Resource {
+	like.Key = key
+	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
+			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
+			},
+		}
+	})
+	r.Owners = partsOf(key)
+	return r
+}
+
+// splitEndpoints returns the endpoints of a split: each backend is a locality of its own, with the backend's weight.
+func splitEndpoints(key model.BackendKey, of func(model.BackendKey) []model.Endpoint) *xds.Resource {
+	name := key.String()
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	for _, part := range key.Parts() {
+		locality := &endpointv3.LocalityLbEndpoints{
+			Locality:            &corev3.Locality{SubZone: part.Backend.String()},
+			LoadBalancingWeight: wrapperspb.UInt32(part.Weight),
+		}
+		for _, e := range of(part.Backend) {
+			locality.LbEndpoints = append(locality.LbEndpoints, lbEndpoint(e))
+		}
+		out.Endpoints = append(out.Endpoints, locality)
+	}
+	body := marshal(out)
+	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: partsOf(key)}
+}
+
+func partsOf(key model.BackendKey) []model.Ref {
+	var out []model.Ref
+	for _, part := range key.Parts() {
+		out = append(out, part.Backend.Ref())
+	}
+	return out
+}
