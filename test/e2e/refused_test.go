@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// strictEnvoy is an Envoy that takes regular expressions of at most 150 instructions, where Sluice lets it take more: so
-// it refuses what Sluice has nothing against.
+// strictEnvoy is an Envoy that takes regular expressions of at most 150 instructions, where Sluice lets it take more:
+// so it refuses what Sluice has nothing against.
 const strictEnvoy = `#!/bin/sh
 case "$*" in
 *--config-path*)
