@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
+	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/source"
+	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -38,7 +40,7 @@ type announcer struct {
 // waiting is a change on its way to Envoy.
 type waiting struct {
 	version uint64
-	what    string
+	batch   source.Batch
 	noticed time.Time
 }
 
@@ -79,7 +81,7 @@ func (a *announcer) changed(batch source.Batch, out pipeline.Outcome) int {
 	defer a.mu.Unlock()
 	a.batch = batch
 	if v, ok := out.Versions[localProxy]; ok {
-		a.waiting = append(a.waiting, waiting{version: v, what: describe(batch), noticed: batch.Noticed})
+		a.waiting = append(a.waiting, waiting{version: v, batch: batch, noticed: batch.Noticed})
 		defer a.flush()
 	}
 	for _, n := range batch.Notices {
@@ -129,12 +131,23 @@ func (a *announcer) issues(out pipeline.Outcome) {
 func (a *announcer) printIssues(out pipeline.Outcome) {
 	for _, i := range out.Issues {
 		a.line("refused", "%s", a.places.issue(i))
+		if i.Condition == status.Programmed {
+			a.takeBack(i.Object)
+		}
 	}
 	for _, i := range out.Fixed {
 		a.line("fixed", "%s", a.places.issue(i))
 	}
 	for _, f := range out.Result.Faults {
 		a.line("bug", "%v", f)
+	}
+}
+
+// takeBack drops an object that Envoy refuses from what is to be live: its last good version is.
+func (a *announcer) takeBack(ref model.Ref) {
+	for i := range a.waiting {
+		b := &a.waiting[i].batch
+		b.Set = slices.DeleteFunc(slices.Clone(b.Set), func(o source.Object) bool { return o.Ref == ref })
 	}
 }
 
@@ -166,7 +179,9 @@ func (a *announcer) flush() {
 		if w.version > a.lived {
 			return false
 		}
-		a.line("live", "%s in %s", w.what, took(time.Since(w.noticed)))
+		if what := describe(w.batch); what != "" {
+			a.line("live", "%s in %s", what, took(time.Since(w.noticed)))
+		}
 		return true
 	})
 }
@@ -200,12 +215,12 @@ func (a *announcer) failed(err error) {
 }
 
 // start prints what is there once the first configuration is live.
-func (a *announcer) start(p *pipeline.Pipeline, admin string, after time.Duration) {
+func (a *announcer) start(p *pipeline.Pipeline, version uint64, admin string, after time.Duration) {
 	issues, listeners, hosts := p.Issues(), p.Listening(), p.Hosts()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.started = true
-	a.waiting = nil
+	a.waiting = slices.DeleteFunc(a.waiting, func(w waiting) bool { return w.version <= version })
 	a.list("Listening", listeners)
 	a.list("Hosts", hosts)
 	a.list("Problems", a.places.problems(a.batch, issues))

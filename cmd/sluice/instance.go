@@ -157,18 +157,19 @@ func (i *instance) apply(batch source.Batch) {
 // observe takes in what the xDS server saw.
 func (i *instance) observe(e xds.Event) {
 	i.metrics.Observe(e)
-	switch e.Kind {
-	case xds.Rejected:
+	if e.Kind == xds.Rejected {
 		i.say.rejected(e)
 		if e.Type == xds.Listener {
 			i.ports.refused(e)
 		}
-	case xds.Live:
-		i.live(e.Version)
 	}
 	out := i.pipeline.Observe(e)
 	i.metrics.Computed(out.Result)
 	i.say.issues(out)
+	if e.Kind == xds.Live {
+		// Only now: whoever acts on it finds the pipeline knowing it.
+		i.live(e.Version)
+	}
 }
 
 func (i *instance) live(version uint64) {
@@ -178,7 +179,7 @@ func (i *instance) live(version uint64) {
 	i.mu.Unlock()
 	if first {
 		settleMemory()
-		i.say.start(i.pipeline, i.flags.admin, time.Since(i.began))
+		i.say.start(i.pipeline, version, i.flags.admin, time.Since(i.began))
 	}
 	i.say.live(version)
 }

@@ -62,6 +62,12 @@ func NewMetrics() *Metrics {
 			Namespace: "sluice", Name: "problems", Help: "Problems in what was read, now.",
 		}),
 	}
+	for t := range xds.Types() {
+		// From the start, so that an alert can tell none from unknown.
+		for _, c := range []*prometheus.CounterVec{m.pushes, m.pushed, m.bytes, m.acks, m.nacks} {
+			c.WithLabelValues(t.String())
+		}
+	}
 	m.registry.MustRegister(
 		m.stage, m.recomputed, m.faults, m.pushes, m.pushed, m.bytes, m.acks, m.nacks, m.live, m.connected, m.problems,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
 // Listening returns a line for each listener that takes traffic: its address and where it was written.
@@ -20,7 +21,11 @@ func (p *Pipeline) Listening() []string {
 	var out []string
 	for _, port := range ports {
 		for _, l := range port.Listeners {
-			out = append(out, fmt.Sprintf("%-40s %s, listener %s", address(l), l.Key.Source, l.Key.Name))
+			line := fmt.Sprintf("%-40s %s, listener %s", address(l), l.Key.Source, l.Key.Name)
+			if _, ok := p.proxy(port.Key.Proxy).refused[resourceID{xds.Listener, ListenerName(port.Key)}]; ok {
+				line += " (refused by Envoy)"
+			}
+			out = append(out, line)
 		}
 	}
 	return out

@@ -160,8 +160,10 @@ func (p *Pipeline) commit() Outcome {
 	out.Compute = time.Since(began)
 	p.blame.remember(p.resolved)
 	began = time.Now()
-	out.Versions = p.push()
+	var healed []model.Ref
+	out.Versions, healed = p.push()
 	p.publish()
+	p.publishOwners(healed)
 	out.Issues, out.Fixed = p.issueChanges()
 	out.Push = time.Since(began)
 	return out
@@ -192,7 +194,7 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 	case xds.Rejected:
 		if e.Type != xds.Routes {
 			p.proxy(e.Proxy).refused[resourceID{e.Type, e.Resource}] = e.Message
-			p.publishRefused(e)
+			p.publishOwners(e.Owners)
 		} else if p.blame.accuse(p, e) {
 			return p.commit()
 		}

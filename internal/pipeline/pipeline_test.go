@@ -455,3 +455,54 @@ func TestStrays(t *testing.T) {
 		t.Errorf("in the end there are issues: %v", left)
 	}
 }
+
+// What Envoy refuses besides routes is in the status of the objects that it came from, in Envoy's words, until it is
+// something else.
+func TestRefusedResourcesAreInTheStatus(t *testing.T) {
+	cases := map[string]struct {
+		refused xds.Event
+		object  string
+		want    string
+		mend    pipeline.Object
+	}{
+		"cluster": {
+			xds.Event{Type: xds.Cluster, Resource: "backend/ns/b", Owners: []model.Ref{backend("b").Ref}},
+			"b", "Envoy refused the backend: no such thing",
+			func() pipeline.Object {
+				b := backend("b")
+				b.Object.(*egv1a1.Backend).Spec.AppProtocols = []egv1a1.AppProtocolType{egv1a1.AppProtocolTypeH2C}
+				return b
+			}(),
+		},
+		"listener": {
+			xds.Event{Type: xds.Listener, Resource: "tcp/8080", Owners: []model.Ref{base()[1].Ref}},
+			"gw", "Envoy refused the listener: no such thing",
+			func() pipeline.Object {
+				gw := base()[1]
+				gw.Object.(*gwv1.Gateway).Spec.Listeners[0].Hostname = ptr(gwv1.Hostname("other.example.com"))
+				gw.Object.(*gwv1.Gateway).Spec.Listeners[0].Port = 8081
+				return gw
+			}(),
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			statuses := map[string]any{}
+			p := newPipeline(func(o *pipeline.Options) {
+				o.Serve = func(model.ProxyName, []xds.Change) uint64 { return 1 }
+				o.Publish = func(s pipeline.Status) { statuses[s.Ref.Name.Name] = s.Status }
+			})
+			p.Apply(append(base(), backend("b"), route("r", "h.example.com", "/", "b")), nil, nil)
+			c.refused.Kind, c.refused.Proxy, c.refused.Message = xds.Rejected, proxy, "no such thing"
+			p.Observe(c.refused)
+			if text := fmt.Sprintf("%+v", statuses[c.object]); !strings.Contains(text, c.want) {
+				t.Errorf("the status lacks %q: %s", c.want, text)
+			}
+			p.Apply([]pipeline.Object{c.mend}, nil, nil)
+			p.Observe(xds.Event{Kind: xds.Live, Proxy: proxy, Version: 1})
+			if text := fmt.Sprintf("%+v", statuses[c.object]); strings.Contains(text, "refused") {
+				t.Errorf("after it is mended the status still says so: %s", text)
+			}
+		})
+	}
+}

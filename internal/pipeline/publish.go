@@ -138,12 +138,12 @@ func (p *Pipeline) putBackend(name model.Name) {
 	p.put(ref, out, true)
 }
 
-// publishRefused publishes the statuses of the objects that own a refused resource.
-func (p *Pipeline) publishRefused(e xds.Event) {
+// publishOwners publishes the statuses of objects that own a resource which is refused now, or was.
+func (p *Pipeline) publishOwners(owners []model.Ref) {
 	if p.opts.Publish == nil {
 		return
 	}
-	for _, owner := range e.Owners {
+	for _, owner := range owners {
 		switch owner.Kind {
 		case model.KindGateway:
 			p.putGateway(owner.Name)

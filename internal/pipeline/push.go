@@ -9,8 +9,9 @@ import (
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// push hands what the last commit changed to the xDS server, proxy by proxy.
-func (p *Pipeline) push() map[model.ProxyName]uint64 {
+// push hands what the last commit changed to the xDS server, proxy by proxy. It returns their versions, and the owners
+// of what was refused before and is something else now.
+func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.Ref) {
 	changes := p.changes()
 	if !p.started {
 		p.started = true
@@ -20,11 +21,15 @@ func (p *Pipeline) push() map[model.ProxyName]uint64 {
 			}
 		}
 	}
-	versions := make(map[model.ProxyName]uint64, len(changes))
+	versions = make(map[model.ProxyName]uint64, len(changes))
 	for name, list := range changes {
 		px := p.proxy(name)
 		for _, c := range list {
-			delete(px.refused, resourceID{c.Type, c.Name})
+			id := resourceID{c.Type, c.Name}
+			if _, ok := px.refused[id]; ok && c.Resource != nil {
+				healed = append(healed, c.Resource.Owners...)
+			}
+			delete(px.refused, id)
 		}
 		if p.opts.Serve != nil {
 			px.version = p.opts.Serve(name, list)
@@ -35,7 +40,7 @@ func (p *Pipeline) push() map[model.ProxyName]uint64 {
 		px := p.proxy(port.Proxy)
 		px.ports[port] = px.version
 	}
-	return versions
+	return versions, healed
 }
 
 // changes collects the changes of the last commit, by proxy and in a fixed order.

@@ -157,6 +157,8 @@ func TestBackendObjects(t *testing.T) {
 		{"FQDN", `{endpoints: [{fqdn: {hostname: Example.com., port: 443}, hostname: a.example.com}]}`, cluster, "",
 			[]model.Endpoint{{Address: "example.com", Port: 443, Hostname: "a.example.com"}}},
 		{"Unix", `{endpoints: [{unix: {path: /run/app.sock}}]}`, local, "", []model.Endpoint{{Address: "/run/app.sock"}}},
+		{"Unix too long", `{endpoints: [{unix: {path: /` + strings.Repeat("a", 107) + `}}]}`, local, "can have 107", nil},
+		{"Unix relative", `{endpoints: [{unix: {path: app.sock}}]}`, local, "start it with /", nil},
 		{"Unix in a cluster", `{endpoints: [{unix: {path: /run/app.sock}}]}`, cluster,
 			"Unix sockets of the proxy's own machine", nil},
 		{"loopback", `{endpoints: [{ip: {address: 127.0.0.1, port: 80}}]}`, local, "",

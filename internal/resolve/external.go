@@ -94,6 +94,7 @@ func (v *externalResolver) endpoint(index int, e *egv1a1.BackendEndpoint) {
 		if !v.local {
 			v.issue(path+".unix", "Unix sockets of the proxy's own machine cannot be backends")
 		}
+		v.socket(path+".unix.path", e.Unix.Path)
 	case e.IP != nil:
 		v.ip(path+".ip.address", e.IP.Address)
 		v.port(path+".ip.port", e.IP.Port)
@@ -117,6 +118,19 @@ func (v *externalResolver) ip(path, address string) {
 		v.issue(path, fmt.Sprintf("%s is not the address of a machine", ip))
 	case !v.local && (ip.IsLoopback() || ip.IsLinkLocalUnicast()):
 		v.issue(path, fmt.Sprintf("%s is on the proxy's own machine or link: it cannot be a backend", ip))
+	}
+}
+
+// maxSocketPath is how many bytes the path of a Unix socket can have: what holds it has one more, for its end. The
+// CRD's schema allows that one too.
+const maxSocketPath = 107
+
+func (v *externalResolver) socket(path, socket string) {
+	switch {
+	case len(socket) > maxSocketPath:
+		v.issue(path, fmt.Sprintf("The path has %d bytes: a socket's can have %d", len(socket), maxSocketPath))
+	case !strings.HasPrefix(socket, "/") && !strings.HasPrefix(socket, "@") || strings.Contains(socket, "\x00"):
+		v.issue(path, fmt.Sprintf("%q is not the path of a socket: start it with /, or with @ for an abstract one", socket))
 	}
 }
 

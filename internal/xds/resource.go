@@ -7,6 +7,7 @@
 package xds
 
 import (
+	"iter"
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -24,6 +25,17 @@ const (
 	Routes
 	numTypes
 )
+
+// Types iterates over the types, in the order in which a new configuration is pushed.
+func Types() iter.Seq[Type] {
+	return func(yield func(Type) bool) {
+		for t := range numTypes {
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
 
 // URL returns the type URL that Envoy uses for the type.
 func (t Type) URL() string { return typeURLs[t] }

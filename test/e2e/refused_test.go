@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -58,30 +57,4 @@ func TestRouteRefusedByEnvoy(t *testing.T) {
 	in.want(t, request{host: "edited.example", path: "/abc"}, expect{header: []string{"x-rule: edited"}})
 	in.condition(t, conditionWant{kind: "HTTPRoute", name: "default/edited", condition: "Programmed=False/", absent: true})
 	in.condition(t, conditionWant{kind: "HTTPRoute", name: "default/fresh", condition: "Programmed=False/Invalid"})
-}
-
-// TestBackendRefusedByEnvoy writes a Backend that only Envoy refuses: the route to it is not live and says why, and
-// everything else takes changes.
-func TestBackendRefusedByEnvoy(t *testing.T) {
-	t.Parallel()
-	in := start(t, simple)
-	in.write("long.yaml", `
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: Backend
-metadata: {name: long}
-spec: {endpoints: [{unix: {path: /`+strings.Repeat("a", 107)+`}}]}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: long}
-spec:
-  parentRefs: [{name: gw}]
-  hostnames: [long.example]
-  rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: long}]}]
-`)
-	in.condition(t, conditionWant{kind: "Backend", name: "default/long", condition: "Accepted=False/Invalid",
-		message: "exceeds maximum UNIX domain socket path size"})
-	in.write("more.yaml", route("more", "[more.example]", [2]string{"more", `[{path: {value: /}}]`}))
-	in.want(t, request{host: "more.example"}, expect{header: []string{"x-rule: more"}})
-	in.must(t, request{}, expect{backend: "one"})
 }
