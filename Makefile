@@ -13,7 +13,7 @@ RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
 UNIT = $$(go list ./... | grep -v /test/e2e)
 
-.PHONY: help build run envoy test check lint generate fuzz bench clean
+.PHONY: help build run envoy test check lint generate fuzz bench microbench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,15 +30,19 @@ run: envoy ## Serve examples/quickstart with its demo backends until Ctrl-C
 	./examples/quickstart/run
 
 test: envoy ## All tests: vet, style, unit tests with the race detector, then the binary with a real Envoy
+	@missing=; for tool in curl openssl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq; apt-get install -y --no-install-recommends $$missing; fi
 	go vet ./...
 	@[ -n '$(RACE)' ] || echo 'skipped: the race detector, for there is no C compiler'
 	@[ -n '$(RACE)' ] || [ "$${CI:-}" != true ]
-	@{ go test $(RACE) -json $(UNIT) || failed=1; \
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}"; \
+	{ go test $(RACE) -json $(UNIT) || failed=1; \
 	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -json ./test/e2e || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally
 
 check: lint ## Before a commit, under 3 minutes: lint, race tests (unchanged packages are cached), generated files
-	@go test $(RACE) -json $(UNIT) | go run ./test/tally
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(go run ./cmd/sluice envoy path 2>/dev/null)}"; \
+	go test $(RACE) -json $(UNIT) | go run ./test/tally
 	@state() { git diff; git ls-files --others --exclude-standard -z | xargs -0r sha256sum; }; \
 	before=$$(state | sha256sum); go generate ./...; \
 	[ "$$before" = "$$(state | sha256sum)" ] || { echo 'generated files were stale: they are new now, commit them'; exit 1; }
@@ -60,7 +64,11 @@ fuzz: ## Each fuzz target for FUZZTIME (10s)
 	while read -r dir name; do echo "$$dir $$name"; \
 	  go test "$$dir" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x </dev/null; done
 
-bench: ## Go benchmarks; BENCH chooses which
+bench: envoy ## Measure against the targets, six minutes; PEER=envoy-gateway beside it, BENCHFLAGS=-quick and others
+	@go run ./test/bench -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" \
+	  $(if $(PEER),-peer $(PEER)) $(BENCHFLAGS)
+
+microbench: ## Go benchmarks of the packages; BENCH chooses which
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
 
 clean: ## Remove what was built

@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sluice-gateway/sluice/test/program"
 )
 
 // root is the root of the repository.
 const root = "../.."
 
-// program is what all tests share: the binary, Envoy, and why there is none.
-var program struct {
+// shared is what all tests share: the binary, Envoy, and why there is none.
+var shared struct {
 	binary, envoy, missing string
 }
 
@@ -42,17 +44,17 @@ func run(m *testing.M) (int, error) {
 	if err := lookAtSources(); err != nil {
 		return 0, err
 	}
-	if program.binary, err = binary(dir); err != nil {
+	if shared.binary, err = program.Binary(dir); err != nil {
 		return 0, err
 	}
-	program.envoy, program.missing = findEnvoy()
+	shared.envoy, shared.missing = program.Envoy(shared.binary)
 	for _, tool := range []string{"curl", "openssl"} {
-		if _, err := exec.LookPath(tool); err != nil && program.missing == "" {
-			program.missing = tool + " is not installed: the pages are tested with it"
+		if _, err := exec.LookPath(tool); err != nil && shared.missing == "" {
+			shared.missing = tool + " is not installed: the pages are tested with it"
 		}
 	}
-	if program.missing != "" && os.Getenv("CI") == "true" {
-		return 0, fmt.Errorf("the pages cannot be tested: %s", program.missing)
+	if shared.missing != "" && os.Getenv("CI") == "true" {
+		return 0, fmt.Errorf("the pages cannot be tested: %s", shared.missing)
 	}
 	return m.Run(), nil
 }
@@ -75,38 +77,10 @@ func lookAtSources() error {
 	return nil
 }
 
-// binary returns the sluice to test.
-func binary(dir string) (string, error) {
-	if path := os.Getenv("SLUICE_BINARY"); path != "" {
-		return filepath.Abs(path)
-	}
-	path := filepath.Join(dir, "sluice")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/sluice-gateway/sluice/cmd/sluice")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build sluice: %w\n%s", err, out)
-	}
-	return path, nil
-}
-
-// findEnvoy returns the path of an Envoy, or why there is none.
-func findEnvoy() (path, missing string) {
-	if path := os.Getenv("SLUICE_ENVOY"); path != "" {
-		return path, ""
-	}
-	if path, err := exec.LookPath("envoy"); err == nil {
-		return path, ""
-	}
-	out, err := exec.Command(program.binary, "envoy", "path").Output()
-	if err != nil {
-		return "", "SLUICE_ENVOY is not set, envoy is not on PATH and not in Sluice's cache; run `sluice envoy install`"
-	}
-	return strings.TrimSpace(string(out)), ""
-}
-
 // needEnvoy skips a test where pages cannot be run.
 func needEnvoy(t *testing.T) {
 	t.Helper()
-	if program.missing != "" {
-		t.Skip(program.missing)
+	if shared.missing != "" {
+		t.Skip(shared.missing)
 	}
 }

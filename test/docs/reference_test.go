@@ -17,7 +17,7 @@ const generator = "github.com/sluice-gateway/sluice/docs/reference/gen"
 func TestReference(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "run", generator, "-out", dir, "-sluice", program.binary)
+	cmd := exec.CommandContext(t.Context(), "go", "run", generator, "-out", dir, "-sluice", shared.binary)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("generate the reference: %v\n%s", err, out)
 	}

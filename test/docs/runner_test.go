@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/echo"
+	"github.com/sluice-gateway/sluice/test/program"
 )
 
 const (
@@ -38,26 +37,8 @@ type runner struct {
 	sluice  *exec.Cmd
 	ended   chan struct{} // Closed when sluice has ended.
 	exit    error         // How it ended.
-	log     output
+	log     program.Output
 	changed int // The block from which on commands may need time to show a change, -1 if there was none.
-}
-
-// output collects what a process prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 func newRunner(t *testing.T, page string) *runner {
@@ -83,7 +64,7 @@ func newRunner(t *testing.T, page string) *runner {
 	r.backend(echo.ListenUnix("three", socket))
 	// What pages leave out because it is the default: where the admin API is.
 	script := fmt.Sprintf("#!/bin/sh\ncase \"$1\" in\nstatus) exec '%[1]s' \"$@\" --admin-address %[2]s ;;\n"+
-		"*) exec '%[1]s' \"$@\" ;;\nesac\n", program.binary, r.admin())
+		"*) exec '%[1]s' \"$@\" ;;\nesac\n", shared.binary, r.admin())
 	//nolint:gosec // it has to be executable
 	if err := os.WriteFile(filepath.Join(dir, "bin", "sluice"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
@@ -203,7 +184,7 @@ func (r *runner) config() string {
 // start starts sluice and waits until it is ready. At the end of the test it is stopped as an operator would.
 func (r *runner) start() {
 	r.t.Helper()
-	r.sluice = exec.Command(program.binary, "run", "config", "--envoy", program.envoy, "--admin-address", r.admin(),
+	r.sluice = exec.Command(shared.binary, "run", "config", "--envoy", shared.envoy, "--admin-address", r.admin(),
 		"--state-dir", "state", "--runtime-dir", "run", "--envoy-concurrency", "1", "--drain-timeout", "1s")
 	r.sluice.Dir = r.dir
 	r.sluice.Stdout, r.sluice.Stderr = &r.log, &r.log

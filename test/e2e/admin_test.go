@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"regexp"
 	"testing"
+
+	"github.com/sluice-gateway/sluice/test/program"
 )
 
 // TestOutput checks what an instance says: at the start what listens where and what is wrong, then one line for each
@@ -91,8 +93,8 @@ func TestStatusWatch(t *testing.T) {
 	in := start(t, simple)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	seen := &output{}
-	watch := exec.CommandContext(ctx, program.binary, "status", "httproutes", "-w", "--admin-address", in.admin)
+	seen := &program.Output{}
+	watch := exec.CommandContext(ctx, shared.binary, "status", "httproutes", "-w", "--admin-address", in.admin)
 	watch.Stdout = seen
 	if err := watch.Start(); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 // sluice runs a command to its end.
 func sluice(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program.binary, args...)
+	cmd := exec.CommandContext(t.Context(), shared.binary, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/source/file"
 	"github.com/sluice-gateway/sluice/internal/xds"
+	"github.com/sluice-gateway/sluice/test/program"
 )
 
 // envoyShare is the share of the inputs, 1 in so many, that Envoy is asked about while fuzzing: it takes longer than
@@ -44,7 +45,7 @@ func FuzzYAMLToEnvoy(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	binary, _ := findEnvoy()
+	binary, _ := program.Envoy(shared.binary)
 	fuzzing := flag.Lookup("test.fuzz").Value.String() != "" || fuzzWorker()
 	f.Fuzz(func(t *testing.T, text string) {
 		path := filepath.Join(t.TempDir(), "input.yaml")

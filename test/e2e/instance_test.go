@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/test/program"
 )
 
 // patience is how long a test waits for what has to happen. It is generous: it decides only how long a failure takes.
@@ -37,27 +38,9 @@ type instance struct {
 // process is one run of the binary.
 type process struct {
 	cmd    *exec.Cmd
-	output *output
+	output *program.Output
 	done   chan struct{} // Closed when it has ended.
 	err    error         // How it ended.
-}
-
-// output collects what a process prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // files are the contents of a configuration folder by file name. ${NAME} stands for a variable of the instance: HTTP,
@@ -93,13 +76,13 @@ func prepare(t *testing.T, f files, args ...string) *instance {
 	for _, name := range []string{"HTTP", "HTTPS", "SPARE"} {
 		in.vars[name] = strconv.Itoa(freePort(t))
 	}
-	for name, s := range program.backends {
+	for name, s := range shared.backends {
 		in.vars[name] = "group: gateway.envoyproxy.io, kind: Backend, name: " + name
 		in.vars["PORT_"+name] = strconv.Itoa(s.Port())
 	}
 	in.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	in.args = append([]string{
-		"run", in.config, "--envoy", program.envoy, "--admin-address", in.admin, "--state-dir", filepath.Join(root, "state"),
+		"run", in.config, "--envoy", shared.envoy, "--admin-address", in.admin, "--state-dir", filepath.Join(root, "state"),
 		"--runtime-dir", filepath.Join(root, "run"), "--envoy-concurrency", "1", "--drain-timeout", "1s",
 	}, args...)
 	if _, own := f["gateway.yaml"]; !own {
@@ -146,7 +129,7 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: ${PORT_three}}}]}
 // run starts the binary. At the end of the test it is stopped and must leave nothing behind.
 func (in *instance) run() {
 	in.t.Helper()
-	p := &process{cmd: exec.Command(program.binary, in.args...), output: &output{}, done: make(chan struct{})}
+	p := &process{cmd: exec.Command(shared.binary, in.args...), output: &program.Output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	// If the test binary itself is killed, for example by its timeout, nobody else would end it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

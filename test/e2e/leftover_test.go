@@ -38,7 +38,7 @@ func (in *instance) running() map[int]string {
 func (in *instance) envoyPID() int {
 	in.t.Helper()
 	for pid, cmdline := range in.running() {
-		if strings.HasPrefix(cmdline, program.envoy+" ") {
+		if strings.HasPrefix(cmdline, shared.envoy+" ") {
 			return pid
 		}
 	}

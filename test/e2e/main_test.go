@@ -4,16 +4,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/test/echo"
+	"github.com/sluice-gateway/sluice/test/program"
 )
 
-// program is what all tests share: the binary, Envoy, and the backends one, two and three.
-var program struct {
+// shared is what all tests share: the binary, Envoy, and the backends one, two and three.
+var shared struct {
 	binary   string
 	envoy    string
 	missing  string // Why there is no Envoy.
@@ -45,56 +43,28 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if program.binary, err = binary(dir); err != nil {
+	if shared.binary, err = program.Binary(dir); err != nil {
 		return 0, err
 	}
-	if program.envoy, program.missing = findEnvoy(); program.envoy == "" && os.Getenv("CI") == "true" {
-		return 0, fmt.Errorf("no Envoy to test with: %s", program.missing)
+	if shared.envoy, shared.missing = program.Envoy(shared.binary); shared.envoy == "" && os.Getenv("CI") == "true" {
+		return 0, fmt.Errorf("no Envoy to test with: %s", shared.missing)
 	}
-	program.backends = map[string]*echo.Server{}
+	shared.backends = map[string]*echo.Server{}
 	for _, name := range []string{"one", "two", "three"} {
 		s, err := echo.Listen(name, "127.0.0.1:0")
 		if err != nil {
 			return 0, err
 		}
 		defer func() { _ = s.Close() }()
-		program.backends[name] = s
+		shared.backends[name] = s
 	}
 	return m.Run(), nil
-}
-
-// binary returns the sluice to test.
-func binary(dir string) (string, error) {
-	if path := os.Getenv("SLUICE_BINARY"); path != "" {
-		return filepath.Abs(path)
-	}
-	path := filepath.Join(dir, "sluice")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/sluice-gateway/sluice/cmd/sluice")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build sluice: %w\n%s", err, out)
-	}
-	return path, nil
-}
-
-// findEnvoy returns the path of an Envoy, or why there is none.
-func findEnvoy() (path, missing string) {
-	if path := os.Getenv("SLUICE_ENVOY"); path != "" {
-		return path, ""
-	}
-	if path, err := exec.LookPath("envoy"); err == nil {
-		return path, ""
-	}
-	out, err := exec.Command(program.binary, "envoy", "path").Output()
-	if err != nil {
-		return "", "SLUICE_ENVOY is not set, envoy is not on PATH and not in Sluice's cache; run `sluice envoy install`"
-	}
-	return strings.TrimSpace(string(out)), ""
 }
 
 // needEnvoy skips a test if there is no Envoy.
 func needEnvoy(t *testing.T) {
 	t.Helper()
-	if program.envoy == "" {
-		t.Skip(program.missing)
+	if shared.envoy == "" {
+		t.Skip(shared.missing)
 	}
 }

@@ -24,7 +24,7 @@ func TestRouteRefusedByEnvoy(t *testing.T) {
 	t.Parallel()
 	needEnvoy(t)
 	wrapper := filepath.Join(t.TempDir(), "envoy")
-	if err := os.WriteFile(wrapper, fmt.Appendf(nil, strictEnvoy, program.envoy), 0o700); err != nil {
+	if err := os.WriteFile(wrapper, fmt.Appendf(nil, strictEnvoy, shared.envoy), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	const refused = `[{path: {type: RegularExpression, value: "/[a-z]{200}"}}]`

@@ -53,7 +53,7 @@ func TestTimeout(t *testing.T) {
 			{request{path: "/?delay=400ms"}, expect{backend: "one"}},
 		}},
 	}, nil)
-	if got := program.backends["one"].Received("/timeout/backend"); got != 2 {
+	if got := shared.backends["one"].Received("/timeout/backend"); got != 2 {
 		t.Errorf("the backend received %d requests, want 2: the timeout is that of each attempt", got)
 	}
 }
@@ -103,7 +103,7 @@ spec:
 				off := 5.5 * math.Sqrt(mean*(1-share))
 				// Mirrored requests are on their way when the request is answered.
 				eventually(t, func() error {
-					if n := float64(program.backends[name].Received(path)); math.Abs(n-mean) > off {
+					if n := float64(shared.backends[name].Received(path)); math.Abs(n-mean) > off {
 						return fmt.Errorf("%s received %v copies of %d requests, want about %v", name, n, tt.n, mean)
 					}
 					return nil
@@ -113,11 +113,14 @@ spec:
 	}
 }
 
-// TestSessionPersistence checks that a client stays with its endpoint, by cookie and by header, and that clients
-// without a session are spread.
+// TestSessionPersistence checks that a client stays with its endpoint, by cookie and by header, of one backend and of
+// several weighted ones, and that clients without a session are spread.
 func TestSessionPersistence(t *testing.T) {
 	t.Parallel()
-	rule := func(name, persistence string) string {
+	const both = `[{group: gateway.envoyproxy.io, kind: Backend, name: both}]`
+	const weighted = `[{group: gateway.envoyproxy.io, kind: Backend, name: one, weight: 5},
+      {group: gateway.envoyproxy.io, kind: Backend, name: two, weight: 5}]`
+	rule := func(name, persistence, backends string) string {
 		return `
 ---
 apiVersion: gateway.networking.k8s.io/v1
@@ -128,7 +131,7 @@ spec:
   hostnames: [` + name + `.example]
   rules:
   - sessionPersistence: ` + persistence + `
-    backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: both}]
+    backendRefs: ` + backends + `
 `
 	}
 	in := start(t, files{
@@ -141,11 +144,12 @@ spec:
   - ip: {address: 127.0.0.1, port: ${PORT_one}}
   - ip: {address: 127.0.0.1, port: ${PORT_two}}
 `,
-		"routes.yaml": rule("cookie", `{type: Cookie, cookie: {name: session}}`) +
-			rule("lasting", `{type: Cookie, cookie: {name: session, lifetimeType: Permanent}, absoluteTimeout: 1h}`) +
-			rule("header", `{type: Header, header: {name: x-session}}`),
+		"routes.yaml": rule("cookie", `{type: Cookie, cookie: {name: session}}`, both) +
+			rule("lasting", `{type: Cookie, cookie: {name: session, lifetimeType: Permanent}, absoluteTimeout: 1h}`, both) +
+			rule("header", `{type: Header, header: {name: x-session}}`, both) +
+			rule("split", `{type: Cookie, cookie: {name: session}}`, weighted),
 	})
-	for _, name := range []string{"cookie", "lasting", "header"} {
+	for _, name := range []string{"cookie", "lasting", "header", "split"} {
 		t.Run(name, func(t *testing.T) {
 			seen := map[string]int{}
 			for range 20 {
