@@ -209,8 +209,8 @@ func (i *instance) admin() *ops.Admin {
 	}
 }
 
-// steadyGC is the garbage collector's target once everything has been read. A change allocates little beside what is kept
-// (some 200 KB at 5,000 routes), so collections stay rare with little room, and the room is memory that others can use.
+// steadyGC is the garbage collector's target once everything has been read. A change allocates little beside what is
+// kept (some 200 KB at 5,000 routes), so collections stay rare with little room, and others can use the memory.
 const steadyGC = 12
 
 // settleMemory gives back what reading everything took. GOGC, if set, is left alone.

@@ -106,8 +106,8 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 	return out
 }
 
-// pinned puts the backends of a rule together in one cluster if a feature asks for it and Envoy can: if all of them have
-// addresses that EDS can deliver, speak the same protocol, and have no filters of their own.
+// pinned puts the backends of a rule together in one cluster if a feature asks for it and Envoy can: if all of them
+// have addresses that EDS can deliver, speak the same protocol, and have no filters of their own.
 func (s *site) pinned(rule *model.Rule, all []share) []share {
 	if len(all) != 1 || len(all[0].backends) < 2 || !s.chain.Pins(rule) {
 		return all

@@ -178,6 +178,7 @@ func TestPinned(t *testing.T) {
 		return out, k != model.BackendKey{}
 	}}
 	sticky := []model.Attached{{Feature: "Pins"}}
+	nobody := model.BackendKey{}
 	weighted := func(keys ...model.BackendKey) []model.WeightedBackend {
 		var out []model.WeightedBackend
 		for i, k := range keys {
@@ -191,12 +192,16 @@ func TestPinned(t *testing.T) {
 		rule model.Rule
 		want string
 	}{
-		"two":                     {model.Rule{Attached: sticky, Backends: weighted(a, b)}, "split/backend/ns/a=1,backend/ns/b=2"},
-		"nobody asks":             {model.Rule{Backends: weighted(a, b)}, "backend/ns/a backend/ns/b"},
-		"one":                     {model.Rule{Attached: sticky, Backends: weighted(a)}, "backend/ns/a"},
-		"one invalid":             {model.Rule{Attached: sticky, Backends: weighted(a, model.BackendKey{})}, "backend/ns/a //"},
-		"one that Envoy resolves": {model.Rule{Attached: sticky, Backends: weighted(a, dns)}, "backend/ns/a backend/ns/dns"},
-		"one with filters":        {model.Rule{Attached: sticky, Backends: filtered}, "backend/ns/a backend/ns/b"},
+		"two": {
+			model.Rule{Attached: sticky, Backends: weighted(a, b)}, "split/backend/ns/a=1,backend/ns/b=2",
+		},
+		"nobody asks": {model.Rule{Backends: weighted(a, b)}, "backend/ns/a backend/ns/b"},
+		"one":         {model.Rule{Attached: sticky, Backends: weighted(a)}, "backend/ns/a"},
+		"one invalid": {model.Rule{Attached: sticky, Backends: weighted(a, nobody)}, "backend/ns/a //"},
+		"one that Envoy resolves": {
+			model.Rule{Attached: sticky, Backends: weighted(a, dns)}, "backend/ns/a backend/ns/dns",
+		},
+		"one with filters": {model.Rule{Attached: sticky, Backends: filtered}, "backend/ns/a backend/ns/b"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

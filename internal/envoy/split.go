@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// splitCluster returns the cluster of several backends in one, which share the traffic by locality weights. Otherwise it
-// is like the cluster of any of them.
+// splitCluster returns the cluster of several backends in one, which share the traffic by locality weights. Otherwise
+// it is like the cluster of any of them.
 func splitCluster(key model.BackendKey, like model.Backend) *xds.Resource {
 	like.Key = key
 	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {

@@ -24,8 +24,8 @@ func Binary(dir string) (string, error) {
 	return path, nil
 }
 
-// Envoy returns the path of the Envoy to test with: $SLUICE_ENVOY, else the one that the binary would use, if there is a
-// binary. If there is none it returns why.
+// Envoy returns the path of the Envoy to test with: $SLUICE_ENVOY, else the one that the binary would use, if there is
+// a binary. If there is none it returns why.
 func Envoy(binary string) (path, missing string) {
 	if path := os.Getenv("SLUICE_ENVOY"); path != "" {
 		return path, ""

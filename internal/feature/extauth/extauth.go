@@ -1,9 +1,9 @@
 // Package extauth is the filter ExternalAuth: ask another service whether a request may pass (Gateway API:
 // HTTPExternalAuthFilter, GEP-1494).
 //
-// It is Envoy's ext_authz. Every listener has one filter for each protocol, disabled, that points nowhere: a filter that
-// came with the first route to use it would not guard the connections that are open by then. The route enables it with
-// ExtAuthzPerRoute.check_settings, which has the service to ask (grpc_service, http_service) and the request's body
+// It is Envoy's ext_authz. Every listener has one filter for each protocol, disabled, that points nowhere: a filter
+// that came with the first route to use it would not guard the connections that are open by then. The route enables it
+// with ExtAuthzPerRoute.check_settings, which has the service to ask (grpc_service, http_service) and the request's body
 // (with_request_body). Which request headers the service may see (allowed_headers) exists on the listener alone: each
 // distinct list has a filter of its own, named with a hash of it, and guards the connections that are opened from then
 // on; Envoy drains the others.
