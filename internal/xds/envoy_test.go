@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,8 +81,25 @@ type rig struct {
 	server *Server
 	grpc   *grpc.Server
 	client *http.Client
+	log    *eventLog
+}
+
+// eventLog is what one server reported.
+type eventLog struct {
 	mu     sync.Mutex
 	events []Event
+}
+
+func (l *eventLog) add(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+func (l *eventLog) all() []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
 }
 
 func newRig(t *testing.T) *rig {
@@ -128,15 +146,11 @@ func (r *rig) serve() {
 	if r.grpc != nil {
 		r.grpc.Stop()
 	}
-	r.events = nil
+	r.log = &eventLog{}
 	r.server = NewServer(Options{
 		Grace:     100 * time.Millisecond,
 		Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
-		Observer: func(e Event) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.events = append(r.events, e)
-		},
+		Observer:  r.log.add,
 	})
 	r.grpc = grpc.NewServer(ServerOptions()...)
 	r.server.Register(r.grpc)
@@ -152,28 +166,24 @@ func (r *rig) serve() {
 	}()
 }
 
-// update makes a change and waits until it is live.
+// update makes a change and waits until it is reported to be live: what was rejected on the way is reported before.
 func (r *rig) update(changes ...Change) {
 	r.t.Helper()
 	version := r.server.Update(testProxy, changes)
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if live, n := r.server.Live(testProxy); n > 0 && live >= version {
+		if slices.ContainsFunc(r.log.all(), func(e Event) bool { return e.Kind == Live && e.Version >= version }) {
 			return
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
+	for _, e := range r.log.all() {
 		r.t.Logf("%s %s %s %s %s", e.Kind, e.Type, e.Resource, e.Part, e.Message)
 	}
 	r.t.Fatalf("version %d is not live", version)
 }
 
 func (r *rig) rejected() []Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	var list []Event
-	for _, e := range r.events {
+	for _, e := range r.log.all() {
 		if e.Kind == Rejected {
 			list = append(list, e)
 		}

@@ -2,11 +2,11 @@
 // HTTPExternalAuthFilter, GEP-1494).
 //
 // It is Envoy's ext_authz. Every listener has one filter for each protocol, disabled, that points nowhere: a filter
-// that came with the first route to use it would not guard the connections that are open by then. The route enables it
-// with ExtAuthzPerRoute.check_settings, which has the service to ask (grpc_service, http_service) and the request's body
-// (with_request_body). Which request headers the service may see (allowed_headers) exists on the listener alone: each
-// distinct list has a filter of its own, named with a hash of it, and guards the connections that are opened from then
-// on; Envoy drains the others.
+// that came with the first route to use it would not guard the connections that are open by then. The route enables
+// it with ExtAuthzPerRoute.check_settings, which has the service to ask (grpc_service, http_service) and the request's
+// body (with_request_body). Which request headers the service may see (allowed_headers) exists on the listener alone:
+// each distinct list has a filter of its own, named with a hash of it, and guards the connections that are opened from
+// then on; Envoy drains the others.
 //
 // It fails closed. A service that cannot be reached, does not answer in time or does not resolve (the cluster is then
 // one that does not exist) means 503 (status_on_error), and so does an HTTP service that answers with 5xx; a body
