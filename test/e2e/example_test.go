@@ -20,59 +20,61 @@ import (
 
 const examples = "../../examples"
 
-// exampleChecks says what has to come of requests to the examples. An example that needs more than requests has a
+// exampleChecks returns what has to come of requests to the examples. An example that needs more than requests has a
 // function in exampleTests.
-var exampleChecks = map[string][]check{
-	"quickstart": {
-		{request{path: "/two"}, expect{backend: "two"}},
-		{request{path: "/old/page"}, expect{status: 301, header: []string{"location: http://any.example:${HTTP}/new/page"}}},
-		{request{host: "api.localhost", path: "/v1/items"},
-			expect{backend: "one", path: "/items", received: []string{"x-api-version: v1"}}},
-		{request{path: "/"}, expect{}},
-	},
-	"canary": {
-		{request{header: []string{"x-canary: always"}}, expect{backend: "two"}},
-		{request{}, expect{}},
-	},
-	"cors": {
-		{preflight("https://app.example.com"),
-			expect{header: []string{"access-control-allow-origin: https://app.example.com"}}},
-		{request{header: []string{"origin: https://example.net"}},
-			expect{backend: "one", header: []string{"access-control-allow-origin:"}}},
-	},
-	"external-auth": {
-		{request{}, expect{status: 401}},
-		{request{header: []string{"authorization: Bearer let-me-in"}},
-			expect{backend: "one", received: []string{"x-auth-user: demo"}}},
-	},
-	"header": {
-		{request{header: []string{"x-secret: 1"}}, expect{
-			received: []string{"x-secret:", "x-env: demo", "x-via: sluice"}, header: []string{"x-served-by: one"},
-		}},
-	},
-	"mirror": {
-		{request{path: "/all/example"}, expect{backend: "one"}},
-		{request{path: "/some/example"}, expect{backend: "one"}},
-	},
-	"redirect": {
-		{request{host: "secure.localhost", path: "/page"},
-			expect{status: 301, header: []string{"location: https://secure.localhost:443/page"}}},
-		{request{path: "/old/page"}, expect{status: 302, header: []string{"location: http://any.example:${HTTP}/new/page"}}},
-	},
-	"reference-grant": {{request{}, expect{backend: "one"}}},
-	"retry": {
-		{request{path: "/retry/example?succeedAfter=2"}, expect{header: []string{"x-echo-attempt: 3"}}},
-	},
-	"rewrite": {
-		{request{path: "/shop/cart"}, expect{host: "shop.internal", path: "/v2/store/cart"}},
-		{request{path: "/health"}, expect{status: 204}},
-	},
-	"service": {{request{}, expect{backend: "one"}}},
-	"timeout": {
-		{request{path: "/?delay=100ms"}, expect{}},
-		{request{path: "/?delay=2s"}, expect{status: 504}},
-	},
-	"unix-socket": {{request{}, expect{backend: "socket"}}},
+func exampleChecks() map[string][]check {
+	return map[string][]check{
+		"quickstart": {
+			{request{path: "/two"}, expect{backend: "two"}},
+			{request{path: "/old/page"}, expect{status: 301, header: []string{"location: http://any.example:${HTTP}/new/page"}}},
+			{request{host: "api.localhost", path: "/v1/items"},
+				expect{backend: "one", path: "/items", received: []string{"x-api-version: v1"}}},
+			{request{path: "/"}, expect{}},
+		},
+		"canary": {
+			{request{header: []string{"x-canary: always"}}, expect{backend: "two"}},
+			{request{}, expect{}},
+		},
+		"cors": {
+			{preflight("https://app.example.com"),
+				expect{header: []string{"access-control-allow-origin: https://app.example.com"}}},
+			{request{header: []string{"origin: https://example.net"}},
+				expect{backend: "one", header: []string{"access-control-allow-origin:"}}},
+		},
+		"external-auth": {
+			{request{}, expect{status: 401}},
+			{request{header: []string{"authorization: Bearer let-me-in"}},
+				expect{backend: "one", received: []string{"x-auth-user: demo"}}},
+		},
+		"header": {
+			{request{header: []string{"x-secret: 1"}}, expect{
+				received: []string{"x-secret:", "x-env: demo", "x-via: sluice"}, header: []string{"x-served-by: one"},
+			}},
+		},
+		"mirror": {
+			{request{path: "/all/example"}, expect{backend: "one"}},
+			{request{path: "/some/example"}, expect{backend: "one"}},
+		},
+		"redirect": {
+			{request{host: "secure.localhost", path: "/page"},
+				expect{status: 301, header: []string{"location: https://secure.localhost:443/page"}}},
+			{request{path: "/old/page"}, expect{status: 302, header: []string{"location: http://any.example:${HTTP}/new/page"}}},
+		},
+		"reference-grant": {{request{}, expect{backend: "one"}}},
+		"retry": {
+			{request{path: once("/retry/example") + "?succeedAfter=2"}, expect{header: []string{"x-echo-attempt: 3"}}},
+		},
+		"rewrite": {
+			{request{path: "/shop/cart"}, expect{host: "shop.internal", path: "/v2/store/cart"}},
+			{request{path: "/health"}, expect{status: 204}},
+		},
+		"service": {{request{}, expect{backend: "one"}}},
+		"timeout": {
+			{request{path: "/?delay=100ms"}, expect{}},
+			{request{path: "/?delay=2s"}, expect{status: 504}},
+		},
+		"unix-socket": {{request{}, expect{backend: "socket"}}},
+	}
 }
 
 var exampleTests = map[string]func(*testing.T, *instance){
@@ -143,7 +145,7 @@ func TestExamples(t *testing.T) {
 			found = append(found, e.Name())
 		}
 	}
-	known := slices.AppendSeq(slices.Collect(maps.Keys(exampleChecks)), maps.Keys(exampleTests))
+	known := slices.AppendSeq(slices.Collect(maps.Keys(exampleChecks())), maps.Keys(exampleTests))
 	for _, name := range known {
 		if !slices.Contains(found, name) {
 			t.Errorf("there is no example %s", name)
@@ -163,7 +165,7 @@ func runExample(t *testing.T, name, socket string) {
 	t.Helper()
 	f, originals := readExample(t, name, socket)
 	in := start(t, f)
-	for _, c := range exampleChecks[name] {
+	for _, c := range exampleChecks()[name] {
 		in.must(t, c.request, c.expect)
 	}
 	if test, ok := exampleTests[name]; ok {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/test/echo"
@@ -68,3 +69,8 @@ func needEnvoy(t *testing.T) {
 		t.Skip(shared.missing)
 	}
 }
+
+var sequence atomic.Int64
+
+// once returns a path that no other request of this process has: the backends, which all tests share, count by path.
+func once(path string) string { return fmt.Sprintf("%s-%d", path, sequence.Add(1)) }

@@ -16,21 +16,22 @@ func TestRetry(t *testing.T) {
   - retry: {attempts: 2, codes: [503], backoff: 1ms}
     backendRefs: [{${one}}]
 `, checks: []check{
-			{request{path: "/retry/enough?succeedAfter=2"}, expect{header: []string{"x-echo-attempt: 3"}}},
-			{request{path: "/retry/few?succeedAfter=3"}, expect{status: 503, header: []string{"x-echo-attempt: 3"}}},
-			{request{path: "/retry/other?succeedAfter=1&status=500"},
+			{request{path: once("/retry/enough") + "?succeedAfter=2"}, expect{header: []string{"x-echo-attempt: 3"}}},
+			{request{path: once("/retry/few") + "?succeedAfter=3"}, expect{status: 503, header: []string{"x-echo-attempt: 3"}}},
+			{request{path: once("/retry/other") + "?succeedAfter=1&status=500"},
 				expect{status: 500, header: []string{"x-echo-attempt: 1"}}},
 		}},
 		{name: "no-retry", rules: `
   - backendRefs: [{${one}}]
 `, checks: []check{
-			{request{path: "/retry/none?succeedAfter=1"}, expect{status: 503, header: []string{"x-echo-attempt: 1"}}},
+			{request{path: once("/retry/none") + "?succeedAfter=1"}, expect{status: 503, header: []string{"x-echo-attempt: 1"}}},
 		}},
 	}, nil)
 }
 
 func TestTimeout(t *testing.T) {
 	t.Parallel()
+	counted := once("/timeout/backend")
 	runRules(t, []ruleTest{
 		{name: "request", rules: `
   - timeouts: {request: 300ms}
@@ -44,7 +45,7 @@ func TestTimeout(t *testing.T) {
     retry: {attempts: 1, codes: [504], backoff: 1ms}
     backendRefs: [{${one}}]
 `, checks: []check{
-			{request{path: "/timeout/backend?delay=2s"}, expect{status: 504}},
+			{request{path: counted + "?delay=2s"}, expect{status: 504}},
 		}},
 		{name: "unlimited", rules: `
   - timeouts: {request: 0s}
@@ -53,7 +54,7 @@ func TestTimeout(t *testing.T) {
 			{request{path: "/?delay=400ms"}, expect{backend: "one"}},
 		}},
 	}, nil)
-	if got := shared.backends["one"].Received("/timeout/backend"); got != 2 {
+	if got := shared.backends["one"].Received(counted); got != 2 {
 		t.Errorf("the backend received %d requests, want 2: the timeout is that of each attempt", got)
 	}
 }
@@ -94,7 +95,7 @@ spec:
 	}
 	for _, tt := range tests {
 		t.Run(tt.host, func(t *testing.T) {
-			path := "/mirror/" + tt.host
+			path := once("/mirror/" + tt.host)
 			got := in.shares(t, request{host: tt.host + ".example", path: path}, tt.n)
 			checkShares(t, got, tt.n, map[string]float64{"one": 1})
 			for name, share := range tt.mirror {
