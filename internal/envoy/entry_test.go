@@ -217,3 +217,23 @@ func TestPinned(t *testing.T) {
 		})
 	}
 }
+
+// A GRPCRoute leaves the other requests of its host to other routes.
+func TestGRPCRoutesTakeGRPCOnly(t *testing.T) {
+	for kind, want := range map[string]bool{model.KindGRPCRoute: true, model.KindHTTPRoute: false} {
+		s := site{chain: feature.NewChain(), route: &model.Route{
+			Key: model.RouteKey{Kind: kind, Name: model.Name{Namespace: "ns", Name: "r"}},
+			Rules: []model.Rule{{
+				Matches:  []model.Match{{Path: model.ValueMatch{Type: model.Prefix, Value: "/"}}},
+				Backends: []model.WeightedBackend{{Weight: 1, Backend: backendKey("a")}},
+			}},
+		}}
+		var r routev3.Route
+		if err := proto.Unmarshal(s.entries()[0].Body, &r); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.GetMatch().GetGrpc() != nil; got != want {
+			t.Errorf("%s: takes gRPC only: %v", kind, got)
+		}
+	}
+}

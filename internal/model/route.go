@@ -67,7 +67,7 @@ const (
 	Regex
 )
 
-// Match is one alternative of a rule: all of its conditions have to hold.
+// Match is one alternative of a rule: all of its conditions have to hold. That of a GRPCRoute takes gRPC requests only.
 type Match struct {
 	Path ValueMatch
 	// Method is empty for any.

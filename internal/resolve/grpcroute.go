@@ -10,13 +10,6 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// grpcContent is the condition that makes a request a gRPC request: without it, a GRPCRoute would take the other
-// traffic of its host too.
-var grpcContent = model.NamedMatch{
-	Name:       "content-type",
-	ValueMatch: model.ValueMatch{Type: model.Regex, Value: `application/grpc([+;].*)?`},
-}
-
 // grpcRules resolves the rules of a GRPCRoute, as httpRules does.
 func (v *routeResolver) grpcRules(specs []gwv1.GRPCRouteRule) []model.Rule {
 	out := make([]model.Rule, 0, len(specs))
@@ -58,7 +51,6 @@ func (v *matchResolver) grpcMatch(spec *gwv1.GRPCRouteMatch) model.Match {
 		value := v.value(fmt.Sprintf(".headers[%d]", i), string(deref(h.Type, gwv1.GRPCHeaderMatchExact)), h.Value)
 		m.Headers = named(m.Headers, model.NamedMatch{Name: name, ValueMatch: value})
 	}
-	m.Headers = named(m.Headers, grpcContent)
 	return m
 }
 
