@@ -79,7 +79,7 @@ func (s *site) entries() []entry {
 
 func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry {
 	var out []entry
-	for part, share := range s.pinned(rule, shares(rule)) {
+	for part, share := range s.together(rule, shares(rule)) {
 		r := &feature.Route{
 			Proto: &routev3.Route{
 				Name:  routeName(s.route.Key, rule),
@@ -106,12 +106,14 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 	return out
 }
 
-// pinned puts the backends of a rule together in one cluster if a feature asks for it and Envoy can: if all of them
-// have addresses that EDS can deliver, speak the same protocol, and have no filters of their own.
-func (s *site) pinned(rule *model.Rule, all []share) []share {
-	if len(all) != 1 || len(all[0].backends) < 2 || !s.chain.Pins(rule) {
+// together puts the backends of a rule in one cluster if a feature asks for it, or if one of them is a fallback for the
+// others, and if Envoy can: if all of them have addresses that EDS can deliver, speak the same protocol, and have no
+// filters of their own.
+func (s *site) together(rule *model.Rule, all []share) []share {
+	if len(all) != 1 || len(all[0].backends) < 2 {
 		return all
 	}
+	wanted := s.chain.Pins(rule)
 	var first model.Backend
 	for i, b := range all[0].backends {
 		found, ok := s.backend(b.Backend)
@@ -121,6 +123,10 @@ func (s *site) pinned(rule *model.Rule, all []share) []share {
 		if !ok || found.Address != model.AddressIP || found.Protocol != first.Protocol || found.TLS != first.TLS {
 			return all
 		}
+		wanted = wanted || found.Fallback
+	}
+	if !wanted {
+		return all
 	}
 	one := all[0]
 	one.backends = []model.WeightedBackend{{Backend: model.Split(one.backends), Weight: 1}}

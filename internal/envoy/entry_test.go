@@ -76,7 +76,8 @@ func TestShares(t *testing.T) {
 
 // An invalid backend gets its share of 500s: a cluster that nobody has, and the status for that.
 func TestInvalidBackendAnswers500(t *testing.T) {
-	s := site{chain: feature.NewChain(), route: &model.Route{
+	known := func(k model.BackendKey) (model.Backend, bool) { return model.Backend{Key: k}, k == backendKey("a") }
+	s := site{chain: feature.NewChain(), backend: known, route: &model.Route{
 		Key: model.RouteKey{Kind: model.KindHTTPRoute, Name: model.Name{Namespace: "ns", Name: "r"}},
 		Rules: []model.Rule{{
 			Matches:  []model.Match{{Path: model.ValueMatch{Type: model.Prefix, Value: "/"}}},
@@ -167,11 +168,11 @@ type pins struct{}
 func (pins) Name() string { return "Pins" }
 func (pins) Pins()        {}
 
-// Backends become one cluster only where a session needs it and Envoy can do it.
-func TestPinned(t *testing.T) {
-	a, b, dns := backendKey("a"), backendKey("b"), backendKey("dns")
+// Backends become one cluster only where a session or a fallback needs it, and Envoy can do it.
+func TestTogether(t *testing.T) {
+	a, b, dns, spare := backendKey("a"), backendKey("b"), backendKey("dns"), backendKey("spare")
 	s := site{chain: feature.NewChain(pins{}), backend: func(k model.BackendKey) (model.Backend, bool) {
-		out := model.Backend{Key: k}
+		out := model.Backend{Key: k, Fallback: k == spare}
 		if k == dns {
 			out.Address = model.AddressDNS
 		}
@@ -196,6 +197,9 @@ func TestPinned(t *testing.T) {
 			model.Rule{Attached: sticky, Backends: weighted(a, b)}, "split/backend/ns/a=1,backend/ns/b=2",
 		},
 		"nobody asks": {model.Rule{Backends: weighted(a, b)}, "backend/ns/a backend/ns/b"},
+		"one is a fallback": {
+			model.Rule{Backends: weighted(a, spare)}, "split/backend/ns/a=1,backend/ns/spare=2",
+		},
 		"one":         {model.Rule{Attached: sticky, Backends: weighted(a)}, "backend/ns/a"},
 		"one invalid": {model.Rule{Attached: sticky, Backends: weighted(a, nobody)}, "backend/ns/a //"},
 		"one that Envoy resolves": {
@@ -206,7 +210,7 @@ func TestPinned(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, share := range s.pinned(&c.rule, shares(&c.rule)) {
+			for _, share := range s.together(&c.rule, shares(&c.rule)) {
 				for _, b := range share.backends {
 					got = append(got, b.Backend.String())
 				}

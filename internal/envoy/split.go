@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"slices"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -25,16 +27,30 @@ func splitCluster(key model.BackendKey, like model.Backend) *xds.Resource {
 	return r
 }
 
+// splitPart is one backend of a split.
+type splitPart struct {
+	key       model.BackendKey
+	weight    uint32
+	fallback  bool
+	endpoints []model.Endpoint
+}
+
 // splitEndpoints returns the endpoints of a split: each backend is a locality of its own, with the backend's weight.
-func splitEndpoints(key model.BackendKey, of func(model.BackendKey) []model.Endpoint) *xds.Resource {
+// Fallbacks have the second priority: they take over as the others fail.
+func splitEndpoints(key model.BackendKey, parts []splitPart) *xds.Resource {
 	name := key.String()
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
-	for _, part := range key.Parts() {
+	primary := slices.ContainsFunc(parts, func(p splitPart) bool { return !p.fallback })
+	for _, part := range parts {
 		locality := &endpointv3.LocalityLbEndpoints{
-			Locality:            &corev3.Locality{SubZone: part.Backend.String()},
-			LoadBalancingWeight: wrapperspb.UInt32(part.Weight),
+			Locality:            &corev3.Locality{SubZone: part.key.String()},
+			LoadBalancingWeight: wrapperspb.UInt32(part.weight),
 		}
-		for _, e := range of(part.Backend) {
+		// Envoy refuses priorities with a gap: where all are fallbacks, none is.
+		if part.fallback && primary {
+			locality.Priority = 1
+		}
+		for _, e := range part.endpoints {
 			locality.LbEndpoints = append(locality.LbEndpoints, lbEndpoint(e))
 		}
 		out.Endpoints = append(out.Endpoints, locality)

@@ -140,10 +140,13 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 
 func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	if parts := k.Backend.Parts(); len(parts) > 0 {
-		return splitEndpoints(k.Backend, func(part model.BackendKey) []model.Endpoint {
-			list, _ := incr.Get(r, b.in.Endpoints, part)
-			return list
-		}), true
+		split := make([]splitPart, len(parts))
+		for i, p := range parts {
+			backend, _ := incr.Get(r, b.in.Backends, p.Backend)
+			list, _ := incr.Get(r, b.in.Endpoints, p.Backend)
+			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback, endpoints: list}
+		}
+		return splitEndpoints(k.Backend, split), true
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
 	if !ok || backend.Address != model.AddressIP {

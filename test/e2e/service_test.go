@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/test/echo"
@@ -180,4 +181,47 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: ${PORT_one}}}]}
 		in.condition(t, s.status)
 		in.want(t, request{}, s.want)
 	}
+}
+
+// TestFallback checks that a fallback backend gets nothing while the other one has an endpoint, and everything when it
+// has none.
+func TestFallback(t *testing.T) {
+	t.Parallel()
+	in := start(t, files{"fallback.yaml": `
+apiVersion: v1
+kind: Service
+metadata: {name: main}
+spec: {ports: [{name: web, port: 80, targetPort: 8080}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: spare}
+spec:
+  fallback: true
+  endpoints: [{ip: {address: 127.0.0.1, port: ${PORT_two}}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: fallback}
+spec:
+  parentRefs: [{name: gw}]
+  hostnames: [fallback.example]
+  rules:
+  - backendRefs:
+    - {name: main, port: 80}
+    - {group: gateway.envoyproxy.io, kind: Backend, name: spare}
+`})
+	r := request{host: "fallback.example"}
+	in.must(t, r, expect{backend: "two"})
+	main := func(ready string) string {
+		slice := slice("main", "IPv4", "${PORT_one}", `[{addresses: [127.0.0.1], conditions: {ready: `+ready+`}}]`)
+		return strings.ReplaceAll(slice, "service-name: shop", "service-name: main")
+	}
+	in.write("slice.yaml", main("true"))
+	in.want(t, r, expect{backend: "one"})
+	for range 20 {
+		in.must(t, r, expect{backend: "one"})
+	}
+	in.write("slice.yaml", main("false"))
+	in.want(t, r, expect{backend: "two"})
 }
