@@ -52,6 +52,7 @@ func newInstance(flags runFlags, paths []string, out io.Writer) *instance {
 
 // run serves until the context ends, and leaves nothing behind.
 func (i *instance) run(ctx context.Context) error {
+	limitGarbage(loadGC)
 	binary, err := findEnvoy(ctx, i.flags.envoy, i.say.out)
 	if err != nil {
 		return err
@@ -178,8 +179,8 @@ func (i *instance) live(version uint64) {
 	i.ready = i.ready || first
 	i.mu.Unlock()
 	if first {
-		settleMemory()
 		i.say.start(i.pipeline, version, i.flags.admin, time.Since(i.began))
+		settleMemory()
 	}
 	i.say.live(version)
 }
@@ -209,14 +210,21 @@ func (i *instance) admin() *ops.Admin {
 	}
 }
 
-// steadyGC is the garbage collector's target once everything has been read. A change allocates little beside what is
-// kept (some 200 KB at 5,000 routes), so collections stay rare with little room, and others can use the memory.
-const steadyGC = 12
+// The garbage collector's targets, in percent of what is kept: while everything is read, and from then on. The first
+// keeps the heap from being spread over more pages than are needed later. The second can be low, because a change
+// allocates little beside what is kept (some 200 KB at 5,000 routes): collections stay rare, and others can use the
+// memory.
+const loadGC, steadyGC = 40, 12
 
-// settleMemory gives back what reading everything took. GOGC, if set, is left alone.
-func settleMemory() {
+// limitGarbage sets a target of the garbage collector, unless the user set one with GOGC.
+func limitGarbage(percent int) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(steadyGC)
+		debug.SetGCPercent(percent)
 	}
+}
+
+// settleMemory gives back what reading everything took.
+func settleMemory() {
+	limitGarbage(steadyGC)
 	debug.FreeOSMemory()
 }
