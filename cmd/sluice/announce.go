@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
@@ -30,7 +31,8 @@ type announcer struct {
 	// problems are the lines that were last printed about what could not be read.
 	problems map[string]bool
 	notices  map[string]bool
-	batch    source.Batch
+	// unread is what could not be read, as of the last batch.
+	unread []resource.Problem
 	// waiting are the changes that are not live yet.
 	waiting []waiting
 	// lived is the newest version that is live: Envoy can be faster than the batch is noted here.
@@ -79,7 +81,7 @@ func (a *announcer) envoy(b local.Binary) {
 func (a *announcer) changed(batch source.Batch, out pipeline.Outcome) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.batch = batch
+	a.unread = batch.Problems
 	if v, ok := out.Versions[localProxy]; ok {
 		a.waiting = append(a.waiting, waiting{version: v, batch: batch, noticed: batch.Noticed})
 		defer a.flush()
@@ -223,8 +225,8 @@ func (a *announcer) start(p *pipeline.Pipeline, version uint64, admin string, af
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waiting) bool { return w.version <= version })
 	a.list("Listening", listeners)
 	a.list("Hosts", hosts)
-	a.list("Problems", a.places.problems(a.batch, issues))
-	for _, p := range a.batch.Problems {
+	a.list("Problems", a.places.problems(a.unread, issues))
+	for _, p := range a.unread {
 		a.problems[p.String()] = true
 	}
 	a.print("Ready after %s. Ask with `sluice status`; the admin API is on http://%s.", took(after), admin)

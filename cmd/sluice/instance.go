@@ -148,7 +148,7 @@ func (i *instance) apply(batch source.Batch) {
 	i.metrics.Stage("read", time.Since(batch.Noticed))
 	i.say.learn(batch)
 	unbound := i.ports.check(batch)
-	out := i.pipeline.Apply(objects(batch.Set), batch.Delete, unbound)
+	out := i.pipeline.Apply(batch.Set, batch.Delete, unbound)
 	i.metrics.Stage("compute", out.Compute)
 	i.metrics.Stage("push", out.Push)
 	i.metrics.Computed(out.Result)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
@@ -36,9 +37,9 @@ func (f *finder) learn(batch source.Batch) {
 
 // problems returns a line for everything that is wrong: what could not be read, then what was read but cannot be
 // applied. It is sorted, and each line is there once.
-func (f *finder) problems(batch source.Batch, issues status.Report) []string {
+func (f *finder) problems(unread []resource.Problem, issues status.Report) []string {
 	var out []string
-	for _, p := range batch.Problems {
+	for _, p := range unread {
 		out = append(out, p.String())
 	}
 	for _, i := range issues {

@@ -29,7 +29,7 @@ Problems in the files are printed on standard error; what is good is translated 
 			if err != nil {
 				return err
 			}
-			for _, line := range newFinder(batch).problems(batch, p.Issues()) {
+			for _, line := range newFinder(batch).problems(batch.Problems, p.Issues()) {
 				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), line)
 			}
 			return writeResources(cmd.OutOrStdout(), output, p.Resources(localProxy))

@@ -22,7 +22,7 @@ that it refers to. It prints each problem with file and line, and exits with 1 i
 			for _, n := range batch.Notices {
 				_, _ = fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
 			}
-			problems := newFinder(batch).problems(batch, p.Issues())
+			problems := newFinder(batch).problems(batch.Problems, p.Issues())
 			objects := 0
 			for _, o := range batch.Set {
 				if o.Line > 0 { // not built in

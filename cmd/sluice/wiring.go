@@ -61,17 +61,9 @@ func compute(ctx context.Context, paths []string) (*pipeline.Pipeline, source.Ba
 	// The same bytes on every machine.
 	opts.Bind = "0.0.0.0"
 	p := pipeline.New(opts)
-	out := p.Apply(objects(batch.Set), batch.Delete, nil)
+	out := p.Apply(batch.Set, batch.Delete, nil)
 	if len(out.Result.Faults) > 0 {
 		return nil, source.Batch{}, out.Result.Faults[0]
 	}
 	return p, batch, nil
-}
-
-func objects(set []source.Object) []pipeline.Object {
-	out := make([]pipeline.Object, len(set))
-	for i, o := range set {
-		out[i] = pipeline.Object{Ref: o.Ref, Object: o.Object}
-	}
-	return out
 }

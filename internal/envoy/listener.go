@@ -60,7 +60,6 @@ func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 		}}
 		for _, l := range port.Listeners {
 			out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters))
-			r.Owners = append(r.Owners, l.Key.Source)
 		}
 	} else {
 		table := model.HTTPTable(port.Key)
@@ -68,9 +67,9 @@ func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 			Name:    table.String(),
 			Filters: []*listenerv3.Filter{connectionManager(table, filters)},
 		}}
-		for _, l := range port.Listeners {
-			r.Owners = append(r.Owners, l.Key.Source)
-		}
+	}
+	for _, l := range port.Listeners {
+		r.Owners = append(r.Owners, l.Key.Source)
 	}
 	r.Body = marshal(out)
 	r.Hash = hash(r.Body)

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -94,12 +95,6 @@ func New(opts Options) *Pipeline {
 	return p
 }
 
-// Object is an object to set.
-type Object struct {
-	Ref    model.Ref
-	Object resource.Object
-}
-
 // Outcome says what a batch did.
 type Outcome struct {
 	// Versions are the versions of the proxies whose configuration changed.
@@ -115,7 +110,7 @@ type Outcome struct {
 
 // Apply takes a batch through all stages. The objects that it sets must not be changed any more. Unbound are all ports
 // that cannot be bound, and why.
-func (p *Pipeline) Apply(set []Object, remove []model.Ref, unbound map[model.PortKey]string) Outcome {
+func (p *Pipeline) Apply(set []source.Object, remove []model.Ref, unbound map[model.PortKey]string) Outcome {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.setUnbound(unbound)

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -33,10 +34,10 @@ func refOf(group, kind, name string) model.Ref {
 }
 
 // base is a class and a Gateway with one HTTP listener.
-func base() []pipeline.Object {
+func base() []source.Object {
 	class := refOf(model.GroupGateway, model.KindGatewayClass, "sluice")
 	class.Namespace = ""
-	return []pipeline.Object{
+	return []source.Object{
 		{Ref: class, Object: &gwv1.GatewayClass{
 			ObjectMeta: metav1.ObjectMeta{Name: "sluice", Generation: 1},
 			Spec:       gwv1.GatewayClassSpec{ControllerName: "example.com/ours"},
@@ -51,8 +52,8 @@ func base() []pipeline.Object {
 	}
 }
 
-func backend(name string) pipeline.Object {
-	return pipeline.Object{Ref: refOf(model.GroupEnvoyGateway, model.KindBackend, name), Object: &egv1a1.Backend{
+func backend(name string) source.Object {
+	return source.Object{Ref: refOf(model.GroupEnvoyGateway, model.KindBackend, name), Object: &egv1a1.Backend{
 		ObjectMeta: meta(name),
 		Spec: egv1a1.BackendSpec{
 			Type:      ptr(egv1a1.BackendTypeEndpoints),
@@ -61,7 +62,7 @@ func backend(name string) pipeline.Object {
 	}}
 }
 
-func route(name, host, path string, backends ...string) pipeline.Object {
+func route(name, host, path string, backends ...string) source.Object {
 	rule := gwv1.HTTPRouteRule{Matches: []gwv1.HTTPRouteMatch{{Path: &gwv1.HTTPPathMatch{
 		Type: ptr(gwv1.PathMatchPathPrefix), Value: &path,
 	}}}}
@@ -74,7 +75,7 @@ func route(name, host, path string, backends ...string) pipeline.Object {
 			},
 		}})
 	}
-	return pipeline.Object{Ref: refOf(model.GroupGateway, model.KindHTTPRoute, name), Object: &gwv1.HTTPRoute{
+	return source.Object{Ref: refOf(model.GroupGateway, model.KindHTTPRoute, name), Object: &gwv1.HTTPRoute{
 		ObjectMeta: meta(name),
 		Spec: gwv1.HTTPRouteSpec{
 			CommonRouteSpec: gwv1.CommonRouteSpec{ParentRefs: []gwv1.ParentReference{{
@@ -116,7 +117,7 @@ func contents(p *pipeline.Pipeline) map[string]string {
 	return out
 }
 
-func world() []pipeline.Object {
+func world() []source.Object {
 	objects := base()
 	for i := range 20 {
 		objects = append(objects, backend(fmt.Sprintf("b%d", i)))
@@ -140,7 +141,7 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 		rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		p := newPipeline(nil)
 		// An object that comes and goes leaves no trace.
-		p.Apply([]pipeline.Object{route("ghost", "h1.example.com", "/", "b1")}, nil, nil)
+		p.Apply([]source.Object{route("ghost", "h1.example.com", "/", "b1")}, nil, nil)
 		for rest := shuffled; len(rest) > 0; {
 			n := min(len(rest), 1+rng.IntN(20))
 			p.Apply(rest[:n], nil, nil)
@@ -168,24 +169,24 @@ func TestOneEditAmongManyRoutes(t *testing.T) {
 	p.Apply(objects, nil, nil)
 
 	cases := map[string]struct {
-		set    []pipeline.Object
+		set    []source.Object
 		remove []model.Ref
 		most   int
 		pushes []string
 	}{
 		"another path": {
-			set:  []pipeline.Object{route("r77", "h77.example.com", "/new", "b77")},
+			set:  []source.Object{route("r77", "h77.example.com", "/new", "b77")},
 			most: 20, pushes: []string{"routes http/8080 [h77.example.com]"},
 		},
 		"another backend": {
-			set:  []pipeline.Object{route("r78", "h78.example.com", "/", "b79")},
+			set:  []source.Object{route("r78", "h78.example.com", "/", "b79")},
 			most: 20,
 			pushes: []string{
 				"cluster backend/ns/b78 removed", "endpoints backend/ns/b78 removed", "routes http/8080 [h78.example.com]",
 			},
 		},
 		"another address": {
-			set: []pipeline.Object{func() pipeline.Object {
+			set: []source.Object{func() source.Object {
 				b := backend("b80")
 				b.Object.(*egv1a1.Backend).Spec.Endpoints[0].IP.Address = "192.0.2.2"
 				return b
@@ -199,7 +200,7 @@ func TestOneEditAmongManyRoutes(t *testing.T) {
 				"cluster backend/ns/b81 removed", "endpoints backend/ns/b81 removed", "routes http/8080 [h81.example.com]",
 			},
 		},
-		"the same again": {set: []pipeline.Object{route("r82", "h82.example.com", "/", "b82")}, most: 0},
+		"the same again": {set: []source.Object{route("r82", "h82.example.com", "/", "b82")}, most: 0},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -231,15 +232,15 @@ func TestBadObjectHurtsOnlyItself(t *testing.T) {
 	p := newPipeline(nil)
 	p.Apply(world(), nil, nil)
 	before := contents(p)
-	bad := map[string]pipeline.Object{
+	bad := map[string]source.Object{
 		"no such backend": route("bad", "bad.example.com", "/", "nowhere"),
 		"no backends":     route("bad", "bad.example.com", "/"),
-		"a parent that is not there": func() pipeline.Object {
+		"a parent that is not there": func() source.Object {
 			r := route("bad", "bad.example.com", "/", "b1")
 			r.Object.(*gwv1.HTTPRoute).Spec.ParentRefs[0].Name = "nowhere"
 			return r
 		}(),
-		"a feature that is not there": func() pipeline.Object {
+		"a feature that is not there": func() source.Object {
 			r := route("bad", "bad.example.com", "/", "b1")
 			r.Object.(*gwv1.HTTPRoute).Spec.Rules[0].Filters = []gwv1.HTTPRouteFilter{{Type: "Nonsense"}}
 			return r
@@ -247,7 +248,7 @@ func TestBadObjectHurtsOnlyItself(t *testing.T) {
 	}
 	for name, o := range bad {
 		t.Run(name, func(t *testing.T) {
-			out := p.Apply([]pipeline.Object{o}, nil, nil)
+			out := p.Apply([]source.Object{o}, nil, nil)
 			if len(out.Result.Faults) > 0 {
 				t.Fatal(out.Result.Faults)
 			}
@@ -370,7 +371,7 @@ func TestRefusedRoutesAreFoundAmongOthers(t *testing.T) {
 			}
 		}
 		for name := range f.bad {
-			f.p.Apply([]pipeline.Object{route(name, "h.example.com", "/ok-"+name, "b")}, nil, nil)
+			f.p.Apply([]source.Object{route(name, "h.example.com", "/ok-"+name, "b")}, nil, nil)
 			f.settle(t)
 		}
 		if got := len(servedPaths(f, n)); got != n {
@@ -397,7 +398,7 @@ func servedPaths(f *fakeEnvoy, n int) map[string]bool {
 func TestRefusedRouteKeepsItsLastGoodVersion(t *testing.T) {
 	f := &fakeEnvoy{bad: map[string]bool{"r": true}, known: map[uint64]bool{}, serving: map[string]*xds.Part{}}
 	f.p = newPipeline(func(o *pipeline.Options) { o.Serve = f.serve })
-	apply := func(objects ...pipeline.Object) string {
+	apply := func(objects ...source.Object) string {
 		f.p.Apply(objects, nil, nil)
 		f.settle(t)
 		return string(f.serving["h.example.com"].Body)
@@ -432,7 +433,7 @@ func TestStrays(t *testing.T) {
 	}
 	steps := []struct {
 		name          string
-		set           []pipeline.Object
+		set           []source.Object
 		remove        []model.Ref
 		issues, fixed []string
 	}{
@@ -463,12 +464,12 @@ func TestRefusedResourcesAreInTheStatus(t *testing.T) {
 		refused xds.Event
 		object  string
 		want    string
-		mend    pipeline.Object
+		mend    source.Object
 	}{
 		"cluster": {
 			xds.Event{Type: xds.Cluster, Resource: "backend/ns/b", Owners: []model.Ref{backend("b").Ref}},
 			"b", "Envoy refused the backend: no such thing",
-			func() pipeline.Object {
+			func() source.Object {
 				b := backend("b")
 				b.Object.(*egv1a1.Backend).Spec.AppProtocols = []egv1a1.AppProtocolType{egv1a1.AppProtocolTypeH2C}
 				return b
@@ -477,7 +478,7 @@ func TestRefusedResourcesAreInTheStatus(t *testing.T) {
 		"listener": {
 			xds.Event{Type: xds.Listener, Resource: "tcp/8080", Owners: []model.Ref{base()[1].Ref}},
 			"gw", "Envoy refused the listener: no such thing",
-			func() pipeline.Object {
+			func() source.Object {
 				gw := base()[1]
 				gw.Object.(*gwv1.Gateway).Spec.Listeners[0].Hostname = ptr(gwv1.Hostname("other.example.com"))
 				gw.Object.(*gwv1.Gateway).Spec.Listeners[0].Port = 8081
@@ -498,7 +499,7 @@ func TestRefusedResourcesAreInTheStatus(t *testing.T) {
 			if text := fmt.Sprintf("%+v", statuses[c.object]); !strings.Contains(text, c.want) {
 				t.Errorf("the status lacks %q: %s", c.want, text)
 			}
-			p.Apply([]pipeline.Object{c.mend}, nil, nil)
+			p.Apply([]source.Object{c.mend}, nil, nil)
 			p.Observe(xds.Event{Kind: xds.Live, Proxy: proxy, Version: 1})
 			if text := fmt.Sprintf("%+v", statuses[c.object]); strings.Contains(text, "refused") {
 				t.Errorf("after it is mended the status still says so: %s", text)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
+	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -45,39 +47,19 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 
 // changes collects the changes of the last commit, by proxy and in a fixed order.
 func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
-	out := map[model.ProxyName][]xds.Change{}
-	add := func(proxy model.ProxyName, c xds.Change, r *xds.Resource, has bool) {
-		if has {
-			c.Resource = r
-		}
-		out[proxy] = append(out[proxy], c)
-	}
-	for k, c := range p.built.Clusters.Changes() {
-		add(k.Proxy, xds.Change{Type: xds.Cluster, Name: k.Backend.String()}, c.New, c.Has)
-	}
-	for k, c := range p.built.Endpoints.Changes() {
-		add(k.Proxy, xds.Change{Type: xds.Endpoints, Name: k.Backend.String()}, c.New, c.Has)
-	}
-	for k, c := range p.built.Secrets.Changes() {
-		add(k.Proxy, xds.Change{Type: xds.Secret, Name: k.Secret.String()}, c.New, c.Has)
-	}
-	for k, c := range p.built.Listeners.Changes() {
-		name := ""
-		if c.Has {
-			name = c.New.Name
-		} else {
-			name = c.Old.Name
-		}
-		add(k.Proxy, xds.Change{Type: xds.Listener, Name: name}, c.New, c.Has)
-	}
 	parts := map[model.RouteTableKey][]string{}
 	for k := range p.built.Hosts.Changes() {
 		parts[k.Table] = append(parts[k.Table], k.Domain)
 	}
-	for k, c := range p.built.Routes.Changes() {
+	out := map[model.ProxyName][]xds.Change{}
+	addChanges(out, xds.Cluster, p.built.Clusters, ofBackend, nil)
+	addChanges(out, xds.Endpoints, p.built.Endpoints, ofBackend, nil)
+	addChanges(out, xds.Secret, p.built.Secrets, ofSecret, nil)
+	addChanges(out, xds.Listener, p.built.Listeners, ofPort, nil)
+	addChanges(out, xds.Routes, p.built.Routes, ofTable, func(k model.RouteTableKey) []string {
 		slices.Sort(parts[k])
-		add(k.Port().Proxy, xds.Change{Type: xds.Routes, Name: k.String(), Parts: parts[k]}, c.New, c.Has)
-	}
+		return parts[k]
+	})
 	for _, list := range out {
 		slices.SortFunc(list, func(a, b xds.Change) int {
 			return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
@@ -86,38 +68,55 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 	return out
 }
 
+// addChanges adds what the last commit changed in a table. parts says which parts of a resource changed; nil for types
+// that have none.
+func addChanges[K incr.Key[K]](
+	out map[model.ProxyName][]xds.Change, typ xds.Type, table *incr.Table[K, *xds.Resource],
+	proxy func(K) model.ProxyName, parts func(K) []string,
+) {
+	for k, c := range table.Changes() {
+		change := xds.Change{Type: typ}
+		if c.Has {
+			change.Name, change.Resource = c.New.Name, c.New
+		} else {
+			change.Name = c.Old.Name
+		}
+		if parts != nil {
+			change.Parts = parts(k)
+		}
+		out[proxy(k)] = append(out[proxy(k)], change)
+	}
+}
+
 // Resources returns every resource of a proxy, by type and then name.
 func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := map[xds.Type][]*xds.Resource{}
-	for k, r := range p.built.Clusters.All() {
-		if k.Proxy == proxy {
-			out[xds.Cluster] = append(out[xds.Cluster], r)
+	return map[xds.Type][]*xds.Resource{
+		xds.Cluster:   resourcesOf(p.built.Clusters, ofBackend, proxy),
+		xds.Endpoints: resourcesOf(p.built.Endpoints, ofBackend, proxy),
+		xds.Secret:    resourcesOf(p.built.Secrets, ofSecret, proxy),
+		xds.Listener:  resourcesOf(p.built.Listeners, ofPort, proxy),
+		xds.Routes:    resourcesOf(p.built.Routes, ofTable, proxy),
+	}
+}
+
+// resourcesOf returns the resources of a table that are for a proxy, by name.
+func resourcesOf[K incr.Key[K]](
+	table *incr.Table[K, *xds.Resource], of func(K) model.ProxyName, proxy model.ProxyName,
+) []*xds.Resource {
+	var out []*xds.Resource
+	for k, r := range table.All() {
+		if of(k) == proxy {
+			out = append(out, r)
 		}
 	}
-	for k, r := range p.built.Endpoints.All() {
-		if k.Proxy == proxy {
-			out[xds.Endpoints] = append(out[xds.Endpoints], r)
-		}
-	}
-	for k, r := range p.built.Secrets.All() {
-		if k.Proxy == proxy {
-			out[xds.Secret] = append(out[xds.Secret], r)
-		}
-	}
-	for k, r := range p.built.Listeners.All() {
-		if k.Proxy == proxy {
-			out[xds.Listener] = append(out[xds.Listener], r)
-		}
-	}
-	for k, r := range p.built.Routes.All() {
-		if k.Port().Proxy == proxy {
-			out[xds.Routes] = append(out[xds.Routes], r)
-		}
-	}
-	for _, list := range out {
-		slices.SortFunc(list, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
-	}
+	slices.SortFunc(out, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
+
+// Which proxy a resource is for, by its key.
+func ofBackend(k envoy.BackendKey) model.ProxyName  { return k.Proxy }
+func ofSecret(k envoy.SecretKey) model.ProxyName    { return k.Proxy }
+func ofPort(k model.PortKey) model.ProxyName        { return k.Proxy }
+func ofTable(k model.RouteTableKey) model.ProxyName { return k.Port().Proxy }

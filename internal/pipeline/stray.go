@@ -8,6 +8,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
@@ -123,7 +124,7 @@ func (p *Pipeline) strayParents(
 }
 
 // refs are the references of a batch.
-func refs(set []Object, remove []model.Ref) []model.Ref {
+func refs(set []source.Object, remove []model.Ref) []model.Ref {
 	out := slices.Clone(remove)
 	for _, o := range set {
 		out = append(out, o.Ref)

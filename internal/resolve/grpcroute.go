@@ -10,35 +10,22 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// grpcRules resolves the rules of a GRPCRoute, as httpRules does.
+// grpcRules resolves the rules of a GRPCRoute.
 func (v *routeResolver) grpcRules(specs []gwv1.GRPCRouteRule) []model.Rule {
-	out := make([]model.Rule, 0, len(specs))
-	for i := range specs {
+	return v.eachRule(len(specs), func(i int, rule *ruleBuilder) {
 		spec := &specs[i]
-		v.rule = i
-		rule := ruleBuilder{
-			routeResolver: v, path: fmt.Sprintf("spec.rules[%d]", i),
-			Rule: model.Rule{Index: i, Name: string(deref(spec.Name, ""))},
-		}
+		rule.Name = string(deref(spec.Name, ""))
 		rule.matches(eachMatch(v, spec.Matches, (*matchResolver).grpcMatch))
-		for j := range spec.Filters {
-			rule.filter(grpcFilter(&spec.Filters[j]), j)
+		for j, f := range filters(spec.Filters, grpcFilter) {
+			rule.filter(f, j)
 		}
 		for j := range spec.BackendRefs {
 			ref := &spec.BackendRefs[j]
-			filters := make([]filter, 0, len(ref.Filters))
-			for k := range ref.Filters {
-				filters = append(filters, grpcFilter(&ref.Filters[k]))
-			}
-			rule.backend(&ref.BackendRef, filters, j)
+			rule.backend(&ref.BackendRef, filters(ref.Filters, grpcFilter), j)
 		}
 		//lint:ignore SA1019 deprecated in favour of a kind without conformance tests, but still what routes are written with
-		attach(&rule, "SessionPersistence", spec.SessionPersistence, ".sessionPersistence")
-		if len(rule.Matches) > 0 {
-			out = append(out, rule.finish())
-		}
-	}
-	return out
+		attach(rule, "SessionPersistence", spec.SessionPersistence, ".sessionPersistence")
+	})
 }
 
 func (v *matchResolver) grpcMatch(spec *gwv1.GRPCRouteMatch) model.Match {

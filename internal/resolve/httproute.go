@@ -16,36 +16,46 @@ var methods = []gwv1.HTTPMethod{
 	gwv1.HTTPMethodConnect, gwv1.HTTPMethodOptions, gwv1.HTTPMethodTrace, gwv1.HTTPMethodPatch,
 }
 
-// httpRules resolves the rules of an HTTPRoute. A rule of which no match can be expressed is left out: it matches
-// nothing.
+// httpRules resolves the rules of an HTTPRoute.
 func (v *routeResolver) httpRules(specs []gwv1.HTTPRouteRule) []model.Rule {
-	out := make([]model.Rule, 0, len(specs))
-	for i := range specs {
+	return v.eachRule(len(specs), func(i int, rule *ruleBuilder) {
 		spec := &specs[i]
-		v.rule = i
-		rule := ruleBuilder{
-			routeResolver: v, path: fmt.Sprintf("spec.rules[%d]", i),
-			Rule: model.Rule{Index: i, Name: string(deref(spec.Name, ""))},
-		}
+		rule.Name = string(deref(spec.Name, ""))
 		rule.matches(eachMatch(v, spec.Matches, (*matchResolver).httpMatch))
-		for j := range spec.Filters {
-			rule.filter(httpFilter(&spec.Filters[j]), j)
+		for j, f := range filters(spec.Filters, httpFilter) {
+			rule.filter(f, j)
 		}
 		for j := range spec.BackendRefs {
 			ref := &spec.BackendRefs[j]
-			filters := make([]filter, 0, len(ref.Filters))
-			for k := range ref.Filters {
-				filters = append(filters, httpFilter(&ref.Filters[k]))
-			}
-			rule.backend(&ref.BackendRef, filters, j)
+			rule.backend(&ref.BackendRef, filters(ref.Filters, httpFilter), j)
 		}
-		attach(&rule, "Timeouts", spec.Timeouts, ".timeouts")
-		attach(&rule, "Retry", spec.Retry, ".retry")
+		attach(rule, "Timeouts", spec.Timeouts, ".timeouts")
+		attach(rule, "Retry", spec.Retry, ".retry")
 		//lint:ignore SA1019 deprecated in favour of a kind without conformance tests, but still what routes are written with
-		attach(&rule, "SessionPersistence", spec.SessionPersistence, ".sessionPersistence")
+		attach(rule, "SessionPersistence", spec.SessionPersistence, ".sessionPersistence")
+	})
+}
+
+// eachRule resolves the n rules of a route of any kind, one by one. A rule of which no match can be expressed is left
+// out: it matches nothing.
+func (v *routeResolver) eachRule(n int, resolve func(i int, rule *ruleBuilder)) []model.Rule {
+	out := make([]model.Rule, 0, n)
+	for i := range n {
+		v.rule = i
+		rule := ruleBuilder{routeResolver: v, path: fmt.Sprintf("spec.rules[%d]", i), Rule: model.Rule{Index: i}}
+		resolve(i, &rule)
 		if len(rule.Matches) > 0 {
 			out = append(out, rule.finish())
 		}
+	}
+	return out
+}
+
+// filters are the filters of one kind of route in the form of all.
+func filters[F any](specs []F, one func(*F) filter) []filter {
+	out := make([]filter, 0, len(specs))
+	for i := range specs {
+		out = append(out, one(&specs[i]))
 	}
 	return out
 }

@@ -44,22 +44,6 @@ func Decode(doc Document) []Decoded {
 	return all
 }
 
-// DecodeFile splits a file and decodes its documents, one after the other. The file name says whether it is YAML or
-// JSON, and is what problems are reported with.
-func DecodeFile(file string, text []byte) []Decoded {
-	docs, err := Split(text, FormatOf(file))
-	if err != nil {
-		return []Decoded{{Problems: []Problem{{File: file, Message: err.Error()}}}}
-	}
-	var all []Decoded
-	for _, doc := range docs {
-		for _, d := range Decode(doc) {
-			all = append(all, d.At(file, doc.Line))
-		}
-	}
-	return all
-}
-
 // At returns a copy that says that the document is in a file and starts in a line of it.
 func (d Decoded) At(file string, line int) Decoded {
 	d.Line += line - 1

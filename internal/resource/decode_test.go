@@ -62,7 +62,7 @@ func TestBad(t *testing.T) {
 			t.Fatal(err)
 		}
 		problems := 0
-		for _, d := range DecodeFile(filepath.Base(file), text) {
+		for _, d := range decodeFile(filepath.Base(file), text) {
 			if d.Object != nil && len(d.Problems) > 0 {
 				t.Errorf("%s: %s has problems and is used", file, d.Ref)
 			}
@@ -87,7 +87,7 @@ func TestGood(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out bytes.Buffer
-			for _, d := range DecodeFile(filepath.Base(file), text) {
+			for _, d := range decodeFile(filepath.Base(file), text) {
 				for _, p := range d.Problems {
 					t.Error(p)
 				}
@@ -125,7 +125,7 @@ func TestIdentity(t *testing.T) {
 		"number as a name": {head + "metadata: {name: 1}", "/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := DecodeFile("x.yaml", []byte(c.text))
+			all := decodeFile("x.yaml", []byte(c.text))
 			if len(all) != 1 || len(all[0].Problems) == 0 {
 				t.Fatalf("got %+v, want one object with problems", all)
 			}
@@ -156,7 +156,7 @@ func TestBounds(t *testing.T) {
 		"merge list of itself": {"a.yaml", "data:\n  <<: &d [*d]\n", "nested deeper than 100 levels"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, d := range DecodeFile(c.file, []byte(c.text)) {
+			for _, d := range decodeFile(c.file, []byte(c.text)) {
 				for _, p := range d.Problems {
 					if strings.Contains(p.Message, c.want) {
 						return
@@ -204,7 +204,7 @@ func FuzzDecode(f *testing.F) {
 			file = "x.json"
 		}
 		lines := bytes.Count(text, []byte("\n")) + 2
-		for _, d := range DecodeFile(file, text) {
+		for _, d := range decodeFile(file, text) {
 			if d.Object != nil && (len(d.Problems) > 0 || d.Ref.Kind == "" || d.Object.GetName() != d.Ref.Name.Name) {
 				t.Errorf("inconsistent: %+v", d)
 			}
@@ -215,4 +215,20 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// decodeFile splits a file and decodes its documents, one after the other. The file name says whether it is YAML or
+// JSON, and is what problems are reported with.
+func decodeFile(file string, text []byte) []Decoded {
+	docs, err := Split(text, FormatOf(file))
+	if err != nil {
+		return []Decoded{{Problems: []Problem{{File: file, Message: err.Error()}}}}
+	}
+	var all []Decoded
+	for _, doc := range docs {
+		for _, d := range Decode(doc) {
+			all = append(all, d.At(file, doc.Line))
+		}
+	}
+	return all
 }

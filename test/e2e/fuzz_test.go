@@ -92,11 +92,7 @@ func translate(t *testing.T, path string, workers int) map[xds.Type][]*xds.Resou
 		LocalBackends: true, Alone: true,
 		Addresses: pipeline.Addresses(netip.MustParseAddr("127.0.0.1")),
 	})
-	var objects []pipeline.Object
-	for _, o := range batch.Set {
-		objects = append(objects, pipeline.Object{Ref: o.Ref, Object: o.Object})
-	}
-	if out := p.Apply(objects, batch.Delete, nil); len(out.Result.Faults) > 0 {
+	if out := p.Apply(batch.Set, batch.Delete, nil); len(out.Result.Faults) > 0 {
 		t.Fatalf("a stage failed: %v", out.Result.Faults)
 	}
 	return p.Resources(proxy)
