@@ -66,13 +66,10 @@ func Load(root, module string) (*Tree, error) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() {
-			if slices.Contains(skipped, entry.Name()) {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if !entry.Type().IsRegular() {
+		switch {
+		case slices.Contains(skipped, entry.Name()) && entry.IsDir():
+			return filepath.SkipDir
+		case slices.Contains(skipped, entry.Name()), !entry.Type().IsRegular(): // in a worktree .git is a file
 			return nil
 		}
 		return t.read(root, name)
