@@ -27,13 +27,13 @@ type portGuard struct {
 	mu sync.Mutex
 	// ours are the ports that Envoy was told to listen on: in use, but by us. A port stays ours after its listener is
 	// gone, because Envoy goes on listening while it drains.
-	ours map[uint16]bool
+	ours map[model.PortKey]bool
 	// unbound are the ports that cannot be bound, and why.
 	unbound map[model.PortKey]string
 }
 
 func newPortGuard(bind string, say *announcer) *portGuard {
-	return &portGuard{bind: bind, say: say, ours: map[uint16]bool{}, unbound: map[model.PortKey]string{}}
+	return &portGuard{bind: bind, say: say, ours: map[model.PortKey]bool{}, unbound: map[model.PortKey]string{}}
 }
 
 // check probes the ports that the Gateways of a batch ask for, and returns all that cannot be bound.
@@ -46,23 +46,25 @@ func (g *portGuard) check(batch source.Batch) map[model.PortKey]string {
 			continue
 		}
 		for _, l := range gw.Spec.Listeners {
-			g.probe(uint16(l.Port)) //nolint:gosec // the schema keeps it below 65536
+			g.probe(model.PortKey{
+				Proxy: localProxy, Port: uint16(l.Port), //nolint:gosec // the schema keeps it below 65536
+				Transport: model.Protocol(l.Protocol).Transport(),
+			})
 		}
 	}
 	return g.copy()
 }
 
 // probe tries a port that is not ours. The caller holds the lock.
-func (g *portGuard) probe(port uint16) {
-	if g.ours[port] {
+func (g *portGuard) probe(key model.PortKey) {
+	if g.ours[key] {
 		return
 	}
-	key := model.PortKey{Proxy: localProxy, Port: port}
-	if err := local.ProbePort(g.bind, port); err != nil {
+	if err := local.ProbePort(g.bind, key); err != nil {
 		g.unbound[key] = err.Error()
 		return
 	}
-	g.ours[port] = true
+	g.ours[key] = true
 	delete(g.unbound, key)
 }
 
@@ -78,10 +80,9 @@ func (g *portGuard) copy() map[model.PortKey]string {
 func (g *portGuard) refused(e xds.Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for port := range g.ours {
-		key := model.PortKey{Proxy: localProxy, Port: port}
+	for key := range g.ours {
 		if pipeline.ListenerName(key) == e.Resource && strings.Contains(e.Message, "cannot bind") {
-			delete(g.ours, port)
+			delete(g.ours, key)
 			g.unbound[key] = e.Message
 		}
 	}
@@ -99,7 +100,7 @@ func (g *portGuard) watch(ctx context.Context, p *pipeline.Pipeline) {
 		}
 		g.mu.Lock()
 		for key := range g.unbound {
-			g.probe(key.Port)
+			g.probe(key)
 		}
 		unbound := g.copy()
 		g.mu.Unlock()

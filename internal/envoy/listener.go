@@ -39,7 +39,7 @@ func tableBody(key model.RouteTableKey) []byte {
 }
 
 // ListenerName is the name of the Envoy listener of a port.
-func ListenerName(key model.PortKey) string { return fmt.Sprintf("tcp/%d", key.Port) }
+func ListenerName(key model.PortKey) string { return fmt.Sprintf("%s/%d", key.Transport, key.Port) }
 
 // listener returns the Envoy listener of a port. It holds nothing of the routes but which filters they need: a change
 // to a listener drains its connections.

@@ -19,6 +19,33 @@ const (
 	UDP   Protocol = "UDP"
 )
 
+// Transport is the transport protocol of a port. A TCP port and a UDP port of one number are two ports: they share
+// nothing.
+type Transport uint8
+
+// The transport protocols.
+const (
+	// OverTCP is that of every protocol but UDP.
+	OverTCP Transport = iota
+	OverUDP
+)
+
+// String returns tcp or udp.
+func (t Transport) String() string {
+	if t == OverUDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// Transport returns what the protocol runs over.
+func (p Protocol) Transport() Transport {
+	if p == UDP {
+		return OverUDP
+	}
+	return OverTCP
+}
+
 // ProxyName identifies a fleet of identical Envoys: the Gateways that share it are served by the same Envoys. On one
 // machine there is a single proxy for everything.
 type ProxyName string
@@ -69,19 +96,30 @@ type Listener struct {
 	Valid bool
 }
 
+// PortKey returns the port of a proxy that the listener is on.
+func (l *Listener) PortKey(proxy ProxyName) PortKey {
+	return PortKey{Proxy: proxy, Port: l.Port, Transport: l.Protocol.Transport()}
+}
+
 // PortKey is a port of a proxy.
 type PortKey struct {
-	Proxy ProxyName
-	Port  uint16
+	Proxy     ProxyName
+	Port      uint16
+	Transport Transport
 }
 
-// Compare orders ports by proxy, then number.
+// Compare orders ports by proxy, then number, then transport.
 func (k PortKey) Compare(o PortKey) int {
-	return cmp.Or(k.Proxy.Compare(o.Proxy), cmp.Compare(k.Port, o.Port))
+	return cmp.Or(k.Proxy.Compare(o.Proxy), cmp.Compare(k.Port, o.Port), cmp.Compare(k.Transport, o.Transport))
 }
 
-// String returns proxy:port.
-func (k PortKey) String() string { return fmt.Sprintf("%s:%d", k.Proxy, k.Port) }
+// String returns proxy:port, with /udp behind it for a UDP port.
+func (k PortKey) String() string {
+	if k.Transport == OverUDP {
+		return fmt.Sprintf("%s:%d/udp", k.Proxy, k.Port)
+	}
+	return fmt.Sprintf("%s:%d", k.Proxy, k.Port)
+}
 
 // Port is everything that shares one socket of a proxy: the valid listeners of all its Gateways on one port, conflicts
 // decided.

@@ -118,6 +118,7 @@ func TestNames(t *testing.T) {
 		{model.BackendKey{Kind: model.KindService, Name: shop, Port: 80, Use: model.AppGRPC}, "service/shop/cart/80~grpc"},
 		{model.BackendKey{Kind: model.KindBackend, Name: shop}, "backend/shop/cart"},
 		{model.PortKey{Proxy: "p", Port: 80}, "p:80"},
+		{model.PortKey{Proxy: "p", Port: 53, Transport: model.OverUDP}, "p:53/udp"},
 		{plain, "http/80"},
 		{model.HTTPSTable(model.PortKey{Proxy: "p", Port: 443}, gateway), "https/443/shop/cart/web"},
 		{model.HostKey{Table: plain, Domain: "*.a.example"}, "http/80/*.a.example"},

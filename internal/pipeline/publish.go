@@ -90,7 +90,7 @@ func (p *Pipeline) putGateway(name model.Name) {
 // pending says what is missing until the listener takes traffic on every Envoy of the proxy, "" if nothing is.
 func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
 	px := p.proxy(name)
-	key := model.PortKey{Proxy: name, Port: l.Port}
+	key := l.PortKey(name)
 	if why, ok := px.refused[resourceID{xds.Listener, ListenerName(key)}]; ok {
 		return "Envoy refused the listener: " + why
 	}

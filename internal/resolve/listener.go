@@ -59,7 +59,7 @@ func (v *gatewayResolver) listener(index int) (model.Listener, *door) {
 		Hostname: strings.ToLower(string(deref(spec.Hostname, ""))),
 	}
 	d := &door{
-		Key: l.Key, Port: model.PortKey{Proxy: v.out.Proxy, Port: l.Port}, Protocol: l.Protocol, Hostname: l.Hostname,
+		Key: l.Key, Port: l.PortKey(v.out.Proxy), Protocol: l.Protocol, Hostname: l.Hostname,
 	}
 	if lv.protocol(l.Protocol) {
 		d.Kinds = lv.kinds(supportedKinds(l.Protocol))

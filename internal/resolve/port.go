@@ -37,7 +37,7 @@ func (t *Tables) addPorts(e *incr.Engine) {
 		var out []model.PortKey
 		for i := range gw.Listeners {
 			if gw.Listeners[i].Valid {
-				out = append(out, portOf(gw.Proxy, &gw.Listeners[i]))
+				out = append(out, gw.Listeners[i].PortKey(gw.Proxy))
 			}
 		}
 		return out
@@ -86,10 +86,6 @@ func (t *Tables) addPorts(e *incr.Engine) {
 	}, byPort)
 }
 
-func portOf(proxy model.ProxyName, l *model.Listener) model.PortKey {
-	return model.PortKey{Proxy: proxy, Port: l.Port}
-}
-
 // judge decides the conflicts on a port. Within one Gateway nobody wins: "the implementation MUST NOT pick one
 // conflicting Listener as the winner" (Gateway API, GatewaySpec.Listeners). Between Gateways the older one has
 // precedence, then the one whose name comes first; a listener that cannot be programmed takes no part.
@@ -122,7 +118,7 @@ func judge(port model.PortKey, gateways []Gateway) *verdict {
 func (v *verdict) distinct(port model.PortKey, gw Gateway) []*model.Listener {
 	var own, out []*model.Listener
 	for i := range gw.Listeners {
-		if l := &gw.Listeners[i]; l.Valid && l.Port == port.Port {
+		if l := &gw.Listeners[i]; l.Valid && l.PortKey(port.Proxy) == port {
 			own = append(own, l)
 		}
 	}

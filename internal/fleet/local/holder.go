@@ -7,14 +7,21 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// portHolder names a process that listens on a TCP port, for people: "envoy (process 4711)". It returns "" where that
+// portHolder names a process that listens on a port, for people: "envoy (process 4711)". It returns "" where that
 // cannot be found out: on other systems than Linux, and for the processes of other users.
-func portHolder(port uint16) string {
+func portHolder(port model.PortKey) string {
+	// A UDP socket does not listen: as long as it is not connected it is in the state that TCP calls closed.
+	state := "0A"
+	if port.Transport == model.OverUDP {
+		state = "07"
+	}
 	inodes := map[string]bool{}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		listeningInodes(table, port, inodes)
+	for _, family := range []string{"", "6"} {
+		listeningInodes("/proc/net/"+port.Transport.String()+family, state, port.Port, inodes)
 	}
 	if len(inodes) == 0 {
 		return ""
@@ -37,19 +44,19 @@ func portHolder(port uint16) string {
 	return ""
 }
 
-// listeningInodes adds the sockets that listen on the port, in the form in which links to them are written, from a
-// table in the format of /proc/net/tcp: number, local address, remote address, state, four more, inode.
-func listeningInodes(table string, port uint16, inodes map[string]bool) {
+// listeningInodes adds the sockets of the port that are in a state, in the form in which links to them are written,
+// from a table in the format of /proc/net/tcp: number, local address, remote address, state, four more, inode.
+func listeningInodes(table, state string, port uint16, inodes map[string]bool) {
 	file, err := os.Open(table)
 	if err != nil {
 		return
 	}
 	defer file.Close() //nolint:errcheck // only read
-	const stateListen, fieldAddress, fieldState, fieldInode = "0A", 1, 3, 9
+	const fieldAddress, fieldState, fieldInode = 1, 3, 9
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) <= fieldInode || fields[fieldState] != stateListen {
+		if len(fields) <= fieldInode || fields[fieldState] != state {
 			continue
 		}
 		_, hex, _ := strings.Cut(fields[fieldAddress], ":")

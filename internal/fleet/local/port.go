@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluice-gateway/sluice/internal/model"
 )
 
 // The reasons that ProbePort tells apart.
@@ -24,13 +28,13 @@ var (
 // probeTimeout is only a guard: listening does not wait.
 const probeTimeout = 5 * time.Second
 
-// ProbePort says whether Envoy could listen on a TCP port of an address; "" and "::" are all addresses, of both
-// families. Envoy listens with SO_REUSEPORT, so two Envoys of one user can have the same port, and each of them gets
-// some of the connections: only a probe without it can tell. The error says what to do, and wraps one of ErrPortInUse,
-// ErrPortPermission and ErrNoSuchAddress where it is that. Nothing is left open.
+// ProbePort says whether Envoy could listen on a port, of TCP or UDP, of an address; "" and "::" are all addresses, of
+// both families. Envoy listens with SO_REUSEPORT, so two Envoys of one user can have the same port, and each of them
+// gets some of the connections: only a probe without it can tell. The error says what to do, and wraps one of
+// ErrPortInUse, ErrPortPermission and ErrNoSuchAddress where it is that. Nothing is left open.
 //
 // Whether the port is free may change at once; a probe is for good words, not for a promise.
-func ProbePort(address string, port uint16) error {
+func ProbePort(address string, port model.PortKey) error {
 	if address != "" {
 		if _, err := netip.ParseAddr(address); err != nil {
 			return fmt.Errorf("%q is not an IP address: %w", address, err)
@@ -39,25 +43,37 @@ func ProbePort(address string, port uint16) error {
 	if address == "::" {
 		address = "" // net takes the empty address for both families, and does without IPv6 where there is none
 	}
-	network := "tcp"
+	network := port.Transport.String()
 	if address == "0.0.0.0" {
-		network = "tcp4"
+		network += "4"
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	listener, err := new(net.ListenConfig).Listen(ctx, network, net.JoinHostPort(address, strconv.Itoa(int(port))))
+	socket, err := listen(ctx, network, net.JoinHostPort(address, strconv.Itoa(int(port.Port))))
 	if err != nil {
 		return explainListen(address, port, err)
 	}
-	if err := listener.Close(); err != nil {
-		return fmt.Errorf("close the probe of port %d: %w", port, err)
+	if err := socket.Close(); err != nil {
+		return fmt.Errorf("close the probe of port %d: %w", port.Port, err)
 	}
 	return nil
 }
 
+// listen opens a socket that takes connections, or packets, as the network has it.
+func listen(ctx context.Context, network, address string) (io.Closer, error) {
+	config := new(net.ListenConfig)
+	if strings.HasPrefix(network, model.OverUDP.String()) {
+		return config.ListenPacket(ctx, network, address)
+	}
+	return config.Listen(ctx, network, address)
+}
+
 // explainListen turns the error of a listen call into one that says what to do.
-func explainListen(address string, port uint16, err error) error {
-	where := "port " + strconv.Itoa(int(port))
+func explainListen(address string, port model.PortKey, err error) error {
+	where := fmt.Sprintf("port %d", port.Port)
+	if port.Transport == model.OverUDP {
+		where = "UDP " + where
+	}
 	if address != "" {
 		where += " of " + address
 	}
