@@ -63,8 +63,7 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 		}
 	}
 	if len(routes) == 0 && k.Table.Secure() {
-		port, _ := incr.Get(r, b.in.Ports, k.Table.Port())
-		if !ownsDomain(port, k) {
+		if hostname, ok := b.in.Hostname(r, k.Table.Listener()); ok && !ownsDomain(hostname, k.Domain) {
 			return misdirected(k.Domain), true
 		}
 	}
@@ -103,6 +102,9 @@ func ownedHosts(port model.Port) []model.HostKey {
 		if l.Hostname != "" {
 			out = append(out, model.HostKey{Table: table, Domain: "*"})
 		}
+		if l.Hostname != "" && !strings.HasPrefix(l.Hostname, "*.") {
+			continue // an exact name covers no other
+		}
 		for _, other := range port.Listeners {
 			if other.Key != l.Key && covers(l.Hostname, other.Hostname) {
 				out = append(out, model.HostKey{Table: table, Domain: other.Hostname})
@@ -112,16 +114,9 @@ func ownedHosts(port model.Port) []model.HostKey {
 	return out
 }
 
-// ownsDomain reports whether a domain that no route serves belongs to the table's own listener (404) or to nobody or
-// another one (421).
-func ownsDomain(port model.Port, k model.HostKey) bool {
-	for _, l := range port.Listeners {
-		if l.Key == k.Table.Listener() {
-			return domainOf(l.Hostname) == k.Domain
-		}
-	}
-	return true
-}
+// ownsDomain reports whether a domain that no route serves belongs to the table's own listener, which has the hostname
+// (404), or to nobody or another one (421).
+func ownsDomain(hostname, domain string) bool { return domainOf(hostname) == domain }
 
 func domainOf(hostname string) string {
 	if hostname == "" {

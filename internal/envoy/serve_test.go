@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,7 +49,7 @@ func TestOwnedHosts(t *testing.T) {
 					continue
 				}
 				status := " 421"
-				if ownsDomain(port, k) {
+				if own := strings.TrimPrefix(k.Table.Listener().Name, "l"); ownsDomain(own, k.Domain) {
 					status = " 404"
 				}
 				got = append(got, k.Table.Listener().Name+k.Domain+status)

@@ -63,7 +63,7 @@ type Gateway struct {
 
 // ListenerKey identifies a listener: the object it is written in and its name there.
 type ListenerKey struct {
-	// Source is a Gateway (or, later, a ListenerSet).
+	// Source is a Gateway or a ListenerSet.
 	Source Ref
 	// Name is the listener's name, unique in its source.
 	Name string
@@ -121,16 +121,14 @@ func (k PortKey) String() string {
 	return fmt.Sprintf("%s:%d", k.Proxy, k.Port)
 }
 
-// Port is everything that shares one socket of a proxy: the valid listeners of all its Gateways on one port, conflicts
-// decided.
+// Port is everything that shares one socket of a proxy: the valid listeners of all its Gateways and their ListenerSets
+// on one port, but for those that lost a conflict.
 type Port struct {
 	Key PortKey
 	// Protocol is that of the listeners: HTTP, HTTPS.
 	Protocol Protocol
 	// Listeners that won, most specific hostname first, the catch-all last.
 	Listeners []Listener
-	// Conflicts are the listeners that lost, and why.
-	Conflicts map[ListenerKey]Conflict
 }
 
 // Conflict says why a listener cannot share its port.

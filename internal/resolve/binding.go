@@ -122,14 +122,14 @@ func (b *binder) attach(outcome *ParentOutcome, ref *gwv1.ParentReference) {
 // listeners returns the listeners that a parentRef means. With a sectionName only that listener is read, so that other
 // listeners can come and go.
 func (b *binder) listeners(gateway model.Name, ref *gwv1.ParentReference) []model.ListenerKey {
-	source := model.Ref{Group: model.GroupGateway, Kind: model.KindGateway, Name: gateway}
+	source := gatewayRef(gateway)
 	var candidates []section
 	if name := deref(ref.SectionName, ""); name != "" {
 		if d, ok := incr.Get(b.r, b.t.doors, model.ListenerKey{Source: source, Name: string(name)}); ok {
 			candidates = []section{{Name: d.Key.Name, Port: d.Port.Port}}
 		}
 	} else {
-		candidates, _ = incr.Get(b.r, b.t.sections, gateway)
+		candidates, _ = incr.Get(b.r, b.t.sections, source)
 	}
 	var out []model.ListenerKey
 	for _, s := range candidates {

@@ -24,56 +24,12 @@ type Gateway struct {
 	Report    status.Report
 
 	doors []*door
-}
-
-// section is what a parentRef needs to choose listeners.
-type section struct {
-	Name string
-	Port uint16
+	// rejected is set if the Gateway as a whole takes no traffic.
+	rejected bool
 }
 
 func (t *Tables) addGateways(e *incr.Engine) {
 	t.Gateways = incr.NewTable(e, "gateways", t.gateway, t.ours)
-	listeners := incr.NewIndex(e, "listeners", t.Gateways, func(_ model.Name, gw Gateway) []model.ListenerKey {
-		out := make([]model.ListenerKey, 0, len(gw.Listeners))
-		for i := range gw.Listeners {
-			out = append(out, gw.Listeners[i].Key)
-		}
-		return out
-	})
-	t.doors = incr.NewTable(e, "doors", func(r *incr.Reader, key model.ListenerKey) (*door, bool) {
-		gw, _ := incr.Get(r, t.Gateways, key.Source.Name)
-		for i := range gw.doors {
-			if gw.Listeners[i].Key == key {
-				return gw.doors[i], true
-			}
-		}
-		return nil, false
-	}, listeners)
-	t.sections = incr.NewTable(e, "sections", func(r *incr.Reader, key model.Name) ([]section, bool) {
-		gw, ok := incr.Get(r, t.Gateways, key)
-		var out []section
-		for i := range gw.Listeners {
-			out = append(out, section{Name: gw.Listeners[i].Key.Name, Port: gw.Listeners[i].Port})
-		}
-		return out, ok
-	}, t.Gateways)
-	served := incr.NewIndex(e, "served secrets", t.Gateways, func(_ model.Name, gw Gateway) []model.Name {
-		var out []model.Name
-		for i := range gw.Listeners {
-			if gw.Listeners[i].Valid {
-				out = append(out, gw.Listeners[i].Certificates...)
-			}
-		}
-		return out
-	})
-	t.Certificates = incr.NewTable(e, "certificates", func(r *incr.Reader, key model.Name) (Certificate, bool) {
-		p, ok := incr.Get(r, t.pairs, key)
-		if !ok || p.Problem != "" {
-			return Certificate{}, false
-		}
-		return p.Certificate, true
-	}, served)
 }
 
 // gatewayResolver resolves one Gateway.
@@ -83,8 +39,6 @@ type gatewayResolver struct {
 	gw  *gwv1.Gateway
 	ref model.Ref
 	out Gateway
-	// rejected is set if the Gateway as a whole takes no traffic.
-	rejected bool
 }
 
 func (t *Tables) gateway(r *incr.Reader, key model.Name) (Gateway, bool) {
@@ -94,7 +48,7 @@ func (t *Tables) gateway(r *incr.Reader, key model.Name) (Gateway, bool) {
 	}
 	v := &gatewayResolver{
 		t: t, r: r, gw: own.Gateway,
-		ref: model.Ref{Group: model.GroupGateway, Kind: model.KindGateway, Name: key},
+		ref: gatewayRef(key),
 		out: Gateway{
 			Gateway: model.Gateway{Name: key, Proxy: t.opts.Proxy(key)},
 			Created: own.Gateway.CreationTimestamp.UTC(),
@@ -106,12 +60,15 @@ func (t *Tables) gateway(r *incr.Reader, key model.Name) (Gateway, bool) {
 	}
 	v.parameters()
 	v.addresses()
-	v.rejected = len(v.out.Report) > 0
-	for i := range v.gw.Spec.Listeners {
-		l, d := v.listener(i)
-		v.out.Listeners = append(v.out.Listeners, l)
-		v.out.doors = append(v.out.doors, d)
+	v.out.rejected = len(v.out.Report) > 0
+	source := &listenerSource{
+		t: t, r: r, ref: v.ref, gateway: v.ref, tls: v.gw.Spec.TLS, proxy: v.out.Proxy, rejected: v.out.rejected,
 	}
+	for i := range v.gw.Spec.Listeners {
+		source.add(&v.gw.Spec.Listeners[i])
+	}
+	v.out.Listeners, v.out.doors = source.listeners, source.doors
+	v.out.Report = append(v.out.Report, source.report...)
 	return v.out, true
 }
 

@@ -14,22 +14,6 @@ import (
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
-// door is what a route needs to know of a listener to attach to it. It leaves out everything else, so that a new
-// certificate reaches no route.
-type door struct {
-	Key      model.ListenerKey
-	Port     model.PortKey
-	Protocol model.Protocol
-	Hostname string
-	// Kinds are the kinds of routes that are let in.
-	Kinds []string
-	// From says from which namespaces routes are let in; Namespaces selects them if it is Selector.
-	From       gwv1.FromNamespaces
-	Namespaces labels.Selector
-	// Valid as in [model.Listener].
-	Valid bool
-}
-
 // supportedKinds are the kinds of routes that can be attached to listeners of a protocol.
 func supportedKinds(p model.Protocol) []string {
 	switch p {
@@ -40,43 +24,63 @@ func supportedKinds(p model.Protocol) []string {
 	}
 }
 
-// listenerResolver resolves one listener of a Gateway.
+// listenerSource resolves the listeners of one object: a Gateway, or a ListenerSet, whose entries have the same fields.
+type listenerSource struct {
+	t *Tables
+	r *incr.Reader
+	// ref is the object that the listeners are written in: what they refer to is relative to its namespace and granted
+	// to its kind. gateway is the Gateway that they belong to, tls what that says for all of them, relative to its own
+	// namespace.
+	ref, gateway model.Ref
+	tls          *gwv1.GatewayTLSConfig
+	proxy        model.ProxyName
+	// rejected is set if the object as a whole takes no traffic.
+	rejected bool
+
+	listeners []model.Listener
+	// doors belong to the listeners of the same index.
+	doors  []*door
+	report status.Report
+}
+
+// listenerResolver resolves one listener.
 type listenerResolver struct {
-	*gatewayResolver
+	*listenerSource
 	spec *gwv1.Listener
 	path string
 	// refused is set once the listener cannot be programmed.
 	refused bool
 }
 
-func (v *gatewayResolver) listener(index int) (model.Listener, *door) {
-	spec := &v.gw.Spec.Listeners[index]
-	lv := &listenerResolver{gatewayResolver: v, spec: spec, path: fmt.Sprintf("spec.listeners[%d]", index)}
+// add resolves the next listener of the object.
+func (s *listenerSource) add(spec *gwv1.Listener) {
+	v := &listenerResolver{listenerSource: s, spec: spec, path: fmt.Sprintf("spec.listeners[%d]", len(s.listeners))}
 	l := model.Listener{
-		Key:      model.ListenerKey{Source: v.ref, Name: string(spec.Name)},
+		Key:      model.ListenerKey{Source: s.ref, Name: string(spec.Name)},
 		Port:     uint16(spec.Port), // 1 to 65535 by its schema
 		Protocol: model.Protocol(spec.Protocol),
 		Hostname: strings.ToLower(string(deref(spec.Hostname, ""))),
 	}
 	d := &door{
-		Key: l.Key, Port: l.PortKey(v.out.Proxy), Protocol: l.Protocol, Hostname: l.Hostname,
+		Key: l.Key, Port: l.PortKey(s.proxy), Protocol: l.Protocol, Hostname: l.Hostname,
 	}
-	if lv.protocol(l.Protocol) {
-		d.Kinds = lv.kinds(supportedKinds(l.Protocol))
-		d.From, d.Namespaces = lv.namespaces()
-		lv.unsupported(l)
+	if v.protocol(l.Protocol) {
+		d.Kinds = v.kinds(supportedKinds(l.Protocol))
+		d.From, d.Namespaces = v.namespaces()
+		v.unsupported(l)
 		if l.Protocol == model.HTTPS {
-			l.Certificates = lv.certificates()
+			l.Certificates = v.certificates()
 		}
 	}
-	l.Valid = !lv.refused && !v.rejected
+	l.Valid = !v.refused && !s.rejected
 	d.Valid = l.Valid
-	return l, d
+	s.listeners = append(s.listeners, l)
+	s.doors = append(s.doors, d)
 }
 
 // issue notes an issue with the listener. path is relative to the listener.
 func (v *listenerResolver) issue(condition, reason, path, message string) {
-	v.out.Report = append(v.out.Report, status.Issue{
+	v.report = append(v.report, status.Issue{
 		Object: v.ref, Section: status.Section{Listener: string(v.spec.Name)},
 		Condition: condition, Reason: reason, Path: v.path + path, Message: message,
 	})
@@ -165,15 +169,14 @@ func (v *listenerResolver) unsupported(l model.Listener) {
 			v.refuse(status.ReasonUnsupportedValue, ".tls.options", "No TLS options are supported: remove them")
 		}
 	}
-	tls := v.gw.Spec.TLS
-	if tls == nil {
+	if v.tls == nil {
 		return
 	}
-	if tls.Backend != nil && tls.Backend.ClientCertificateRef != nil {
+	if v.tls.Backend != nil && v.tls.Backend.ClientCertificateRef != nil {
 		v.refuse(status.ReasonUnsupportedValue, "",
 			"spec.tls.backend.clientCertificateRef is not supported yet: remove it")
 	}
-	if l.Protocol == model.HTTPS && validatesClients(tls.Frontend, v.spec.Port) {
+	if l.Protocol == model.HTTPS && validatesClients(v.tls.Frontend, v.spec.Port) {
 		v.refuse(status.ReasonUnsupportedValue, "",
 			"Client certificate validation (spec.tls.frontend) is not supported yet: remove it")
 	}
@@ -226,8 +229,8 @@ func (v *listenerResolver) certificate(to model.Ref) (gwv1.ListenerConditionReas
 	}
 	if !v.t.granted(v.r, v.ref, to) {
 		return gwv1.ListenerReasonRefNotPermitted,
-			fmt.Sprintf("No ReferenceGrant in namespace %s lets Gateways of namespace %s use %s",
-				to.Namespace, v.ref.Namespace, to)
+			fmt.Sprintf("No ReferenceGrant in namespace %s lets %ss of namespace %s use %s",
+				to.Namespace, v.ref.Kind, v.ref.Namespace, to)
 	}
 	p, ok := incr.Get(v.r, v.t.pairs, to.Name)
 	switch {

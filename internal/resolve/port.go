@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -11,11 +12,34 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// verdict says which of the valid listeners on a port take its traffic.
-type verdict struct {
-	// Winners are the listeners by hostname.
-	Winners   map[string]model.ListenerKey
-	Conflicts map[model.ListenerKey]model.Conflict
+// Which listener takes the traffic of a hostname is decided hostname by hostname, so that a listener that comes or goes
+// is nothing to the others of its port: only what the port speaks is decided for all of them together.
+
+// contender is a valid listener that wants a hostname of a port.
+type contender struct {
+	Listener model.Listener
+	Port     model.PortKey
+	Rank     rank
+	// Rival is the listener of the same Gateway that it conflicts with, nil if there is none: neither gets anything.
+	Rival *model.Conflict
+}
+
+// rank is the precedence of a listener: the older Gateway comes first, then the one whose name does.
+type rank struct {
+	Created time.Time
+	Name    model.Name
+	// Index is the place in the object's list.
+	Index int
+}
+
+func (k rank) compare(o rank) int {
+	return cmp.Or(k.Created.Compare(o.Created), k.Name.Compare(o.Name), cmp.Compare(k.Index, o.Index))
+}
+
+// arena is what the listeners of a port have to agree on: the first one decides.
+type arena struct {
+	Protocol model.Protocol
+	First    model.ListenerKey
 }
 
 // claimKey is a hostname of a port: at most one listener owns it.
@@ -32,112 +56,158 @@ func (k claimKey) Compare(o claimKey) int {
 // owner is the listener that a hostname of a port belongs to.
 type owner = model.ListenerKey
 
+// Seat is what became of a valid listener on its port.
+type Seat struct {
+	Listener model.Listener
+	Port     model.PortKey
+	// Conflict says why the listener takes no traffic; nil if it does.
+	Conflict *model.Conflict
+}
+
 func (t *Tables) addPorts(e *incr.Engine) {
-	byPort := incr.NewIndex(e, "gateways by port", t.Gateways, func(_ model.Name, gw Gateway) []model.PortKey {
-		var out []model.PortKey
-		for i := range gw.Listeners {
-			if gw.Listeners[i].Valid {
-				out = append(out, gw.Listeners[i].PortKey(gw.Proxy))
+	t.contenders = incr.NewTable(e, "contenders", t.contender, t.listenerKeys...)
+	byPort := incr.NewIndex(e, "contenders by port", t.contenders,
+		func(_ model.ListenerKey, c *contender) []model.PortKey { return []model.PortKey{c.Port} })
+	t.claims = incr.NewIndex(e, "claims", t.contenders, func(_ model.ListenerKey, c *contender) []claimKey {
+		return []claimKey{c.claim()}
+	})
+	t.arenas = incr.NewTable(e, "arenas", func(r *incr.Reader, key model.PortKey) (arena, bool) {
+		var first *contender
+		for _, c := range byPort.Values(r, key) {
+			if c.Rival == nil && (first == nil || c.Rank.compare(first.Rank) < 0) {
+				first = c
 			}
 		}
-		return out
-	})
-	t.verdicts = incr.NewTable(e, "verdicts", func(r *incr.Reader, key model.PortKey) (*verdict, bool) {
-		var gateways []Gateway
-		for _, gw := range byPort.Values(r, key) {
-			gateways = append(gateways, gw)
+		if first == nil {
+			return arena{}, false
 		}
-		return judge(key, gateways), true
+		return arena{Protocol: first.Listener.Protocol, First: first.Listener.Key}, true
 	}, byPort)
-	claims := incr.NewIndex(e, "claims", t.verdicts, func(port model.PortKey, v *verdict) []claimKey {
+	t.owners = incr.NewTable(e, "owners", t.owner, t.claims)
+	t.narrower = incr.NewIndex(e, "narrower owners", t.owners, func(key claimKey, _ owner) []claimKey {
 		var out []claimKey
-		for hostname := range v.Winners {
-			out = append(out, claimKey{Port: port, Hostname: hostname})
+		for h, ok := widen(key.Hostname); ok; h, ok = widen(h) {
+			out = append(out, claimKey{Port: key.Port, Hostname: h})
 		}
 		return out
 	})
-	t.owners = incr.NewTable(e, "owners", func(r *incr.Reader, key claimKey) (owner, bool) {
-		v, ok := incr.Get(r, t.verdicts, key.Port)
-		if !ok {
-			return owner{}, false
+	t.Seats = incr.NewTable(e, "seats", t.seat, t.contenders)
+	taken := incr.NewIndex(e, "seats by port", t.Seats, func(_ model.ListenerKey, s *Seat) []model.PortKey {
+		if s.Conflict != nil {
+			return nil
 		}
-		winner, ok := v.Winners[key.Hostname]
-		return winner, ok
-	}, claims)
+		return []model.PortKey{s.Port}
+	})
 	t.Ports = incr.NewTable(e, "ports", func(r *incr.Reader, key model.PortKey) (model.Port, bool) {
 		if _, unbound := incr.Get(r, t.Unbound, key); unbound {
 			return model.Port{}, false
 		}
-		v, ok := incr.Get(r, t.verdicts, key)
-		if !ok {
-			return model.Port{}, false
-		}
-		port := model.Port{Key: key, Conflicts: v.Conflicts}
-		for _, gw := range byPort.Values(r, key) {
-			for _, l := range gw.Listeners {
-				if winner, ok := v.Winners[l.Hostname]; ok && winner == l.Key {
-					port.Protocol = l.Protocol
-					port.Listeners = append(port.Listeners, l)
-				}
-			}
+		port := model.Port{Key: key}
+		for _, s := range taken.Values(r, key) {
+			port.Protocol = s.Listener.Protocol
+			port.Listeners = append(port.Listeners, s.Listener)
 		}
 		slices.SortFunc(port.Listeners, func(a, b model.Listener) int { return compareHosts(a.Hostname, b.Hostname) })
 		return port, len(port.Listeners) > 0
-	}, byPort)
-}
-
-// judge decides the conflicts on a port. Within one Gateway nobody wins: "the implementation MUST NOT pick one
-// conflicting Listener as the winner" (Gateway API, GatewaySpec.Listeners). Between Gateways the older one has
-// precedence, then the one whose name comes first; a listener that cannot be programmed takes no part.
-func judge(port model.PortKey, gateways []Gateway) *verdict {
-	slices.SortStableFunc(gateways, func(a, b Gateway) int {
-		return cmp.Or(a.Created.Compare(b.Created), a.Name.Compare(b.Name))
+	}, taken)
+	served := incr.NewIndex(e, "served secrets", t.contenders, func(_ model.ListenerKey, c *contender) []model.Name {
+		return c.Listener.Certificates
 	})
-	v := &verdict{Winners: map[string]model.ListenerKey{}, Conflicts: map[model.ListenerKey]model.Conflict{}}
-	var first *model.Listener
-	for _, gw := range gateways {
-		for _, l := range v.distinct(port, gw) {
-			if first == nil {
-				first = l
-			}
-			holder, taken := v.Winners[l.Hostname]
-			switch {
-			case l.Protocol != first.Protocol:
-				v.conflict(l, gwv1.ListenerReasonProtocolConflict, first.Key)
-			case taken:
-				v.conflict(l, gwv1.ListenerReasonHostnameConflict, holder)
-			default:
-				v.Winners[l.Hostname] = l.Key
-			}
+	t.Certificates = incr.NewTable(e, "certificates", func(r *incr.Reader, key model.Name) (Certificate, bool) {
+		p, ok := incr.Get(r, t.pairs, key)
+		if !ok || p.Problem != "" {
+			return Certificate{}, false
 		}
-	}
-	return v
+		return p.Certificate, true
+	}, served)
 }
 
-// distinct returns the valid listeners of a Gateway on the port that do not conflict with one another.
-func (v *verdict) distinct(port model.PortKey, gw Gateway) []*model.Listener {
-	var own, out []*model.Listener
-	for i := range gw.Listeners {
-		if l := &gw.Listeners[i]; l.Valid && l.PortKey(port.Proxy) == port {
-			own = append(own, l)
-		}
+func (c *contender) claim() claimKey { return claimKey{Port: c.Port, Hostname: c.Listener.Hostname} }
+
+// contender returns a listener that can be programmed as far as it alone can tell; others want nothing.
+func (t *Tables) contender(r *incr.Reader, key model.ListenerKey) (*contender, bool) {
+	w, _ := t.written(r, key.Source)
+	i, ok := w.index(key)
+	if !ok || !w.Listeners[i].Valid {
+		return nil, false
 	}
-	for _, l := range own {
-		rival := slices.IndexFunc(own, func(o *model.Listener) bool { return o.Protocol != l.Protocol })
-		reason := gwv1.ListenerReasonProtocolConflict
-		if rival < 0 {
-			rival = slices.IndexFunc(own, func(o *model.Listener) bool { return o != l && o.Hostname == l.Hostname })
-			reason = gwv1.ListenerReasonHostnameConflict
-		}
-		if rival < 0 {
-			out = append(out, l)
+	return &contender{
+		Listener: w.Listeners[i], Port: w.doors[i].Port,
+		Rank:  rank{Created: w.Created, Name: key.Source.Name, Index: i},
+		Rival: w.rival(i),
+	}, true
+}
+
+// rival returns the valid listener of the same object that a listener conflicts with. Within one Gateway nobody wins:
+// "the implementation MUST NOT pick one conflicting Listener as the winner" (Gateway API, GatewaySpec.Listeners).
+func (w written) rival(i int) *model.Conflict {
+	var same *model.Conflict
+	for j := range w.Listeners {
+		if j == i || !w.Listeners[j].Valid || w.doors[j].Port != w.doors[i].Port {
 			continue
 		}
-		v.conflict(l, reason, own[rival].Key)
+		if !compatible(w.Listeners[j].Protocol, w.Listeners[i].Protocol) {
+			return &model.Conflict{Reason: string(gwv1.ListenerReasonProtocolConflict), With: w.Listeners[j].Key}
+		}
+		if same == nil && w.Listeners[j].Hostname == w.Listeners[i].Hostname {
+			same = &model.Conflict{Reason: string(gwv1.ListenerReasonHostnameConflict), With: w.Listeners[j].Key}
+		}
 	}
-	return out
+	return same
 }
 
-func (v *verdict) conflict(l *model.Listener, reason gwv1.ListenerConditionReason, with model.ListenerKey) {
-	v.Conflicts[l.Key] = model.Conflict{Reason: string(reason), With: with}
+// compatible says whether listeners of two protocols can share a port.
+func compatible(a, b model.Protocol) bool { return a == b }
+
+// owner returns the first of the listeners that want a hostname and speak what the port speaks.
+func (t *Tables) owner(r *incr.Reader, key claimKey) (owner, bool) {
+	spoken, ok := incr.Get(r, t.arenas, key.Port)
+	if !ok {
+		return owner{}, false
+	}
+	var first *contender
+	for _, c := range t.claims.Values(r, key) {
+		fits := c.Rival == nil && compatible(c.Listener.Protocol, spoken.Protocol)
+		if fits && (first == nil || c.Rank.compare(first.Rank) < 0) {
+			first = c
+		}
+	}
+	if first == nil {
+		return owner{}, false
+	}
+	return first.Listener.Key, true
+}
+
+func (t *Tables) seat(r *incr.Reader, key model.ListenerKey) (*Seat, bool) {
+	c, ok := incr.Get(r, t.contenders, key)
+	if !ok {
+		return nil, false
+	}
+	out := &Seat{Listener: c.Listener, Port: c.Port, Conflict: c.Rival}
+	if out.Conflict != nil {
+		return out, true
+	}
+	if spoken, _ := incr.Get(r, t.arenas, c.Port); !compatible(c.Listener.Protocol, spoken.Protocol) {
+		out.Conflict = &model.Conflict{Reason: string(gwv1.ListenerReasonProtocolConflict), With: spoken.First}
+	} else if holder, _ := incr.Get(r, t.owners, c.claim()); holder != key {
+		out.Conflict = &model.Conflict{Reason: string(gwv1.ListenerReasonHostnameConflict), With: holder}
+	}
+	return out, true
+}
+
+// overlaps returns the other listeners of the port that serve some host that the listener serves too. Between them,
+// clients may reuse a connection that was made with the other's certificate (Gateway API,
+// ListenerConditionOverlappingTLSConfig).
+func (t *Tables) overlaps(r *incr.Reader, l *model.Listener, port model.PortKey) []string {
+	var out []string
+	for h, ok := widen(l.Hostname); ok; h, ok = widen(h) {
+		if holder, taken := incr.Get(r, t.owners, claimKey{Port: port, Hostname: h}); taken {
+			out = append(out, holder.String())
+		}
+	}
+	for _, holder := range t.narrower.Values(r, claimKey{Port: port, Hostname: l.Hostname}) {
+		out = append(out, holder.String())
+	}
+	slices.Sort(out)
+	return out
 }

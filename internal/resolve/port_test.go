@@ -46,14 +46,11 @@ func TestProtocolConflictBetweenGateways(t *testing.T) {
 	w := newWorld(t, shared(), classYAML, secretYAML(t, "cert"), gatewayYAML("a", plainHTTP),
 		gatewayYAML("b", `{name: s, port: 80, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}}`))
 	expect(t, "port", port80(w), "HTTP default/a/http=")
-	p, _ := w.Ports.Peek(model.PortKey{Proxy: "local", Port: 80})
-	if len(p.Conflicts) != 1 {
-		t.Fatalf("conflicts: %v", p.Conflicts)
-	}
-	for key, c := range p.Conflicts {
-		if key.Name != "s" || c.Reason != "ProtocolConflict" || c.With.Name != "http" {
-			t.Errorf("%s: %+v", key, c)
-		}
+	winner := model.ListenerKey{Source: gatewayRef(inDefault("a")), Name: "http"}
+	want := model.Conflict{Reason: "ProtocolConflict", With: winner}
+	loser := model.ListenerKey{Source: gatewayRef(inDefault("b")), Name: "s"}
+	if s, ok := w.Seats.Peek(loser); !ok || s.Conflict == nil || *s.Conflict != want {
+		t.Errorf("%s: %+v, want the conflict %+v", loser, s, want)
 	}
 }
 

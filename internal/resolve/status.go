@@ -1,8 +1,6 @@
 package resolve
 
 import (
-	"slices"
-
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -32,12 +30,10 @@ func (t *Tables) gatewayStatus(r *incr.Reader, key model.Name) (gwv1.GatewayStat
 			AttachedRoutes: t.attached.Len(r, l.Key),
 		}
 		ls.Unbound, _ = incr.Get(r, t.Unbound, d.Port)
-		if v, ok := incr.Get(r, t.verdicts, d.Port); ok {
-			if c, lost := v.Conflicts[l.Key]; lost {
-				ls.Conflict, ls.ConflictWith = c.Reason, c.With.String()
-			} else if l.Valid && l.Protocol == model.HTTPS {
-				ls.Overlaps = overlaps(v, l)
-			}
+		if seat, ok := incr.Get(r, t.Seats, l.Key); ok && seat.Conflict != nil {
+			ls.Conflict, ls.ConflictWith = seat.Conflict.Reason, seat.Conflict.With.String()
+		} else if ok && l.Protocol == model.HTTPS {
+			ls.Overlaps = t.overlaps(r, l, d.Port)
 		}
 		in.Listeners = append(in.Listeners, ls)
 	}
@@ -51,20 +47,6 @@ func routeKinds(kinds []string) []gwv1.RouteGroupKind {
 	for _, k := range kinds {
 		out = append(out, gwv1.RouteGroupKind{Group: &group, Kind: gwv1.Kind(k)})
 	}
-	return out
-}
-
-// overlaps returns the other listeners of the port that serve some host that the listener serves too. Between them,
-// clients may reuse a connection that was made with the other's certificate (Gateway API,
-// ListenerConditionOverlappingTLSConfig).
-func overlaps(v *verdict, l *model.Listener) []string {
-	var out []string
-	for hostname, holder := range v.Winners {
-		if _, common := intersect(hostname, l.Hostname); common && holder != l.Key {
-			out = append(out, holder.String())
-		}
-	}
-	slices.Sort(out)
 	return out
 }
 

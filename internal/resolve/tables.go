@@ -45,6 +45,8 @@ type Tables struct {
 
 	// Gateways are the Gateways of our classes.
 	Gateways *incr.Table[model.Name, Gateway]
+	// Seats are the valid listeners, conflicts decided.
+	Seats *incr.Table[model.ListenerKey, *Seat]
 	// Ports are the ports on which some valid listener takes traffic.
 	Ports *incr.Table[model.PortKey, model.Port]
 	// Routes are the routes that name one of our Gateways as a parent, attached or not.
@@ -76,17 +78,23 @@ type Tables struct {
 	controllers *incr.Table[model.Name, string]
 	grants      *incr.Index[grantKey, model.Name, *gwv1.ReferenceGrant]
 	pairs       *incr.Table[model.Name, *pair]
-	doors       *incr.Table[model.ListenerKey, *door]
-	sections    *incr.Table[model.Name, []section]
-	verdicts    *incr.Table[model.PortKey, *verdict]
-	owners      *incr.Table[claimKey, owner]
-	labels      *incr.Table[model.Name, map[string]string]
-	services    *incr.Table[model.Name, *service]
-	externals   *incr.Table[model.Name, *external]
-	slices      *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
-	routeKeys   []incr.KeySource[model.RouteKey]
-	references  *incr.Index[model.BackendKey, model.RouteKey, *Route]
-	attached    *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
+	// listenerKeys are the keys of all listeners, valid or not.
+	listenerKeys []incr.KeySource[model.ListenerKey]
+	doors        *incr.Table[model.ListenerKey, *door]
+	sections     *incr.Table[model.Ref, []section]
+	contenders   *incr.Table[model.ListenerKey, *contender]
+	claims       *incr.Index[claimKey, model.ListenerKey, *contender]
+	arenas       *incr.Table[model.PortKey, arena]
+	owners       *incr.Table[claimKey, owner]
+	// narrower are the owners of hostnames that a wildcard, or every host, covers.
+	narrower   *incr.Index[claimKey, claimKey, owner]
+	labels     *incr.Table[model.Name, map[string]string]
+	services   *incr.Table[model.Name, *service]
+	externals  *incr.Table[model.Name, *external]
+	slices     *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
+	routeKeys  []incr.KeySource[model.RouteKey]
+	references *incr.Index[model.BackendKey, model.RouteKey, *Route]
+	attached   *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
 }
 
 // inputs are the kinds that the package reads.
@@ -127,6 +135,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addGrants(e)
 	t.addCertificatePairs(e)
 	t.addGateways(e)
+	t.addDoors(e)
 	t.addPorts(e)
 	t.addViews(e)
 	t.addRoutes(e)
