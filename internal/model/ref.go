@@ -61,6 +61,7 @@ const (
 	KindConfigMap      = "ConfigMap"
 	KindNamespace      = "Namespace"
 	KindBackend        = "Backend"
+	KindEnvoyProxy     = "EnvoyProxy"
 )
 
 // The API groups that the stages name in code.

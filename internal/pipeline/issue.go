@@ -30,6 +30,9 @@ func (p *Pipeline) Issues() status.Report {
 	for name, st := range p.resolved.BackendStatus.All() {
 		out.now = append(out.now, status.Problems(backendRef(name), &st)...)
 	}
+	for name, st := range p.resolved.EnvoyProxyStatus.All() {
+		out.now = append(out.now, status.Problems(envoyProxyRef(name), &st)...)
+	}
 	for _, report := range p.strays {
 		out.now = append(out.now, report...)
 	}
@@ -51,6 +54,9 @@ func (p *Pipeline) issueChanges() (now, fixed status.Report) {
 	}
 	for name, c := range p.resolved.BackendStatus.Changes() {
 		compare(&out, backendRef(name), c)
+	}
+	for name, c := range p.resolved.EnvoyProxyStatus.Changes() {
+		compare(&out, envoyProxyRef(name), c)
 	}
 	slices.SortFunc(out.now, status.Issue.Compare)
 	slices.SortFunc(out.fixed, status.Issue.Compare)
@@ -88,4 +94,8 @@ func gatewayRef(name model.Name) model.Ref {
 
 func backendRef(name model.Name) model.Ref {
 	return model.Ref{Group: model.GroupEnvoyGateway, Kind: model.KindBackend, Name: name}
+}
+
+func envoyProxyRef(name model.Name) model.Ref {
+	return model.Ref{Group: model.GroupEnvoyGateway, Kind: model.KindEnvoyProxy, Name: name}
 }

@@ -28,6 +28,11 @@ type Options struct {
 	Controllers []string
 	// Proxy says which proxy serves a Gateway.
 	Proxy func(gateway model.Name) model.ProxyName
+	// Fleets says that there is a fleet of Envoys for each Gateway or class, and what for: see [resolve.Options].
+	Fleets *resolve.FleetOptions
+	// Fleet is told of each fleet that changed; nil if there is none any more. It must not call back, nor block. May be
+	// nil.
+	Fleet func(model.ProxyName, *resolve.Fleet)
 	// Proxies are served from the first batch on, even if no Gateway is theirs yet.
 	Proxies []model.ProxyName
 	// Chain is the chain of features.
@@ -40,7 +45,7 @@ type Options struct {
 	Serve func(model.ProxyName, []xds.Change) uint64
 	// Publish is told of every status that changed, in no particular order; may be nil. It must not call back.
 	Publish func(Status)
-	// Addresses are where Gateways can be reached.
+	// Addresses are where Gateways can be reached, if there are no Fleets.
 	Addresses []gwv1.GatewayStatusAddress
 	// Alone says that there is no other controller: objects that are nobody's are then reported.
 	Alone bool
@@ -73,6 +78,8 @@ type proxy struct {
 	ports map[model.PortKey]uint64
 	// refused are the resources that Envoy refuses, by type and name, with its words.
 	refused map[resourceID]string
+	// placed is where the Envoys are.
+	placed resolve.Placement
 }
 
 type resourceID struct {
@@ -87,8 +94,8 @@ func New(opts Options) *Pipeline {
 		opts: opts, engine: e, store: resource.NewStore(e), proxies: map[model.ProxyName]*proxy{}, strays: strays{},
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
-		Controllers: opts.Controllers, Proxy: opts.Proxy, Check: opts.Chain.Check, Features: opts.Features,
-		LocalBackends: opts.LocalBackends,
+		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
+		Features: opts.Features, LocalBackends: opts.LocalBackends,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
 	p.blame.init()
@@ -157,6 +164,7 @@ func (p *Pipeline) commit() Outcome {
 	began = time.Now()
 	var healed []model.Ref
 	out.Versions, healed = p.push()
+	p.orderFleets()
 	p.publish()
 	p.publishOwners(healed)
 	out.Issues, out.Fixed = p.issueChanges()

@@ -19,8 +19,8 @@ type Status struct {
 	// Version is the API version of the object's kind, Generation the generation that the status is about.
 	Version    string
 	Generation int64
-	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus, never
-	// changed; nil if there is nothing to say about the object any more.
+	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus, *egv1a1.BackendStatus or
+	// *egv1a1.EnvoyProxyStatus, never changed; nil if there is nothing to say about the object any more.
 	Status any
 }
 
@@ -43,6 +43,9 @@ func (p *Pipeline) publish() {
 	}
 	for name := range p.resolved.BackendStatus.Changes() {
 		p.putBackend(name)
+	}
+	for name, c := range p.resolved.EnvoyProxyStatus.Changes() {
+		p.put(envoyProxyRef(name), &c.New, c.Has)
 	}
 }
 
@@ -73,17 +76,16 @@ func (p *Pipeline) putGateway(name model.Name) {
 		return
 	}
 	gw, _ := p.resolved.Gateways.Peek(name)
-	done := status.Program(st, status.Progress{
-		Addresses: p.opts.Addresses,
-		Pending: func(listener gwv1.SectionName) string {
-			for _, l := range gw.Listeners {
-				if l.Key.Name == string(listener) {
-					return p.pending(gw.Proxy, l)
-				}
+	progress := p.progress(gw.Proxy)
+	progress.Pending = func(listener gwv1.SectionName) string {
+		for _, l := range gw.Listeners {
+			if l.Key.Name == string(listener) {
+				return p.pending(gw.Proxy, l)
 			}
-			return ""
-		},
-	})
+		}
+		return ""
+	}
+	done := status.Program(st, progress)
 	p.put(ref, &done, true)
 }
 

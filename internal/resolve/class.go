@@ -2,10 +2,11 @@ package resolve
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -22,11 +23,22 @@ var coreFeatures = []gwv1.FeatureName{
 	"ReferenceGrant",
 }
 
+// fleetFeatures are those of a cluster, where each Gateway has Envoys of its own.
+var fleetFeatures = []gwv1.FeatureName{
+	"GatewayAddressRoutability", "GatewayAddressRoutabilityCluster", "GatewayInfrastructure", "GatewayStaticAddresses",
+}
+
 // class is what Gateways need to know of a GatewayClass of ours.
 type class struct {
 	Controller string
 	// Problem is why the class is not accepted; empty if it is.
 	Problem string
+	// Params is the EnvoyProxy that the class refers to, and Spec what it says; empty and nil if there is none.
+	Params model.Name
+	Spec   *egv1a1.EnvoyProxySpec
+	// Merged says that all Gateways of the class share one fleet.
+	Merged bool
+	UID    types.UID
 }
 
 // ownGateway is a Gateway of one of our classes.
@@ -49,6 +61,19 @@ func (t *Tables) addClasses(e *incr.Engine) {
 		}
 		return &ownGateway{Gateway: gw, Class: c}, true
 	}, t.in.gateways)
+	t.classesUsing = incr.NewIndex(e, "classes by parameters", t.classes, func(_ model.Name, c class) []model.Name {
+		if c.Params == (model.Name{}) {
+			return nil
+		}
+		return []model.Name{c.Params}
+	})
+	t.gatewaysUsing = incr.NewIndex(e, "gateways by parameters", t.ours, func(_ model.Name, o *ownGateway) []model.Name {
+		name, problem, has := gatewayParameters(o.Gateway)
+		if !has || problem != "" {
+			return nil
+		}
+		return []model.Name{name}
+	})
 	t.controllers = incr.NewTable(e, "controllers", func(r *incr.Reader, key model.Name) (string, bool) {
 		own, ok := incr.Get(r, t.ours, key)
 		if !ok {
@@ -63,10 +88,13 @@ func (t *Tables) class(r *incr.Reader, key model.Name) (class, bool) {
 	if !ok || !slices.Contains(t.opts.Controllers, string(gc.Spec.ControllerName)) {
 		return class{}, false
 	}
-	c := class{Controller: string(gc.Spec.ControllerName)}
+	c := class{Controller: string(gc.Spec.ControllerName), UID: gc.UID}
 	if ref := gc.Spec.ParametersRef; ref != nil {
-		c.Problem = fmt.Sprintf("%s %q cannot be used as parameters: this version of Sluice reads none; "+
-			"remove spec.parametersRef", ref.Kind, ref.Name)
+		name := model.Name{Namespace: string(deref(ref.Namespace, "")), Name: ref.Name}
+		if c.Params, c.Problem = envoyProxyRef(ref.Group, ref.Kind, name); c.Problem == "" {
+			c.Spec, c.Problem = t.envoyProxy(r, c.Params)
+		}
+		c.Merged = c.Spec != nil && deref(c.Spec.MergeGateways, false)
 	}
 	return c, true
 }
@@ -85,6 +113,9 @@ func (t *Tables) classStatus(r *incr.Reader, key model.Name) (gwv1.GatewayClassS
 	out.Conditions = append(out.Conditions, status.Judge(status.Accepted, issues,
 		string(gwv1.GatewayClassReasonAccepted), "The class is accepted", gc.Generation))
 	features := slices.Concat(coreFeatures, t.opts.Features)
+	if t.opts.Fleets != nil {
+		features = append(features, fleetFeatures...)
+	}
 	slices.SortFunc(features, func(a, b gwv1.FeatureName) int { return strings.Compare(string(a), string(b)) })
 	for _, f := range slices.Compact(features) {
 		out.SupportedFeatures = append(out.SupportedFeatures, gwv1.SupportedFeature{Name: f})

@@ -68,6 +68,7 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 		d.Kinds = v.kinds(supportedKinds(l.Protocol))
 		d.From, d.Namespaces = v.namespaces()
 		v.unsupported(l)
+		v.reserved(l.Port)
 		if l.Protocol == model.HTTPS {
 			l.Certificates = v.certificates()
 		}
@@ -103,6 +104,17 @@ func (v *listenerResolver) protocol(p model.Protocol) bool {
 			fmt.Sprintf("Protocol %q is not known: use HTTP or HTTPS", p))
 	}
 	return false
+}
+
+// reserved refuses a port that the Envoys need for themselves.
+func (v *listenerResolver) reserved(port uint16) {
+	if v.t.opts.Fleets == nil {
+		return
+	}
+	if use, ok := v.t.opts.Fleets.Reserved[port]; ok {
+		v.refuse(status.ReasonPortUnavailable, ".port",
+			fmt.Sprintf("Every Envoy uses port %d for %s: use another", port, use))
+	}
 }
 
 // kinds returns the kinds of routes that the listener lets in. Kinds that it cannot take are an issue, but the others

@@ -14,6 +14,7 @@ func (t *Tables) addStatuses(e *incr.Engine) {
 	t.GatewayStatus = incr.NewTable(e, "gateway status", t.gatewayStatus, t.Gateways)
 	t.RouteStatus = incr.NewTable(e, "route status", t.routeStatus, t.Routes)
 	t.BackendStatus = incr.NewTable(e, "backend status", t.backendStatus, t.externals)
+	t.EnvoyProxyStatus = incr.NewTable(e, "envoyproxy status", t.envoyProxyStatus, t.parameters)
 }
 
 func (t *Tables) gatewayStatus(r *incr.Reader, key model.Name) (gwv1.GatewayStatus, bool) {

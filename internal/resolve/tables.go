@@ -18,8 +18,11 @@ import (
 type Options struct {
 	// Controllers are the controller names of GatewayClasses that are ours.
 	Controllers []string
-	// Proxy returns the proxy that serves a Gateway.
+	// Proxy returns the proxy that serves a Gateway. With Fleets, a class with mergeGateways has one proxy instead: its
+	// name is that of the class.
 	Proxy func(gateway model.Name) model.ProxyName
+	// Fleets says that there is a fleet of Envoys for each proxy, shaped by EnvoyProxies; nil on a single machine.
+	Fleets *FleetOptions
 	// Check adds what features refuse in a route, and gives the rules that it refuses a Fault; may be nil. Its issues
 	// have Section.Rule and Path filled, and their Condition is Accepted.
 	Check func(*model.Route) status.Report
@@ -47,6 +50,8 @@ type Tables struct {
 	Gateways *incr.Table[model.Name, Gateway]
 	// Seats are the valid listeners, conflicts decided.
 	Seats *incr.Table[model.ListenerKey, *Seat]
+	// Fleets are the Envoys that the Gateways are to have; empty without [Options.Fleets].
+	Fleets *incr.Table[model.ProxyName, *Fleet]
 	// Ports are the ports on which some valid listener takes traffic.
 	Ports *incr.Table[model.PortKey, model.Port]
 	// Routes are the routes that name one of our Gateways as a parent, attached or not.
@@ -63,16 +68,21 @@ type Tables struct {
 	// Certificates are the Secrets that valid listeners serve.
 	Certificates *incr.Table[model.Name, Certificate]
 
-	// GatewayClassStatus, GatewayStatus, RouteStatus and BackendStatus have an entry for each object that is ours to
-	// report on. The times of transitions are left zero, and Programmed to [status.Program].
+	// GatewayClassStatus, GatewayStatus, RouteStatus, BackendStatus and EnvoyProxyStatus have an entry for each object
+	// that is ours to report on. The times of transitions are left zero, and Programmed to [status.Program].
 	GatewayClassStatus *incr.Table[model.Name, gwv1.GatewayClassStatus]
 	GatewayStatus      *incr.Table[model.Name, gwv1.GatewayStatus]
 	RouteStatus        *incr.Table[model.RouteKey, gwv1.RouteStatus]
 	BackendStatus      *incr.Table[model.Name, egv1a1.BackendStatus]
+	EnvoyProxyStatus   *incr.Table[model.Name, egv1a1.EnvoyProxyStatus]
 
 	opts    Options
 	in      inputs
 	classes *incr.Table[model.Name, class]
+	// parameters are the EnvoyProxies; classesUsing and gatewaysUsing are ours that refer to one.
+	parameters    *incr.Table[model.Name, parameters]
+	classesUsing  *incr.Index[model.Name, model.Name, class]
+	gatewaysUsing *incr.Index[model.Name, model.Name, *ownGateway]
 	// ours are the Gateways whose class names one of our controllers; controllers the same without the Gateway's spec.
 	ours        *incr.Table[model.Name, *ownGateway]
 	controllers *incr.Table[model.Name, string]
@@ -99,16 +109,17 @@ type Tables struct {
 
 // inputs are the kinds that the package reads.
 type inputs struct {
-	classes    *incr.Input[model.Name, *gwv1.GatewayClass]
-	gateways   *incr.Input[model.Name, *gwv1.Gateway]
-	httpRoutes *incr.Input[model.Name, *gwv1.HTTPRoute]
-	grpcRoutes *incr.Input[model.Name, *gwv1.GRPCRoute]
-	grants     *incr.Input[model.Name, *gwv1.ReferenceGrant]
-	backends   *incr.Input[model.Name, *egv1a1.Backend]
-	services   *incr.Input[model.Name, *corev1.Service]
-	slices     *incr.Input[model.Name, *discoveryv1.EndpointSlice]
-	secrets    *incr.Input[model.Name, *corev1.Secret]
-	namespaces *incr.Input[model.Name, *corev1.Namespace]
+	classes      *incr.Input[model.Name, *gwv1.GatewayClass]
+	gateways     *incr.Input[model.Name, *gwv1.Gateway]
+	httpRoutes   *incr.Input[model.Name, *gwv1.HTTPRoute]
+	grpcRoutes   *incr.Input[model.Name, *gwv1.GRPCRoute]
+	grants       *incr.Input[model.Name, *gwv1.ReferenceGrant]
+	backends     *incr.Input[model.Name, *egv1a1.Backend]
+	envoyProxies *incr.Input[model.Name, *egv1a1.EnvoyProxy]
+	services     *incr.Input[model.Name, *corev1.Service]
+	slices       *incr.Input[model.Name, *discoveryv1.EndpointSlice]
+	secrets      *incr.Input[model.Name, *corev1.Secret]
+	namespaces   *incr.Input[model.Name, *corev1.Namespace]
 }
 
 // New adds the tables to the engine, behind the inputs of the store.
@@ -118,24 +129,27 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 		Unbound: incr.NewInput[model.PortKey, string](e, "unbound"),
 		Refused: incr.NewInput[model.RouteKey, Refusal](e, "refused"),
 		in: inputs{
-			classes:    resource.Of[*gwv1.GatewayClass](store),
-			gateways:   resource.Of[*gwv1.Gateway](store),
-			httpRoutes: resource.Of[*gwv1.HTTPRoute](store),
-			grpcRoutes: resource.Of[*gwv1.GRPCRoute](store),
-			grants:     resource.Of[*gwv1.ReferenceGrant](store),
-			backends:   resource.Of[*egv1a1.Backend](store),
-			services:   resource.Of[*corev1.Service](store),
-			slices:     resource.Of[*discoveryv1.EndpointSlice](store),
-			secrets:    resource.Of[*corev1.Secret](store),
-			namespaces: resource.Of[*corev1.Namespace](store),
+			classes:      resource.Of[*gwv1.GatewayClass](store),
+			gateways:     resource.Of[*gwv1.Gateway](store),
+			httpRoutes:   resource.Of[*gwv1.HTTPRoute](store),
+			grpcRoutes:   resource.Of[*gwv1.GRPCRoute](store),
+			grants:       resource.Of[*gwv1.ReferenceGrant](store),
+			backends:     resource.Of[*egv1a1.Backend](store),
+			envoyProxies: resource.Of[*egv1a1.EnvoyProxy](store),
+			services:     resource.Of[*corev1.Service](store),
+			slices:       resource.Of[*discoveryv1.EndpointSlice](store),
+			secrets:      resource.Of[*corev1.Secret](store),
+			namespaces:   resource.Of[*corev1.Namespace](store),
 		},
 	}
 	// The order is that of dependence: a table reads only what was added before it.
+	t.addParameters(e)
 	t.addClasses(e)
 	t.addGrants(e)
 	t.addCertificatePairs(e)
 	t.addGateways(e)
 	t.addDoors(e)
+	t.addFleets(e)
 	t.addPorts(e)
 	t.addViews(e)
 	t.addRoutes(e)

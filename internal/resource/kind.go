@@ -88,6 +88,9 @@ var Kinds = []Kind{
 	kind[egv1a1.Backend](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindBackend, Plural: "backends",
 	}),
+	kind[egv1a1.EnvoyProxy](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyProxy, Plural: "envoyproxies",
+	}),
 	kind[corev1.Service](Kind{Version: "v1", Kind: model.KindService, Plural: "services", Builtin: true}),
 	kind[discoveryv1.EndpointSlice](Kind{
 		Group: model.GroupDiscovery, Version: "v1", Kind: model.KindEndpointSlice, Plural: "endpointslices", Builtin: true,

@@ -11,13 +11,16 @@ import (
 type Progress struct {
 	// Addresses are where the Gateway can be reached. A Gateway without one is not programmed.
 	Addresses []gwv1.GatewayStatusAddress
+	// Reason is why the Gateway is not programmed whatever its listeners say, and Message what to do about it; empty if
+	// nothing is amiss.
+	Reason, Message string
 	// Pending returns what is still missing until the listener takes traffic everywhere, or "".
 	Pending func(listener gwv1.SectionName) string
 }
 
 // Program completes a status made by [Gateway.Build] with what the proxies have said: the addresses, and a Programmed
 // condition for the Gateway and each listener that does not have one yet. The Gateway is programmed when it has an
-// address and none of its valid listeners is pending. st is not changed.
+// address, nothing is amiss with its Envoys and none of its valid listeners is pending. st is not changed.
 func Program(st gwv1.GatewayStatus, p Progress) gwv1.GatewayStatus {
 	st.Addresses = p.Addresses
 	st.Listeners = slices.Clone(st.Listeners)
@@ -37,7 +40,9 @@ func Program(st gwv1.GatewayStatus, p Progress) gwv1.GatewayStatus {
 		return st
 	}
 	reason := ReasonPending
-	if len(p.Addresses) == 0 {
+	if p.Reason != "" {
+		reason, waiting = p.Reason, p.Message
+	} else if len(p.Addresses) == 0 {
 		reason, waiting = string(gwv1.GatewayReasonAddressNotAssigned), "The Gateway has no address yet"
 	}
 	st.Conditions = programmed(st.Conditions, reason, waiting, "Every proxy serves the Gateway")

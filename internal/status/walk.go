@@ -12,7 +12,8 @@ import (
 
 // EachCondition calls f for every condition of a status, with the name of the part of the status that it is in: "" for
 // the whole object, else one that is unique in the object. The status is a *gwv1.GatewayStatus,
-// *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus; anything else has no conditions.
+// *gwv1.GatewayClassStatus, *gwv1.RouteStatus, *egv1a1.BackendStatus or *egv1a1.EnvoyProxyStatus; anything else
+// has no conditions.
 func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	each := func(section string, list []metav1.Condition) {
 		for i := range list {
@@ -34,6 +35,11 @@ func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 		}
 	case *egv1a1.BackendStatus:
 		each("", s.Conditions)
+	case *egv1a1.EnvoyProxyStatus:
+		for i := range s.Ancestors {
+			ancestor, _ := json.Marshal(s.Ancestors[i].AncestorRef)
+			each("ancestor "+string(ancestor), s.Ancestors[i].Conditions)
+		}
 	}
 }
 

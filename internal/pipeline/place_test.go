@@ -1,0 +1,87 @@
+package pipeline_test
+
+import (
+	"testing"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// cluster is a pipeline whose Gateways have fleets, with the last Gateway status and the fleets that it asked for.
+type cluster struct {
+	*pipeline.Pipeline
+	status *gwv1.GatewayStatus
+	fleets map[model.ProxyName]*resolve.Fleet
+}
+
+func newCluster() *cluster {
+	c := &cluster{fleets: map[model.ProxyName]*resolve.Fleet{}}
+	version := uint64(0)
+	c.Pipeline = pipeline.New(pipeline.Options{
+		Controllers: []string{"example.com/ours"},
+		Proxy:       func(gw model.Name) model.ProxyName { return model.ProxyName(gw.String()) },
+		Fleets:      &resolve.FleetOptions{Namespace: "ours"},
+		Fleet: func(name model.ProxyName, f *resolve.Fleet) {
+			if f == nil {
+				delete(c.fleets, name)
+				return
+			}
+			c.fleets[name] = f
+		},
+		Chain: feature.NewChain(), Bind: "0.0.0.0", Workers: 1,
+		Serve: func(model.ProxyName, []xds.Change) uint64 { version++; return version },
+		Publish: func(s pipeline.Status) {
+			if st, ok := s.Status.(*gwv1.GatewayStatus); ok {
+				c.status = st
+			}
+		},
+	})
+	return c
+}
+
+func (c *cluster) programmed() string {
+	for _, cond := range c.status.Conditions {
+		if cond.Type == string(gwv1.GatewayConditionProgrammed) {
+			return string(cond.Status) + "/" + cond.Reason
+		}
+	}
+	return "none"
+}
+
+func TestGatewayIsProgrammedWhereItsFleetIs(t *testing.T) {
+	c := newCluster()
+	c.Apply(base(), nil, nil)
+	name := model.ProxyName("ns/gw")
+	if f := c.fleets[name]; f == nil || f.Namespace != "ns" || len(f.Ports) != 1 {
+		t.Fatalf("fleets: %+v", c.fleets)
+	}
+	c.Observe(xds.Event{Kind: xds.Live, Proxy: name, Version: 100})
+	step := func(what, want string, placed resolve.Placement) {
+		t.Helper()
+		c.Place(name, placed)
+		if got := c.programmed(); got != want || len(c.status.Addresses) != len(placed.Addresses) {
+			t.Errorf("%s: Programmed is %s with addresses %v, want %s", what, got, c.status.Addresses, want)
+		}
+	}
+	typ := gwv1.IPAddressType
+	addresses := []gwv1.GatewayStatusAddress{{Type: &typ, Value: "192.0.2.1"}}
+	step("nothing known", "False/AddressNotAssigned", resolve.Placement{})
+	step("no pods", "False/NoResources", resolve.Placement{
+		Addresses: addresses, Reason: string(gwv1.GatewayReasonNoResources), Message: "No Envoy is ready",
+	})
+	step("there", "True/Programmed", resolve.Placement{Addresses: addresses})
+
+	c.Apply(nil, []model.Ref{refOf(model.GroupGateway, model.KindGateway, "gw")}, nil)
+	if len(c.fleets) != 0 {
+		t.Errorf("fleets are left: %v", c.fleets)
+	}
+	c.Apply(base(), nil, nil)
+	if got := c.programmed(); got != "False/AddressNotAssigned" || len(c.status.Addresses) != 0 {
+		t.Errorf("a Gateway of the same name starts with the placement of the old one: %s %v", got, c.status.Addresses)
+	}
+}

@@ -1,0 +1,203 @@
+package resolve
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	jsonpatch "github.com/evanphx/json-patch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// parameters is what is known of one EnvoyProxy by itself.
+type parameters struct {
+	Spec *egv1a1.EnvoyProxySpec
+	// Problem is why it cannot be used; empty if it can.
+	Problem string
+}
+
+func (t *Tables) addParameters(e *incr.Engine) {
+	t.parameters = incr.NewTable(e, "parameters", func(r *incr.Reader, key model.Name) (parameters, bool) {
+		p, ok := incr.Get(r, t.in.envoyProxies, key)
+		if !ok {
+			return parameters{}, false
+		}
+		return parameters{Spec: &p.Spec, Problem: t.checkParameters(&p.Spec)}, true
+	}, t.in.envoyProxies)
+}
+
+// checkParameters returns why an EnvoyProxy cannot be used, beyond what its schema says.
+func (t *Tables) checkParameters(spec *egv1a1.EnvoyProxySpec) string {
+	var problems []string
+	if spec.BackendTLS != nil {
+		// To go on without it would connect to backends with less than what was asked for.
+		problems = append(problems, "spec.backendTLS is not supported yet: remove it")
+	}
+	if t.opts.Fleets != nil && spec.Provider != nil && spec.Provider.Type == egv1a1.EnvoyProxyProviderTypeHost {
+		problems = append(problems, "spec.provider.type Host runs Envoy on one machine: use Kubernetes in a cluster")
+	}
+	if t.opts.Fleets != nil && t.opts.Fleets.Check != nil {
+		if err := t.opts.Fleets.Check(spec); err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	return strings.Join(problems, "; ")
+}
+
+// withoutEffect lists the fields of an EnvoyProxy that are accepted and do nothing yet, as far as they are set.
+func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
+	fields := []struct {
+		path string
+		set  bool
+	}{
+		{"telemetry", spec.Telemetry != nil},
+		{"routingType", spec.RoutingType != nil},
+		{"filterOrder", len(spec.FilterOrder) > 0},
+		{"preserveRouteOrder", spec.PreserveRouteOrder != nil},
+		{"luaValidation", spec.LuaValidation != nil},
+		{"dynamicModules", len(spec.DynamicModules) > 0},
+		{"geoIP", spec.GeoIP != nil},
+	}
+	if t.opts.Fleets == nil {
+		fields = append(fields, []struct {
+			path string
+			set  bool
+		}{
+			{"provider", spec.Provider != nil},
+			{"logging", len(spec.Logging.Level) > 0},
+			{"bootstrap", spec.Bootstrap != nil},
+			{"concurrency", spec.Concurrency != nil},
+			{"extraArgs", len(spec.ExtraArgs) > 0},
+			{"shutdown", spec.Shutdown != nil},
+			{"ipFamily", spec.IPFamily != nil},
+		}...)
+	}
+	var out []string
+	for _, f := range fields {
+		if f.set {
+			out = append(out, "spec."+f.path)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// envoyProxyRef returns the EnvoyProxy that a parametersRef names, or why it names none.
+func envoyProxyRef(group gwv1.Group, kind gwv1.Kind, name model.Name) (model.Name, string) {
+	switch {
+	case group != model.GroupEnvoyGateway || kind != model.KindEnvoyProxy:
+		return model.Name{}, fmt.Sprintf("%s of group %q cannot be used as parameters: use an EnvoyProxy of group %s",
+			kind, group, model.GroupEnvoyGateway)
+	case name.Namespace == "":
+		return model.Name{}, fmt.Sprintf("The namespace of EnvoyProxy %q is missing", name.Name)
+	}
+	return name, ""
+}
+
+// envoyProxy returns the spec of an EnvoyProxy, or why it cannot be used.
+func (t *Tables) envoyProxy(r *incr.Reader, name model.Name) (*egv1a1.EnvoyProxySpec, string) {
+	p, ok := incr.Get(r, t.parameters, name)
+	switch {
+	case !ok:
+		return nil, fmt.Sprintf("EnvoyProxy %s does not exist", name)
+	case p.Problem != "":
+		return nil, fmt.Sprintf("EnvoyProxy %s is not valid: %s", name, p.Problem)
+	}
+	return p.Spec, ""
+}
+
+// mergeEnvoyProxies merges the EnvoyProxy of a Gateway over that of its class, and the result over the defaults. The
+// more specific one's mergeType says how, and without one it replaces the other (Envoy Gateway,
+// EnvoyProxySpec.mergeType). Each of the three may be nil; so is the result if all are.
+func mergeEnvoyProxies(defaults, class, gateway *egv1a1.EnvoyProxySpec) (*egv1a1.EnvoyProxySpec, error) {
+	merged, err := mergeEnvoyProxy(class, gateway, mergeTypeOf(gateway))
+	if err != nil {
+		return nil, err
+	}
+	return mergeEnvoyProxy(defaults, merged, mergeTypeOf(class, gateway))
+}
+
+func mergeTypeOf(specs ...*egv1a1.EnvoyProxySpec) egv1a1.MergeType {
+	for _, s := range specs {
+		if s != nil && s.MergeType != nil {
+			return *s.MergeType
+		}
+	}
+	return egv1a1.Replace
+}
+
+func mergeEnvoyProxy(base, over *egv1a1.EnvoyProxySpec, how egv1a1.MergeType) (*egv1a1.EnvoyProxySpec, error) {
+	switch {
+	case over == nil:
+		return base, nil
+	case base == nil || how == egv1a1.Replace:
+		return over, nil
+	}
+	below, err := json.Marshal(base)
+	if err != nil {
+		return nil, fmt.Errorf("marshal the less specific EnvoyProxy: %w", err)
+	}
+	above, err := json.Marshal(over)
+	if err != nil {
+		return nil, fmt.Errorf("marshal the more specific EnvoyProxy: %w", err)
+	}
+	var merged []byte
+	if how == egv1a1.JSONMerge {
+		merged, err = jsonpatch.MergePatch(below, above)
+	} else {
+		merged, err = strategicpatch.StrategicMergePatch(below, above, egv1a1.EnvoyProxySpec{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge by mergeType %s: %w", how, err)
+	}
+	out := new(egv1a1.EnvoyProxySpec)
+	if err := json.Unmarshal(merged, out); err != nil {
+		return nil, fmt.Errorf("what mergeType %s gives is no EnvoyProxy: %w", how, err)
+	}
+	return out, nil
+}
+
+// envoyProxyStatus has an ancestor for each of our classes and Gateways that use the EnvoyProxy.
+func (t *Tables) envoyProxyStatus(r *incr.Reader, key model.Name) (egv1a1.EnvoyProxyStatus, bool) {
+	p, ok := incr.Get(r, t.parameters, key)
+	classes, gateways := t.classesUsing.Keys(r, key), t.gatewaysUsing.Keys(r, key)
+	if !ok || len(classes)+len(gateways) == 0 {
+		return egv1a1.EnvoyProxyStatus{}, false
+	}
+	object, _ := incr.Get(r, t.in.envoyProxies, key)
+	message := "The parameters are accepted"
+	if ignored := t.withoutEffect(p.Spec); len(ignored) > 0 {
+		message += "; these fields have no effect yet: " + strings.Join(ignored, ", ")
+	}
+	var issues status.Report
+	if p.Problem != "" {
+		issues = status.Report{{Reason: status.ReasonInvalidParameters, Message: p.Problem}}
+	}
+	condition := status.Judge(status.Accepted, issues, string(egv1a1.EnvoyProxyReasonAccepted), message,
+		object.Generation)
+	var out egv1a1.EnvoyProxyStatus
+	add := func(kind string, name model.Name) {
+		group := gwv1.Group(model.GroupGateway)
+		ref := gwv1.ParentReference{Group: &group, Kind: (*gwv1.Kind)(&kind), Name: gwv1.ObjectName(name.Name)}
+		if name.Namespace != "" {
+			ref.Namespace = (*gwv1.Namespace)(&name.Namespace)
+		}
+		ancestor := egv1a1.EnvoyProxyAncestorStatus{AncestorRef: ref}
+		ancestor.Conditions = append(ancestor.Conditions, condition)
+		out.Ancestors = append(out.Ancestors, ancestor)
+	}
+	for _, name := range classes {
+		add(model.KindGatewayClass, name)
+	}
+	for _, name := range gateways {
+		add(model.KindGateway, name)
+	}
+	return out, true
+}
