@@ -34,8 +34,9 @@ type Kind struct {
 	// Builtin kinds are Kubernetes' own: they have no CRD, so nothing but their Go type to validate against.
 	Builtin bool
 
-	new   func() Object
-	table func(e *incr.Engine, name string) table
+	new     func() Object
+	newList func() runtime.Object
+	table   func(e *incr.Engine, name string) table
 	// crd is nil for a Builtin kind.
 	crd *crd
 }
@@ -54,6 +55,7 @@ func kind[T any, P interface {
 	Object
 }](k Kind) Kind {
 	k.new = func() Object { return P(new(T)) }
+	k.newList = func() runtime.Object { return new(list[T, P]) }
 	if !k.Builtin {
 		k.crd = new(crd)
 	}

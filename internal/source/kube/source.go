@@ -1,0 +1,181 @@
+// Package kube reads configuration from a Kubernetes API server, and keeps reading as it changes.
+//
+// Every kind of the table of kinds is watched. Objects are stripped to what is read as they arrive, and the source
+// keeps no copies: what it remembers of an object is the very object that it has delivered. Kinds whose CRDs are not
+// installed are waited for. While the API server is away, or says something that cannot be understood, everything stays
+// as it was last known.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/source"
+)
+
+// Options say what to read, and from where.
+type Options struct {
+	// Config is how the API server is reached.
+	Config *rest.Config
+	// Namespaces are those whose objects are read; none stands for all. Kinds without a namespace are read anyway.
+	Namespaces []string
+	// Seen is shown every object of a custom resource as the API server has it, before its status is taken out; nil
+	// when the object is gone. It must not keep or change it. It is called from several goroutines. May be nil.
+	Seen func(model.Ref, resource.Object)
+	// Log is told what a user cannot see in a status.
+	Log *slog.Logger
+}
+
+// Source reads a cluster. Call [Source.Load] once, then [Source.Watch].
+type Source struct {
+	options Options
+	log     *slog.Logger
+	clients *clients
+	out     *collector
+
+	mu      sync.Mutex
+	watched map[*resource.Kind]*watched
+}
+
+// watched is a kind that is being watched.
+type watched struct {
+	version string
+	stores  []*store
+	stop    context.CancelFunc
+	// missing is since when the API server does not serve it; zero while it does.
+	missing time.Time
+}
+
+// New returns a source that has not read anything yet.
+func New(o Options) (*Source, error) {
+	c, err := newClients(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	slices.Sort(o.Namespaces)
+	o.Namespaces = slices.Compact(o.Namespaces)
+	return &Source{
+		options: o, log: o.Log, clients: c, out: newCollector(), watched: map[*resource.Kind]*watched{},
+	}, nil
+}
+
+// Load reads everything. It returns when every kind that the API server serves has been listed completely, and not
+// before: until then it tries again. Watching goes on until the context ends, and Load fails only with that.
+func (s *Source) Load(ctx context.Context) (source.Batch, error) {
+	nudged := make(chan struct{}, 1)
+	nudge := func() {
+		select {
+		case nudged <- struct{}{}:
+		default:
+		}
+	}
+	for {
+		err := s.follow(ctx)
+		if err == nil {
+			break
+		}
+		s.log.Warn("The API server cannot be read; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return source.Batch{}, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	if err := s.watchCRDs(ctx, nudge); err != nil {
+		return source.Batch{}, err
+	}
+	go s.discover(ctx, nudged)
+	for s.Waiting() != nil {
+		select {
+		case <-ctx.Done():
+			return source.Batch{}, ctx.Err()
+		case <-s.out.ready:
+		}
+	}
+	return s.out.take(), nil
+}
+
+// Waiting says which kinds have not been listed yet, and why if that is known; nil if all have.
+func (s *Source) Waiting() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.watched) == 0 {
+		return errors.New("the API server has not been read yet")
+	}
+	var all []error
+	for i := range resource.Kinds {
+		w := s.watched[&resource.Kinds[i]]
+		if w == nil {
+			continue
+		}
+		for _, st := range w.stores {
+			synced, trouble := st.waiting()
+			switch {
+			case synced:
+			case trouble != nil:
+				all = append(all, fmt.Errorf("%s cannot be listed: %w", resource.Kinds[i].Kind, trouble))
+			default:
+				all = append(all, fmt.Errorf("%s is being listed", resource.Kinds[i].Kind))
+			}
+		}
+	}
+	return errors.Join(all...)
+}
+
+// Watch hands over what changes after Load, in batches, until the context ends. A change after a quiet time is handed
+// over at once; what comes meanwhile is gathered.
+func (s *Source) Watch(ctx context.Context, apply func(source.Batch)) error {
+	s.out.nudge()
+	return s.out.deliver(ctx, apply)
+}
+
+// start watches a kind in a version. stores are those of the version before, if there was one. The caller holds the
+// lock.
+func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVersion, stores []*store) error {
+	client, err := s.clients.of(gv, k.Protobuf())
+	if err != nil {
+		return err
+	}
+	namespaces := s.options.Namespaces
+	if k.Cluster || len(namespaces) == 0 {
+		namespaces = []string{""}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	w := &watched{version: gv.Version, stop: stop, stores: stores}
+	for i, namespace := range namespaces {
+		if i == len(w.stores) {
+			w.stores = append(w.stores, &store{
+				kind: k, out: s.out, seen: s.options.Seen, known: map[model.Name]resource.Object{},
+			})
+		}
+		lw := &listWatch{client: client, kind: k, namespace: namespace, attempted: w.stores[i].attempted}
+		go newReflector(lw, k.New(), w.stores[i], k.Plural).RunWithContext(ctx)
+	}
+	s.watched[k] = w
+	return nil
+}
+
+// newReflector makes a reflector that does not stay away long from an API server that is back.
+func newReflector(lw cache.ListerWatcher, expected any, into cache.ReflectorStore, name string) *cache.Reflector {
+	return cache.NewReflectorWithOptions(lw, expected, into, cache.ReflectorOptions{
+		Name: name, TypeDescription: name,
+		Backoff: &wait.Backoff{
+			Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 4 * time.Second,
+		},
+	})
+}

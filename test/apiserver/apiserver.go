@@ -1,0 +1,219 @@
+// Package apiserver runs a real Kubernetes API server with its etcd, and nothing else of Kubernetes, for tests of what
+// reads and writes objects. Nothing in it runs Pods; test/cluster does that.
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// Server is a running API server. It is on a loopback port, and ends with the test.
+type Server struct {
+	dir       string
+	bin       string
+	port      int
+	etcdPort  int
+	apiserver *process
+	etcd      *process
+}
+
+// Admin is a user who may do everything, Nobody one who may do what roles give him.
+const (
+	Admin  = "admin"
+	Nobody = "nobody"
+)
+
+// Start runs an API server. The binaries are in the folder that $SLUICE_KUBE_BIN names, or on PATH. Without them the
+// test is skipped, but fails where CI is "true".
+func Start(t testing.TB) *Server {
+	t.Helper()
+	bin, err := binaries()
+	if err != nil {
+		if os.Getenv("CI") == "true" || os.Getenv("SLUICE_KUBE_BIN") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	s := &Server{dir: t.TempDir(), bin: bin}
+	if err := s.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	s.etcd = s.run(t, "etcd",
+		"--data-dir="+filepath.Join(s.dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
+		"--listen-client-urls="+s.etcdURL(), "--advertise-client-urls="+s.etcdURL(),
+		"--listen-peer-urls=http://127.0.0.1:0")
+	t.Cleanup(s.etcd.stop)
+	s.Up(t)
+	t.Cleanup(s.Down)
+	return s
+}
+
+// binaries returns the folder of the binaries.
+func binaries() (string, error) {
+	if dir := os.Getenv("SLUICE_KUBE_BIN"); dir != "" {
+		return dir, nil
+	}
+	for _, name := range []string{"etcd", "kube-apiserver"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return "", fmt.Errorf("the test needs %s on PATH or in the folder $SLUICE_KUBE_BIN: %w", name, err)
+		}
+	}
+	return "", nil
+}
+
+func (s *Server) prepare() error {
+	for _, port := range []*int{&s.port, &s.etcdPort} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("a free port: %w", err)
+		}
+		*port = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("a free port: %w", err)
+		}
+	}
+	tokens := fmt.Sprintf("%[1]s,%[1]s,1,system:masters\n%[2]s,%[2]s,2\n", Admin, Nobody)
+	if err := os.WriteFile(s.path("tokens"), []byte(tokens), 0o600); err != nil {
+		return fmt.Errorf("tokens: %w", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("key for service accounts: %w", err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("key for service accounts: %w", err)
+	}
+	data := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+	if err := os.WriteFile(s.path("key"), data, 0o600); err != nil {
+		return fmt.Errorf("key for service accounts: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *Server) etcdURL() string         { return fmt.Sprintf("http://127.0.0.1:%d", s.etcdPort) }
+
+// Up runs the API server, again after [Server.Down], and waits until it is ready.
+func (s *Server) Up(t testing.TB) {
+	t.Helper()
+	s.apiserver = s.run(t, "kube-apiserver",
+		"--etcd-servers="+s.etcdURL(), "--bind-address=127.0.0.1", fmt.Sprint("--secure-port=", s.port),
+		"--cert-dir="+s.path("certs"), "--token-auth-file="+s.path("tokens"), "--authorization-mode=RBAC",
+		"--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+s.path("key"), "--service-account-signing-key-file="+s.path("key"),
+		"--disable-admission-plugins=ServiceAccount", "--v=0")
+	deadline := time.Now().Add(90 * time.Second)
+	for {
+		err := s.ready()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || s.apiserver.over() {
+			t.Fatalf("the API server is not ready: %v\n%s\n%s", err, s.etcd, s.apiserver)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (s *Server) ready() error {
+	client, err := rest.HTTPClientFor(s.Config(Admin))
+	if err != nil {
+		return fmt.Errorf("the certificate that it makes for itself: %w", err)
+	}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(s.Config(Admin).Host + "/readyz")
+	if err != nil {
+		return fmt.Errorf("/readyz: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+// Down kills the API server; etcd and what is in it stay.
+func (s *Server) Down() { s.apiserver.stop() }
+
+// Config is how a user reaches the server.
+func (s *Server) Config(user string) *rest.Config {
+	return &rest.Config{
+		Host: fmt.Sprintf("https://127.0.0.1:%d", s.port), BearerToken: user, QPS: -1,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: s.path("certs/apiserver.crt")},
+	}
+}
+
+// process is a program that was started.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (s *Server) run(t testing.TB, name string, args ...string) *process {
+	t.Helper()
+	path := name
+	if s.bin != "" {
+		path = filepath.Join(s.bin, name)
+	}
+	p := &process{cmd: exec.CommandContext(context.Background(), path, args...), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p
+}
+
+// Write keeps what the program prints.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.Write(b)
+}
+
+// String returns the last lines that the program printed.
+func (p *process) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lines := strings.Split(p.out.String(), "\n")
+	return p.cmd.Path + ":\n" + strings.Join(lines[max(0, len(lines)-20):], "\n")
+}
+
+func (p *process) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
