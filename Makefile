@@ -8,18 +8,26 @@ SHELL := bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCH ?= .
+IMAGE_TAG ?= dev
+CLUSTER_NAME ?= dev
+CLUSTER_NODES ?= 1
 # The race detector needs a C compiler.
 RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
-UNIT = $$(go list ./... | grep -v /test/e2e)
+UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$)
 
-.PHONY: help build run envoy test check lint generate fuzz bench microbench clean
+CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
+
+.PHONY: help build image run envoy cluster cluster-down test check lint generate fuzz bench microbench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build bin/sluice: static, reproducible
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./cmd/sluice
+
+image: build ## Write the container image to bin/sluice-image.tar, without Docker; IMAGE_TAG (dev) is its tag
+	go run ./build/image/cmd -binary bin/sluice -tag $(IMAGE_TAG) -out bin/sluice-image.tar
 
 envoy: build ## Install Envoy into Sluice's cache, unless there is one already
 	@if [ -n "$${SLUICE_ENVOY:-}" ]; then echo "Envoy: $$SLUICE_ENVOY"; \
@@ -29,7 +37,15 @@ envoy: build ## Install Envoy into Sluice's cache, unless there is one already
 run: envoy ## Serve examples/quickstart with its demo backends until Ctrl-C
 	./examples/quickstart/run
 
-test: envoy ## All tests: vet, style, unit tests with the race detector, then the binary with a real Envoy
+cluster: envoy image ## A Kubernetes for tests with CLUSTER_NODES nodes (1), and the image in it; as root, on Linux
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}"; $(CLUSTER) up -nodes $(CLUSTER_NODES)
+	@$(CLUSTER) load bin/sluice-image.tar
+	@echo 'to use it:  eval "$$($(CLUSTER) env)"'
+
+cluster-down: ## End the cluster, and leave nothing of it behind
+	$(CLUSTER) down
+
+test: envoy ## All tests: vet, style, unit tests with the race detector, then with a real Envoy and Kubernetes
 	@missing=; for tool in curl openssl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq; apt-get install -y --no-install-recommends $$missing; fi
 	go vet ./...
@@ -37,7 +53,8 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then th
 	@[ -n '$(RACE)' ] || [ "$${CI:-}" != true ]
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}"; \
 	{ go test $(RACE) -json $(UNIT) || failed=1; \
-	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -json ./test/e2e || failed=1; \
+	   go run ./test/cluster/cmd build >&2 || failed=1; \
+	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -p 1 -json ./test/e2e ./test/cluster || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally
 
 check: lint ## Before a commit, under 3 minutes: lint, race tests (unchanged packages are cached), generated files

@@ -1,0 +1,180 @@
+package balancer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// Range is a range of addresses with both its ends, "172.30.1.10-172.30.1.199" in text.
+type Range struct{ First, Last netip.Addr }
+
+// Contains reports whether an address is in the range.
+func (r Range) Contains(a netip.Addr) bool {
+	return r.First.IsValid() && a.Is4() == r.First.Is4() && !a.Less(r.First) && !r.Last.Less(a)
+}
+
+// MarshalText writes FIRST-LAST.
+func (r Range) MarshalText() ([]byte, error) {
+	if !r.First.IsValid() {
+		return nil, nil
+	}
+	return []byte(r.First.String() + "-" + r.Last.String()), nil
+}
+
+// UnmarshalText reads FIRST-LAST.
+func (r *Range) UnmarshalText(text []byte) error {
+	first, last, found := strings.Cut(string(text), "-")
+	var err error
+	if r.First, err = netip.ParseAddr(first); err != nil {
+		return err
+	}
+	if r.Last, err = netip.ParseAddr(last); err != nil || !found {
+		return fmt.Errorf("%q: want FIRST-LAST", text)
+	}
+	return nil
+}
+
+// plan works out addresses and routes from what the API server says. Everything is sorted.
+type plan struct {
+	services        []*corev1.Service
+	nodes           []*corev1.Node
+	slices          []*discoveryv1.EndpointSlice
+	dynamic, static Range
+}
+
+// addressOf is the address that a Service's status says, if any.
+func addressOf(service *corev1.Service) string {
+	if ingress := service.Status.LoadBalancer.Ingress; len(ingress) > 0 {
+		return ingress[0].IP
+	}
+	return ""
+}
+
+// ours reports whether a Service wants an address of this load balancer.
+func ours(service *corev1.Service) bool {
+	return service.Spec.Type == corev1.ServiceTypeLoadBalancer && service.Spec.LoadBalancerClass == nil &&
+		service.DeletionTimestamp == nil
+}
+
+// addresses returns the address of each Service, empty for none, and why some that want one get none. What a Service
+// has it keeps, unless it asks for another or may not have it; who came first has the first choice.
+func (p plan) addresses() (given, problems []string) {
+	given = make([]string, len(p.services))
+	taken := map[string]string{}
+	take := func(i int, address string) {
+		if address != "" {
+			given[i], taken[address] = address, p.services[i].Namespace+"/"+p.services[i].Name
+		}
+	}
+	var waiting []int
+	for _, i := range p.byAge() {
+		service := p.services[i]
+		has, asked := addressOf(service), service.Spec.LoadBalancerIP
+		switch {
+		case !ours(service):
+		case has != "" && taken[has] == "" && p.allowed(has) && (asked == "" || asked == has):
+			take(i, has)
+		default:
+			waiting = append(waiting, i)
+		}
+	}
+	for _, i := range waiting {
+		address, problem := p.choose(p.services[i].Spec.LoadBalancerIP, taken)
+		take(i, address)
+		if problem != "" {
+			problems = append(problems, p.services[i].Namespace+"/"+p.services[i].Name+": "+problem)
+		}
+	}
+	return given, problems
+}
+
+// byAge returns the indexes of the Services that want an address, the oldest first.
+func (p plan) byAge() []int {
+	out := make([]int, len(p.services))
+	for i := range out {
+		out[i] = i
+	}
+	slices.SortStableFunc(out, func(a, b int) int {
+		return p.services[a].CreationTimestamp.Compare(p.services[b].CreationTimestamp.Time)
+	})
+	return out
+}
+
+// choose returns a free address for a Service that asks for one, or with none asked for any, or why there is none.
+func (p plan) choose(asked string, taken map[string]string) (address, problem string) {
+	switch {
+	case asked != "" && !p.allowed(asked):
+		return "", fmt.Sprintf("it asks for %s, which this load balancer does not have", asked)
+	case asked != "" && taken[asked] != "":
+		return "", fmt.Sprintf("it asks for %s, which %s has", asked, taken[asked])
+	case asked != "":
+		return asked, ""
+	}
+	for a := p.dynamic.First; p.dynamic.Contains(a); a = a.Next() {
+		if taken[a.String()] == "" {
+			return a.String(), ""
+		}
+	}
+	return "", "no address is free"
+}
+
+func (p plan) allowed(address string) bool {
+	a, err := netip.ParseAddr(address)
+	return err == nil && (p.dynamic.Contains(a) || p.static.Contains(a))
+}
+
+// routes returns the nodes' addresses by which each given address is reached.
+func (p plan) routes(given []string) map[string][]string {
+	out := map[string][]string{}
+	for i, address := range given {
+		if address == "" {
+			continue
+		}
+		service := p.services[i]
+		local := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+		hops := []string{}
+		for _, node := range p.nodes {
+			if local && p.serves(node.Name, service) || !local && ready(node) {
+				hops = append(hops, internalIP(node))
+			}
+		}
+		out[address] = slices.DeleteFunc(hops, func(hop string) bool { return hop == "" })
+	}
+	return out
+}
+
+func ready(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func internalIP(node *corev1.Node) string {
+	for _, address := range node.Status.Addresses {
+		if address.Type == corev1.NodeInternalIP {
+			return address.Address
+		}
+	}
+	return ""
+}
+
+// serves reports whether a node has a ready endpoint of a Service.
+func (p plan) serves(node string, service *corev1.Service) bool {
+	for _, slice := range p.slices {
+		if slice.Namespace != service.Namespace || slice.Labels[discoveryv1.LabelServiceName] != service.Name {
+			continue
+		}
+		for _, endpoint := range slice.Endpoints {
+			isReady := endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready
+			if isReady && endpoint.NodeName != nil && *endpoint.NodeName == node {
+				return true
+			}
+		}
+	}
+	return false
+}
