@@ -43,6 +43,6 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(), statusCommand(), validateCommand(), translateCommand(), envoyCommand())
+	root.AddCommand(runCommand(), statusCommand(), validateCommand(), translateCommand(), envoyCommand(), installCommand())
 	return root
 }

@@ -62,7 +62,7 @@ func run(m *testing.M) (int, error) {
 // lookAtSources has the go command know that the result depends on the program: it does not see what is built here,
 // and would go on showing a cached result.
 func lookAtSources() error {
-	for _, dir := range []string{"cmd", "internal", "docs/reference/gen", "test/echo"} {
+	for _, dir := range []string{"cmd", "internal", "docs/reference/gen", "test/echo", "charts"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -1,0 +1,357 @@
+package charts
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// object is a manifest.
+type object map[string]any
+
+func (o object) kind() string { return o["kind"].(string) }
+
+func (o object) name() string { return o["metadata"].(map[string]any)["name"].(string) }
+
+// at returns what a path of fields leads to, nil if there is nothing.
+func (o object) at(path ...string) any {
+	var v any = map[string]any(o)
+	for _, field := range path {
+		m, _ := v.(map[string]any)
+		v = m[field]
+	}
+	return v
+}
+
+// parse returns the objects of manifests.
+func parse(t *testing.T, docs []string) []object {
+	t.Helper()
+	var out []object
+	for _, doc := range docs {
+		for part := range strings.SplitSeq("\n"+doc, "\n---\n") {
+			var o object
+			if err := yaml.Unmarshal([]byte(part), &o); err != nil {
+				t.Fatalf("%v:\n%s", err, part)
+			}
+			if len(o) > 0 {
+				out = append(out, o)
+			}
+		}
+	}
+	return out
+}
+
+// render renders the chart with values given as YAML.
+func render(t *testing.T, values string) []object {
+	t.Helper()
+	r := Release{Name: "sluice", Namespace: "sluice-system"}
+	if err := yaml.Unmarshal([]byte(values), &r.Values); err != nil {
+		t.Fatal(err)
+	}
+	m, err := r.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, m.Objects)
+}
+
+// find returns the only object of a kind.
+func find(t *testing.T, objects []object, kind string) object {
+	t.Helper()
+	var found []object
+	for _, o := range objects {
+		if o.kind() == kind {
+			found = append(found, o)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d objects of kind %s, want 1", len(found), kind)
+	}
+	return found[0]
+}
+
+func names(objects []object) []string {
+	var out []string
+	for _, o := range objects {
+		name := o.kind() + " " + o.name()
+		if ns := o.at("metadata", "namespace"); ns != nil {
+			name += " in " + ns.(string)
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestObjects is what an installation consists of.
+func TestObjects(t *testing.T) {
+	standard := []string{
+		"ClusterRole sluice-cluster",
+		"ClusterRole sluice-namespaced",
+		"ClusterRoleBinding sluice-cluster",
+		"ClusterRoleBinding sluice-namespaced",
+		"Deployment sluice in sluice-system",
+		"GatewayClass sluice",
+		"PodDisruptionBudget sluice in sluice-system",
+		"Role sluice-leader in sluice-system",
+		"RoleBinding sluice-leader in sluice-system",
+		"Service sluice in sluice-system",
+		"ServiceAccount sluice in sluice-system",
+	}
+	for _, test := range []struct {
+		name, values string
+		more, less   []string
+	}{
+		{name: "defaults"},
+		{
+			name: "some namespaces", values: "watchNamespaces: [shop, sluice-system]",
+			more: []string{
+				"RoleBinding sluice-namespaced in shop", "RoleBinding sluice-namespaced in sluice-system",
+			},
+			less: []string{"ClusterRoleBinding sluice-namespaced"},
+		},
+		{name: "one replica", values: "replicas: 1", less: []string{"PodDisruptionBudget sluice in sluice-system"}},
+		{
+			name: "everything", values: "{networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}}}",
+			more: []string{"NetworkPolicy sluice in sluice-system", "ServiceMonitor sluice in sluice-system"},
+		},
+		{name: "no class", values: "gatewayClass: {create: false}", less: []string{"GatewayClass sluice"}},
+		{
+			name: "others' account", values: "serviceAccount: {create: false, name: theirs}",
+			less: []string{
+				"ClusterRole sluice-cluster", "ClusterRole sluice-namespaced", "ClusterRoleBinding sluice-cluster",
+				"ClusterRoleBinding sluice-namespaced", "Role sluice-leader in sluice-system",
+				"RoleBinding sluice-leader in sluice-system", "ServiceAccount sluice in sluice-system",
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			want := append(slices.Clone(standard), test.more...)
+			want = slices.DeleteFunc(want, func(name string) bool { return slices.Contains(test.less, name) })
+			slices.Sort(want)
+			objects := render(t, test.values)
+			if diff := cmp.Diff(want, names(objects)); diff != "" {
+				t.Error(diff)
+			}
+			for _, o := range objects {
+				if o.at("metadata", "labels", "app.kubernetes.io/instance") != "sluice" {
+					t.Errorf("%s %s has no label that says which release it is of", o.kind(), o.name())
+				}
+			}
+		})
+	}
+}
+
+// TestArguments checks what of the values reaches the command line and the pod.
+func TestArguments(t *testing.T) {
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	objects := render(t, `
+image: {repository: r.example/sluice, digest: "`+digest+`"}
+imagePullSecrets: [pull]
+envoy: {image: r.example/envoy:1}
+controllerNames: [sluice.dev/gateway-controller, gateway.envoyproxy.io/gatewayclass-controller]
+extraArgs: [--log-level=debug]
+gatewayClass: {name: edge, parametersRef: {name: defaults}}
+`)
+	pod := find(t, objects, "Deployment").at("spec", "template", "spec").(map[string]any)
+	container := pod["containers"].([]any)[0].(map[string]any)
+	want := []any{
+		"serve",
+		"--controller-name=sluice.dev/gateway-controller",
+		"--controller-name=gateway.envoyproxy.io/gatewayclass-controller",
+		"--xds-address=0.0.0.0:18000",
+		"--admin-address=0.0.0.0:19001",
+		"--sluice-image=r.example/sluice@" + digest,
+		"--envoy-image=r.example/envoy:1",
+		"--log-level=debug",
+	}
+	if diff := cmp.Diff(want, container["args"]); diff != "" {
+		t.Errorf("arguments: %s", diff)
+	}
+	if got := container["image"]; got != "r.example/sluice@"+digest {
+		t.Errorf("image %v", got)
+	}
+	if diff := cmp.Diff([]any{map[string]any{"name": "pull"}}, pod["imagePullSecrets"]); diff != "" {
+		t.Error(diff)
+	}
+	class := find(t, objects, "GatewayClass")
+	wantClass := map[string]any{
+		"controllerName": "sluice.dev/gateway-controller",
+		"parametersRef": map[string]any{
+			"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "defaults", "namespace": "sluice-system",
+		},
+	}
+	if diff := cmp.Diff(wantClass, class["spec"]); class.name() != "edge" || diff != "" {
+		t.Errorf("GatewayClass %s: %s", class.name(), diff)
+	}
+}
+
+// TestRestricted holds the pod to the restricted level of the Pod Security Standards, and to a file system that cannot
+// be written to.
+func TestRestricted(t *testing.T) {
+	pod := object(find(t, render(t, ""), "Deployment").at("spec", "template", "spec").(map[string]any))
+	container := object(pod["containers"].([]any)[0].(map[string]any))
+	for _, field := range []struct {
+		of   object
+		path []string
+		want any
+	}{
+		{pod, []string{"securityContext", "runAsNonRoot"}, true},
+		{pod, []string{"securityContext", "seccompProfile", "type"}, "RuntimeDefault"},
+		{pod, []string{"hostNetwork"}, nil},
+		{pod, []string{"hostPID"}, nil},
+		{pod, []string{"volumes"}, nil},
+		{container, []string{"securityContext", "allowPrivilegeEscalation"}, false},
+		{container, []string{"securityContext", "readOnlyRootFilesystem"}, true},
+		{container, []string{"securityContext", "capabilities", "drop"}, []any{"ALL"}},
+		{container, []string{"securityContext", "capabilities", "add"}, nil},
+		{container, []string{"securityContext", "privileged"}, nil},
+	} {
+		if diff := cmp.Diff(field.want, field.of.at(field.path...)); diff != "" {
+			t.Errorf("%s: %s", strings.Join(field.path, "."), diff)
+		}
+	}
+	for _, of := range []string{"requests", "limits"} {
+		if container.at("resources", of, "memory") == nil {
+			t.Errorf("the container says nothing about memory in %s", of)
+		}
+	}
+}
+
+// TestRefusedValues checks that mistakes in values are found before anything is installed, and what is said.
+func TestRefusedValues(t *testing.T) {
+	for name, test := range map[string]struct{ values, want string }{
+		"unknown":         {"replica: 3", "'replica' not allowed"},
+		"unknown below":   {"image: {name: x}", "'name' not allowed"},
+		"both channels":   {"crds: {standard: true}", "set one of them to false"},
+		"no controller":   {"controllerNames: []", "minItems"},
+		"bad controller":  {"controllerNames: [sluice]", "/controllerNames/0"},
+		"nameless":        {"gatewayClass: {parametersRef: {namespace: a}}", "give it a name"},
+		"no replicas":     {"replicas: 0", "/replicas"},
+		"bad digest":      {"image: {digest: sha256:abc}", "/image/digest"},
+		"bad namespace":   {"watchNamespaces: [A]", "/watchNamespaces/0"},
+		"default removed": {"crds: null", "missing property 'crds'"},
+		"labels not text": {"podLabels: {a: 1}", "/podLabels/a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Release{Name: "sluice", Namespace: "sluice-system"}
+			if err := yaml.Unmarshal([]byte(test.values), &r.Values); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Render(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestCRDs counts the CRDs of each choice. No two are the same, and none has a description.
+func TestCRDs(t *testing.T) {
+	for name, test := range map[string]struct {
+		values map[string]any
+		crds   int
+		policy bool // safe upgrades of the Gateway API's CRDs
+	}{
+		"experimental":  {map[string]any{}, 14 + 8, true},
+		"standard":      {map[string]any{"experimental": false, "standard": true}, 10 + 8, true},
+		"policies only": {map[string]any{"experimental": false}, 8, false},
+		"none":          {map[string]any{"experimental": false, "policies": false}, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := Release{Name: "sluice", Namespace: "a", Values: map[string]any{"crds": test.values}}.Render()
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]bool{}
+			crds, policy := 0, false
+			for _, o := range parse(t, m.CRDs) {
+				if id := o.kind() + o.name(); seen[id] {
+					t.Errorf("%s twice", id)
+				} else {
+					seen[id] = true
+				}
+				switch o.kind() {
+				case "CustomResourceDefinition":
+					crds++
+				case "ValidatingAdmissionPolicy":
+					policy = true
+				}
+			}
+			if crds != test.crds || policy != test.policy {
+				t.Errorf("%d CRDs, want %d; safe upgrades %v, want %v", crds, test.crds, policy, test.policy)
+			}
+		})
+	}
+}
+
+// TestReleaseSize keeps far away from the 1 MiB that a Secret holds: Helm stores the chart and the manifests in one,
+// but not the charts in the chart.
+func TestReleaseSize(t *testing.T) {
+	c, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Release{Name: "sluice", Namespace: "sluice-system"}.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := json.Marshal(map[string]any{"chart": c, "manifest": strings.Join(m.Objects, "---\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(release); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The API server sees the value in base64 once more, and counts what that decodes to.
+	size := base64.StdEncoding.EncodedLen(packed.Len())
+	t.Logf("%d KiB", size>>10)
+	if size > 100<<10 {
+		t.Errorf("the Secret of a release has %d KiB: are CRDs in it?", size>>10)
+	}
+}
+
+// TestSchemaIsComplete checks that the schema names each value that there is, so that none can be misspelt.
+func TestSchemaIsComplete(t *testing.T) {
+	var values, schema map[string]any
+	for name, into := range map[string]*map[string]any{"values.yaml": &values, "values.schema.json": &schema} {
+		data, err := fs.ReadFile(Sluice(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(data, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compare(t, "", values, schema)
+}
+
+func compare(t *testing.T, path string, values, schema map[string]any) {
+	properties, _ := schema["properties"].(map[string]any)
+	for name, value := range values {
+		property, ok := properties[name].(map[string]any)
+		if !ok {
+			t.Errorf("values.schema.json does not know %s%s", path, name)
+			continue
+		}
+		below, isMap := value.(map[string]any)
+		if isMap && len(below) > 0 && property["properties"] != nil {
+			if property["additionalProperties"] != false {
+				t.Errorf("values.schema.json allows anything in %s%s", path, name)
+			}
+			compare(t, path+name+".", below, property)
+		}
+	}
+}

@@ -1,0 +1,33 @@
+{{- /* What the fleet manager makes for each Gateway, in the Gateway's namespace; the Secret holds the certificate with which
+an Envoy shows who it is, or the control plane's own authority. Watched, so that drift is put right. */ -}}
+{{- define "sluice.rules.fleet" -}}
+- apiGroups: [""]
+  resources:
+  - configmaps
+  - secrets
+  - serviceaccounts
+  - services
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: ["apps"]
+  resources:
+  - daemonsets
+  - deployments
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: ["autoscaling"]
+  resources:
+  - horizontalpodautoscalers
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: ["policy"]
+  resources:
+  - poddisruptionbudgets
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources:
+  - pods
+  verbs: [get, list, watch]
+# To be named as an owner that waits for what it owns, where the cluster enforces it.
+- apiGroups: ["gateway.networking.k8s.io"]
+  resources:
+  - gateways/finalizers
+  verbs: [update]
+{{- end -}}
