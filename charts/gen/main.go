@@ -1,6 +1,6 @@
 // Command gen writes the parts of the Helm chart that follow from something else: the CRDs, from the modules that
-// go.mod names; the rights to read objects and to write statuses, from the table of kinds; and the table of values in the
-// README. It runs in the charts folder, by go generate.
+// go.mod names; the rights to read objects and to write statuses, from the table of kinds; and the table of values in
+// the README. It runs in the charts folder, by go generate.
 //
 // Descriptions are left out: they are three quarters of a CRD, and every API server and every client that knows the
 // CRDs keeps them in memory. The sites of the Gateway API and of Envoy Gateway have them.

@@ -27,6 +27,7 @@
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
   - backends
+  - envoyproxies
   verbs: [get, list, watch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
@@ -38,6 +39,7 @@
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
   - backends/status
+  - envoyproxies/status
   verbs: [get, update, patch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
