@@ -36,23 +36,31 @@ func newPortGuard(bind string, say *announcer) *portGuard {
 	return &portGuard{bind: bind, say: say, ours: map[model.PortKey]bool{}, unbound: map[model.PortKey]string{}}
 }
 
-// check probes the ports that the Gateways of a batch ask for, and returns all that cannot be bound.
+// check probes the ports that the Gateways and ListenerSets of a batch ask for, and returns all that cannot be bound.
 func (g *portGuard) check(batch source.Batch) map[model.PortKey]string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, o := range batch.Set {
-		gw, ok := o.Object.(*gwv1.Gateway)
-		if !ok {
-			continue
-		}
-		for _, l := range gw.Spec.Listeners {
-			g.probe(model.PortKey{
-				Proxy: localProxy, Port: uint16(l.Port), //nolint:gosec // the schema keeps it below 65536
-				Transport: model.Protocol(l.Protocol).Transport(),
-			})
+		switch object := o.Object.(type) {
+		case *gwv1.Gateway:
+			for _, l := range object.Spec.Listeners {
+				g.probe(localPort(l.Port, l.Protocol))
+			}
+		case *gwv1.ListenerSet:
+			for _, l := range object.Spec.Listeners {
+				g.probe(localPort(l.Port, l.Protocol))
+			}
 		}
 	}
 	return g.copy()
+}
+
+// localPort is the port of this machine that a listener is on.
+func localPort(number gwv1.PortNumber, protocol gwv1.ProtocolType) model.PortKey {
+	return model.PortKey{
+		Proxy: localProxy, Port: uint16(number), //nolint:gosec // the schema keeps it below 65536
+		Transport: model.Protocol(protocol).Transport(),
+	}
 }
 
 // probe tries a port that is not ours. The caller holds the lock.

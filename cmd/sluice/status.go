@@ -49,7 +49,7 @@ whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and 
 }
 
 // statusKinds are the kinds that have a status, as shells complete them.
-var statusKinds = []string{"backends", "gatewayclasses", "gateways", "grpcroutes", "httproutes"}
+var statusKinds = []string{"backends", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets"}
 
 // completeFormats makes shells complete the values of --output.
 func completeFormats(cmd *cobra.Command, formats ...string) {

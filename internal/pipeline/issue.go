@@ -24,6 +24,9 @@ func (p *Pipeline) Issues() status.Report {
 	for name, st := range p.resolved.GatewayStatus.All() {
 		out.now = append(out.now, status.Problems(gatewayRef(name), &st)...)
 	}
+	for name, st := range p.resolved.ListenerSetStatus.All() {
+		out.now = append(out.now, status.Problems(setRef(name), &st)...)
+	}
 	for key, st := range p.resolved.RouteStatus.All() {
 		out.now = append(out.now, status.Problems(key.Ref(), &st)...)
 	}
@@ -48,6 +51,9 @@ func (p *Pipeline) issueChanges() (now, fixed status.Report) {
 	}
 	for name, c := range p.resolved.GatewayStatus.Changes() {
 		compare(&out, gatewayRef(name), c)
+	}
+	for name, c := range p.resolved.ListenerSetStatus.Changes() {
+		compare(&out, setRef(name), c)
 	}
 	for key, c := range p.resolved.RouteStatus.Changes() {
 		compare(&out, key.Ref(), c)
@@ -90,6 +96,10 @@ func classRef(name model.Name) model.Ref {
 
 func gatewayRef(name model.Name) model.Ref {
 	return model.Ref{Group: model.GroupGateway, Kind: model.KindGateway, Name: name}
+}
+
+func setRef(name model.Name) model.Ref {
+	return model.Ref{Group: model.GroupGateway, Kind: model.KindListenerSet, Name: name}
 }
 
 func backendRef(name model.Name) model.Ref {

@@ -74,8 +74,8 @@ type Pipeline struct {
 type proxy struct {
 	// version is of the last change that was handed over, live of the last that all Envoys have ACKed.
 	version, live uint64
-	// ports are the versions in which the listeners last changed.
-	ports map[model.PortKey]uint64
+	// waiting are the versions that brought listeners which are not live yet.
+	waiting map[model.ListenerKey]uint64
 	// refused are the resources that Envoy refuses, by type and name, with its words.
 	refused map[resourceID]string
 	// placed is where the Envoys are.
@@ -175,7 +175,7 @@ func (p *Pipeline) commit() Outcome {
 func (p *Pipeline) proxy(name model.ProxyName) *proxy {
 	px, ok := p.proxies[name]
 	if !ok {
-		px = &proxy{ports: map[model.PortKey]uint64{}, refused: map[resourceID]string{}}
+		px = &proxy{waiting: map[model.ListenerKey]uint64{}, refused: map[resourceID]string{}}
 		p.proxies[name] = px
 	}
 	return px
@@ -188,9 +188,8 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 	switch e.Kind {
 	case xds.Live:
 		px := p.proxy(e.Proxy)
-		before := px.live
 		px.live = max(px.live, e.Version)
-		p.publishLive(px, before)
+		p.publishLive(px)
 		if p.blame.lived(p, e) {
 			return p.commit()
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
-// Place says where a fleet is. The statuses of its Gateways follow.
+// Place says where a fleet is. The statuses of its Gateways and their ListenerSets follow.
 func (p *Pipeline) Place(name model.ProxyName, placed resolve.Placement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -23,6 +23,11 @@ func (p *Pipeline) Place(name model.ProxyName, placed resolve.Placement) {
 	if fleet, ok := p.resolved.Fleets.Peek(name); ok {
 		for _, gw := range fleet.Gateways {
 			p.putGateway(gw)
+		}
+	}
+	for set, st := range p.resolved.ListenerSets.All() {
+		if st.Proxy == name {
+			p.putListenerSet(set)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -19,8 +21,9 @@ type Status struct {
 	// Version is the API version of the object's kind, Generation the generation that the status is about.
 	Version    string
 	Generation int64
-	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus, *egv1a1.BackendStatus or
-	// *egv1a1.EnvoyProxyStatus, never changed; nil if there is nothing to say about the object any more.
+	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus,
+	// *egv1a1.BackendStatus or *egv1a1.EnvoyProxyStatus, never changed; nil if there is nothing to say about the object
+	// any more.
 	Status any
 }
 
@@ -32,12 +35,17 @@ func (p *Pipeline) publish() {
 	for name, c := range p.resolved.GatewayClassStatus.Changes() {
 		p.put(classRef(name), &c.New, c.Has)
 	}
+	sources := map[model.Ref]bool{}
 	for name := range p.resolved.GatewayStatus.Changes() {
-		p.putGateway(name)
+		sources[gatewayRef(name)] = true
 	}
-	for port := range p.built.Listeners.Changes() {
-		p.putGatewaysOf(port)
+	for name := range p.resolved.ListenerSetStatus.Changes() {
+		sources[setRef(name)] = true
 	}
+	for key := range p.fresh() {
+		sources[key.Source] = true
+	}
+	p.putSources(sources)
 	for key, c := range p.resolved.RouteStatus.Changes() {
 		p.put(key.Ref(), &c.New, c.Has)
 	}
@@ -76,17 +84,35 @@ func (p *Pipeline) putGateway(name model.Name) {
 		return
 	}
 	gw, _ := p.resolved.Gateways.Peek(name)
-	progress := p.progress(gw.Proxy)
-	progress.Pending = func(listener gwv1.SectionName) string {
-		for _, l := range gw.Listeners {
-			if l.Key.Name == string(listener) {
-				return p.pending(gw.Proxy, l)
+	done := status.Program(st, p.listening(gw.Proxy, gw.Listeners))
+	p.put(ref, &done, true)
+}
+
+// putListenerSet publishes the status of a ListenerSet with what the proxies have said about it.
+func (p *Pipeline) putListenerSet(name model.Name) {
+	ref := setRef(name)
+	st, ok := p.resolved.ListenerSetStatus.Peek(name)
+	if !ok {
+		p.put(ref, nil, false)
+		return
+	}
+	set, _ := p.resolved.ListenerSets.Peek(name)
+	done := status.ProgramListenerSet(st, p.listening(set.Proxy, set.Listeners))
+	p.put(ref, &done, true)
+}
+
+// listening is what a proxy has said about listeners.
+func (p *Pipeline) listening(proxy model.ProxyName, listeners []model.Listener) status.Progress {
+	progress := p.progress(proxy)
+	progress.Pending = func(name gwv1.SectionName) string {
+		for i := range listeners {
+			if listeners[i].Key.Name == string(name) {
+				return p.pending(proxy, listeners[i])
 			}
 		}
 		return ""
 	}
-	done := status.Program(st, progress)
-	p.put(ref, &done, true)
+	return progress
 }
 
 // pending says what is missing until the listener takes traffic on every Envoy of the proxy, "" if nothing is.
@@ -101,20 +127,41 @@ func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
 			return fmt.Sprintf("Envoy refused the certificate of Secret %s: %s", c, why)
 		}
 	}
-	if version, ok := px.ports[key]; !ok || version > px.live {
+	if version, ok := px.waiting[l.Key]; ok && version > px.live {
 		return "Waiting for Envoy to take the configuration"
 	}
 	return ""
 }
 
-// putGatewaysOf publishes the statuses of the Gateways that have a listener on the port.
-func (p *Pipeline) putGatewaysOf(key model.PortKey) {
-	port, _ := p.resolved.Ports.Peek(key)
-	seen := map[model.Name]bool{}
-	for _, l := range port.Listeners {
-		if name := l.Key.Source.Name; !seen[name] {
-			seen[name] = true
-			p.putGateway(name)
+// fresh iterates over the listeners that the last commit gave to the proxies or changed. The others of their ports are
+// what they were, and stay programmed.
+func (p *Pipeline) fresh() iter.Seq2[model.ListenerKey, model.PortKey] {
+	return func(yield func(model.ListenerKey, model.PortKey) bool) {
+		for key, c := range p.resolved.Seats.Changes() {
+			if c.Has && c.New.Conflict == nil && !yield(key, c.New.Port) {
+				return
+			}
+		}
+		for port, c := range p.resolved.Ports.Changes() {
+			if c.HadOld {
+				continue
+			}
+			for i := range c.New.Listeners {
+				if !yield(c.New.Listeners[i].Key, port) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// putSources publishes the statuses of Gateways and ListenerSets.
+func (p *Pipeline) putSources(sources map[model.Ref]bool) {
+	for ref := range sources {
+		if ref.Kind == model.KindListenerSet {
+			p.putListenerSet(ref.Name)
+		} else {
+			p.putGateway(ref.Name)
 		}
 	}
 }
@@ -149,25 +196,38 @@ func (p *Pipeline) publishOwners(owners []model.Ref) {
 		switch owner.Kind {
 		case model.KindGateway:
 			p.putGateway(owner.Name)
+		case model.KindListenerSet:
+			p.putListenerSet(owner.Name)
 		case model.KindBackend:
 			p.putBackend(owner.Name)
 		case model.KindSecret:
-			for name := range p.resolved.GatewayStatus.All() {
-				p.putGateway(name)
-			}
+			p.putUsers(owner.Name)
 		}
 	}
 }
 
-// publishLive publishes the Gateways whose listeners have become live with a version.
-func (p *Pipeline) publishLive(px *proxy, before uint64) {
-	if p.opts.Publish == nil {
-		return
-	}
-	for port, version := range px.ports {
-		if version > before && version <= px.live {
-			p.putGatewaysOf(port)
+// putUsers publishes the statuses of the Gateways and ListenerSets with a listener that serves a certificate.
+func (p *Pipeline) putUsers(secret model.Name) {
+	sources := map[model.Ref]bool{}
+	for key, seat := range p.resolved.Seats.All() {
+		if slices.Contains(seat.Listener.Certificates, secret) {
+			sources[key.Source] = true
 		}
+	}
+	p.putSources(sources)
+}
+
+// publishLive publishes the Gateways and ListenerSets whose listeners have become live.
+func (p *Pipeline) publishLive(px *proxy) {
+	sources := map[model.Ref]bool{}
+	for key, version := range px.waiting {
+		if version <= px.live {
+			sources[key.Source] = true
+			delete(px.waiting, key)
+		}
+	}
+	if p.opts.Publish != nil {
+		p.putSources(sources)
 	}
 }
 

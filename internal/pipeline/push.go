@@ -23,6 +23,11 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 			}
 		}
 	}
+	mended := map[model.PortKey]bool{}
+	for key, c := range p.built.Listeners.Changes() {
+		_, refused := p.proxy(key.Proxy).refused[resourceID{xds.Listener, ListenerName(key)}]
+		mended[key] = refused && c.Has
+	}
 	versions = make(map[model.ProxyName]uint64, len(changes))
 	for name, list := range changes {
 		px := p.proxy(name)
@@ -38,11 +43,26 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 		}
 		versions[name] = px.version
 	}
-	for port := range p.built.Listeners.Changes() {
+	for listener, port := range p.fresh() {
 		px := p.proxy(port.Proxy)
-		px.ports[port] = px.version
+		px.waiting[listener] = px.version
 	}
+	p.await(mended)
 	return versions, healed
+}
+
+// await notes that all listeners of the ports that were refused before wait for the version that was just handed over.
+func (p *Pipeline) await(mended map[model.PortKey]bool) {
+	for key, refused := range mended {
+		if !refused {
+			continue
+		}
+		port, _ := p.resolved.Ports.Peek(key)
+		px := p.proxy(key.Proxy)
+		for i := range port.Listeners {
+			px.waiting[port.Listeners[i].Key] = px.version
+		}
+	}
 }
 
 // changes collects the changes of the last commit, by proxy and in a fixed order.

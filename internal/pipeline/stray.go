@@ -12,19 +12,22 @@ import (
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
-// strays are the objects that refer to no Gateway or GatewayClass that is there. In a cluster these are another
-// controller's business and get no status. Where there is no other controller, nothing would ever say that they do
-// nothing: they are reported as issues, though they still get no status.
+// strays are the objects that refer to no Gateway, ListenerSet or GatewayClass that is there. In a cluster these are
+// another controller's business and get no status. Where there is no other controller, nothing would ever say that they
+// do nothing: they are reported as issues, though they still get no status.
 type strays map[model.Ref]status.Report
 
-// update looks at the objects of a batch again and, if a Gateway or a class is among them, at all strays. It adds what
+// update looks at the objects of a batch again and, if a possible parent is among them, at all strays. It adds what
 // is new or mended to out.
 func (s strays) update(p *Pipeline, touched []model.Ref, out *Outcome) {
 	look := map[model.Ref]bool{}
 	parents := false
 	for _, ref := range touched {
 		look[ref] = true
-		parents = parents || ref.Kind == model.KindGateway || ref.Kind == model.KindGatewayClass
+		switch ref.Kind {
+		case model.KindGateway, model.KindGatewayClass, model.KindListenerSet:
+			parents = true
+		}
 	}
 	if parents {
 		for ref := range s {
@@ -53,7 +56,7 @@ func (s strays) update(p *Pipeline, touched []model.Ref, out *Outcome) {
 	}
 }
 
-// orphans are the routes and Gateways whose status the last commit took away.
+// orphans are the routes, Gateways and ListenerSets whose status the last commit took away.
 func (p *Pipeline) orphans() []model.Ref {
 	var out []model.Ref
 	for key, c := range p.resolved.RouteStatus.Changes() {
@@ -66,6 +69,11 @@ func (p *Pipeline) orphans() []model.Ref {
 			out = append(out, gatewayRef(name))
 		}
 	}
+	for name, c := range p.resolved.ListenerSetStatus.Changes() {
+		if !c.Has {
+			out = append(out, setRef(name))
+		}
+	}
 	return out
 }
 
@@ -75,12 +83,12 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 	if !ok {
 		return nil
 	}
-	issue := func(path, format string, args ...any) status.Report {
+	issue := newIssue(func(path, format string, args ...any) status.Report {
 		return status.Report{{
 			Object: ref, Condition: status.Accepted, Reason: string(gwv1.RouteReasonNoMatchingParent), Path: path,
 			Message: fmt.Sprintf(format, args...),
 		}}
-	}
+	})
 	switch o := obj.(type) {
 	case *gwv1.Gateway:
 		class := classRef(model.Name{Name: string(o.Spec.GatewayClassName)})
@@ -91,36 +99,64 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 			return issue("spec.gatewayClassName", "GatewayClass %q is another controller's (%s): use sluice",
 				class.Name, controller)
 		}
+	case *gwv1.ListenerSet:
+		parent := o.Spec.ParentRef
+		return p.strayParent(ref, gwv1.ParentReference{
+			Group: parent.Group, Kind: parent.Kind, Namespace: parent.Namespace, Name: parent.Name,
+		}, "spec.parentRef", issue)
 	case *gwv1.HTTPRoute:
-		return p.strayParents(ref, o.Spec.ParentRefs, issue)
+		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
 	case *gwv1.GRPCRoute:
-		return p.strayParents(ref, o.Spec.ParentRefs, issue)
+		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
 	}
 	return nil
 }
 
-func (p *Pipeline) strayParents(
-	ref model.Ref, parents []gwv1.ParentReference, issue func(path, format string, args ...any) status.Report,
-) status.Report {
-	if len(parents) == 0 {
+// newIssue makes an issue with a field of an object.
+type newIssue func(path, format string, args ...any) status.Report
+
+// strayParents returns what is wrong with the parents of a route.
+func (p *Pipeline) strayParents(ref model.Ref, spec *gwv1.CommonRouteSpec, issue newIssue) status.Report {
+	if len(spec.ParentRefs) == 0 {
+		route := model.RouteKey{Kind: ref.Kind, Name: ref.Name}
+		if _, served := p.resolved.Routes.Peek(route); served {
+			return nil // by default Gateways
+		}
+		if scope := spec.UseDefaultGateways; scope != "" && scope != gwv1.GatewayDefaultScopeNone {
+			return issue("spec.useDefaultGateways", "There is no default Gateway, so the route serves nothing: "+
+				"write spec.defaultScope: %s in a Gateway, or name a Gateway in parentRefs", scope)
+		}
 		return issue("spec.parentRefs", "The route names no Gateway, so it serves nothing: add a parentRef")
 	}
 	var out status.Report
-	for i, parent := range parents {
-		path := fmt.Sprintf("spec.parentRefs[%d]", i)
-		if parent.Kind != nil && *parent.Kind != model.KindGateway {
-			out = append(out, issue(path+".kind", "Parents of kind %s are not supported: use a Gateway", *parent.Kind)...)
-			continue
-		}
-		gateway := model.Name{Namespace: ref.Namespace, Name: string(parent.Name)}
-		if parent.Namespace != nil {
-			gateway.Namespace = string(*parent.Namespace)
-		}
-		if _, ok := p.store.Get(gatewayRef(gateway)); !ok {
-			out = append(out, issue(path, "There is no Gateway %s", gateway)...)
-		}
+	for i, parent := range spec.ParentRefs {
+		out = append(out, p.strayParent(ref, parent, fmt.Sprintf("spec.parentRefs[%d]", i), issue)...)
 	}
 	return out
+}
+
+// strayParent returns what is wrong with a parentRef: a ListenerSet has a Gateway as its parent, a route either.
+func (p *Pipeline) strayParent(
+	ref model.Ref, parent gwv1.ParentReference, path string, issue newIssue,
+) status.Report {
+	to := gatewayRef(model.Name{Namespace: ref.Namespace, Name: string(parent.Name)})
+	if parent.Namespace != nil {
+		to.Namespace = string(*parent.Namespace)
+	}
+	if parent.Kind != nil {
+		to.Kind = string(*parent.Kind)
+	}
+	switch {
+	case to.Kind == model.KindGateway, to.Kind == model.KindListenerSet && ref.Kind != model.KindListenerSet:
+	case ref.Kind == model.KindListenerSet:
+		return issue(path+".kind", "A %s cannot be the parent of a ListenerSet: use a Gateway", to.Kind)
+	default:
+		return issue(path+".kind", "Parents of kind %s are not supported: use a Gateway or a ListenerSet", to.Kind)
+	}
+	if _, ok := p.store.Get(to); !ok {
+		return issue(path, "There is no %s %s", to.Kind, to.Name)
+	}
+	return nil
 }
 
 // refs are the references of a batch.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -19,16 +18,14 @@ type Bindings struct {
 	Bound []model.Binding
 	// Attached are the listeners that count the route as attached, whether or not they take traffic.
 	Attached []model.ListenerKey
-	// Parents are the outcomes of the parentRefs that are ours, in the order of the spec.
+	// Parents are the outcomes of the parentRefs that are ours, in the order of the spec, and behind them those of default
+	// Gateways.
 	Parents []ParentOutcome
 }
 
 // ParentOutcome is what became of one parentRef.
 type ParentOutcome struct {
-	// Index of the parentRef in the spec.
-	Index      int
-	Gateway    model.Name
-	Controller string
+	Parent
 	// Reason why no listener takes the route; empty if one does. Message goes with it, or is a remark.
 	Reason, Message string
 }
@@ -73,9 +70,9 @@ func (t *Tables) bindings(r *incr.Reader, key model.RouteKey) (Bindings, bool) {
 	if len(b.hosts) == 0 {
 		b.hosts = []string{""}
 	}
-	for _, p := range t.parents(r, key, o.Parents) {
-		outcome := ParentOutcome{Index: p.Index, Gateway: p.Gateway, Controller: p.Controller}
-		b.attach(&outcome, &o.Parents[p.Index])
+	for _, p := range t.parents(r, key, o.Common) {
+		outcome := ParentOutcome{Parent: p}
+		b.attach(&outcome)
 		b.out.Parents = append(b.out.Parents, outcome)
 	}
 	slices.SortFunc(b.out.Bound, func(x, y model.Binding) int { return x.Listener.Compare(y.Listener) })
@@ -84,11 +81,11 @@ func (t *Tables) bindings(r *incr.Reader, key model.RouteKey) (Bindings, bool) {
 }
 
 // attach attaches the route to the listeners that a parentRef means and that let it in.
-func (b *binder) attach(outcome *ParentOutcome, ref *gwv1.ParentReference) {
-	keys := b.listeners(outcome.Gateway, ref)
+func (b *binder) attach(outcome *ParentOutcome) {
+	keys := b.listeners(&outcome.Parent)
 	if len(keys) == 0 {
 		outcome.Reason = string(gwv1.RouteReasonNoMatchingParent)
-		outcome.Message = noSuchListener(outcome.Gateway, ref)
+		outcome.Message = noSuchListener(&outcome.Parent)
 		return
 	}
 	allowed, matched, served := false, false, false
@@ -108,21 +105,25 @@ func (b *binder) attach(outcome *ParentOutcome, ref *gwv1.ParentReference) {
 	switch {
 	case !allowed:
 		outcome.Reason = string(gwv1.RouteReasonNotAllowedByListeners)
-		outcome.Message = fmt.Sprintf("No listener of Gateway %s lets in a %s of namespace %s: see its allowedRoutes",
-			outcome.Gateway, b.key.Kind, b.key.Namespace)
+		outcome.Message = fmt.Sprintf("No listener of %s lets in a %s of namespace %s: see its allowedRoutes",
+			outcome.name(), b.key.Kind, b.key.Namespace)
 	case !matched:
 		outcome.Reason = string(gwv1.RouteReasonNoMatchingListenerHostname)
-		outcome.Message = fmt.Sprintf("No hostname of the route matches that of a listener of Gateway %s", outcome.Gateway)
+		outcome.Message = fmt.Sprintf("No hostname of the route matches that of a listener of %s", outcome.name())
 	case !served:
 		outcome.Message = "The route is attached but takes no traffic: its listeners are not valid, " +
 			"or all of its hostnames belong to more specific listeners"
+	case outcome.Default:
+		outcome.Message = "The route is attached to the default Gateway"
+	case outcome.Source.Kind != model.KindGateway:
+		outcome.Message = "The route is attached to the " + outcome.Source.Kind
 	}
 }
 
 // listeners returns the listeners that a parentRef means. With a sectionName only that listener is read, so that other
 // listeners can come and go.
-func (b *binder) listeners(gateway model.Name, ref *gwv1.ParentReference) []model.ListenerKey {
-	source := gatewayRef(gateway)
+func (b *binder) listeners(p *Parent) []model.ListenerKey {
+	source, ref := p.Source, &p.Ref
 	var candidates []section
 	if name := deref(ref.SectionName, ""); name != "" {
 		if d, ok := incr.Get(b.r, b.t.doors, model.ListenerKey{Source: source, Name: string(name)}); ok {
@@ -140,7 +141,8 @@ func (b *binder) listeners(gateway model.Name, ref *gwv1.ParentReference) []mode
 	return out
 }
 
-func noSuchListener(gateway model.Name, ref *gwv1.ParentReference) string {
+func noSuchListener(p *Parent) string {
+	ref := &p.Ref
 	want := ""
 	if name := deref(ref.SectionName, ""); name != "" {
 		want += fmt.Sprintf(" named %s", name)
@@ -148,7 +150,7 @@ func noSuchListener(gateway model.Name, ref *gwv1.ParentReference) string {
 	if port := deref(ref.Port, 0); port != 0 {
 		want += fmt.Sprintf(" on port %d", port)
 	}
-	return fmt.Sprintf("Gateway %s has no listener%s", gateway, want)
+	return fmt.Sprintf("%s has no listener%s", p.name(), want)
 }
 
 // allowed says whether a listener lets in routes of this kind and namespace.
@@ -156,16 +158,7 @@ func (b *binder) allowed(d *door) bool {
 	if !slices.Contains(d.Kinds, b.key.Kind) {
 		return false
 	}
-	switch d.From {
-	case gwv1.NamespacesFromAll:
-		return true
-	case gwv1.NamespacesFromSame:
-		return d.Key.Source.Namespace == b.key.Namespace
-	case gwv1.NamespacesFromSelector:
-		return d.Namespaces.Matches(labels.Set(b.t.labelsOf(b.r, b.key.Namespace)))
-	default:
-		return false
-	}
+	return b.t.letsIn(b.r, d.From, d.Namespaces, b.key.Namespace, d.Key.Source.Namespace)
 }
 
 // intersect returns what the route's hostnames and the listener's have in common. Of several hostnames of the route

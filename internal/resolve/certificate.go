@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -34,20 +35,24 @@ type pair struct {
 	Problem string
 }
 
-// addCertificatePairs reads each Secret that a Gateway of ours names once, however many listeners name it.
+// addCertificatePairs reads each Secret that a Gateway of ours or a ListenerSet names once, however many listeners
+// name it.
 func (t *Tables) addCertificatePairs(e *incr.Engine) {
 	named := incr.NewIndex(e, "named secrets", t.ours, func(key model.Name, own *ownGateway) []model.Name {
 		var out []model.Name
 		for i := range own.Gateway.Spec.Listeners {
-			if tls := own.Gateway.Spec.Listeners[i].TLS; tls != nil {
-				for _, ref := range tls.CertificateRefs {
-					to := secretRef(ref, key.Namespace)
-					out = append(out, to.Name)
-				}
-			}
+			out = append(out, certificatesOf(own.Gateway.Spec.Listeners[i].TLS, key.Namespace)...)
 		}
 		return out
 	})
+	namedBySets := incr.NewIndex(e, "secrets of listenersets", t.in.sets,
+		func(key model.Name, set *gwv1.ListenerSet) []model.Name {
+			var out []model.Name
+			for i := range set.Spec.Listeners {
+				out = append(out, certificatesOf(set.Spec.Listeners[i].TLS, key.Namespace)...)
+			}
+			return out
+		})
 	t.pairs = incr.NewTable(e, "certificate pairs", func(r *incr.Reader, key model.Name) (*pair, bool) {
 		secret, ok := incr.Get(r, t.in.secrets, key)
 		if !ok {
@@ -58,7 +63,19 @@ func (t *Tables) addCertificatePairs(e *incr.Engine) {
 			return &pair{Problem: err.Error()}, true
 		}
 		return &pair{Certificate: cert}, true
-	}, named)
+	}, named, namedBySets)
+}
+
+// certificatesOf returns the Secrets that a listener of a namespace names.
+func certificatesOf(tls *gwv1.ListenerTLSConfig, namespace string) []model.Name {
+	if tls == nil {
+		return nil
+	}
+	out := make([]model.Name, 0, len(tls.CertificateRefs))
+	for _, ref := range tls.CertificateRefs {
+		out = append(out, secretRef(ref, namespace).Name)
+	}
+	return out
 }
 
 // readPair checks that a Secret holds a certificate chain and the key of its leaf, of a kind that Envoy (BoringSSL)

@@ -20,7 +20,7 @@ var coreFeatures = []gwv1.FeatureName{
 	"GatewayRouteHostnameIntersectionPrecedence", "GRPCRoute", "GRPCRouteNamedRouteRule", "HTTPRoute",
 	"HTTPRouteBackendProtocolH2C", "HTTPRouteBackendProtocolWebSocket", "HTTPRouteDestinationPortMatching",
 	"HTTPRouteMethodMatching", "HTTPRouteNamedRouteRule", "HTTPRouteParentRefPort", "HTTPRouteQueryParamMatching",
-	"ReferenceGrant",
+	"ListenerSet", "ReferenceGrant",
 }
 
 // fleetFeatures are those of a cluster, where each Gateway has Envoys of its own.
@@ -81,6 +81,7 @@ func (t *Tables) addClasses(e *incr.Engine) {
 		}
 		return own.Class.Controller, true
 	}, t.ours)
+	t.addDefaults(e)
 }
 
 func (t *Tables) class(r *incr.Reader, key model.Name) (class, bool) {

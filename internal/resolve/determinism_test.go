@@ -18,7 +18,11 @@ func contentious(t *testing.T) []object {
 		classYAML, secretYAML(t, "cert"), serviceYAML,
 		gatewayYAML("a", plainHTTP,
 			`{name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}, {name: gone}]}}`),
-		gatewayYAML("b", plainHTTP, `{name: w, port: 80, protocol: HTTP, hostname: "*.example.com"}`),
+		allowing(gatewayYAML("b", plainHTTP, `{name: w, port: 80, protocol: HTTP, hostname: "*.example.com"}`), "from: All"),
+		setYAML("apps", "one", "b", plainHTTP, `{name: x, port: 80, protocol: HTTP, hostname: x.example.com}`),
+		setYAML("default", "two", "b", `{name: x, port: 80, protocol: HTTP, hostname: x.example.com}`,
+			`{name: s, port: 443, protocol: HTTPS, hostname: s.example.com, tls: {certificateRefs: [{name: cert}]}}`),
+		setYAML("apps", "three", "a", plainHTTP),
 		gatewayYAML("c", `{name: s, port: 80, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}}`,
 			`{name: e, port: 443, protocol: HTTPS, hostname: a.example.com, tls: {certificateRefs: [{name: cert}]}}`,
 			`{name: sel, port: 8080, protocol: HTTP,
@@ -47,7 +51,8 @@ spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}
 			`{matches: [{path: {type: RegularExpression, value: "("}}]}`,
 			`{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: b},
       {name: gone, port: 1}, {kind: Wrong, name: x}]}`)
-		docs = append(docs, strings.Replace(r, "[{name: gw}]", "[{name: a}, {name: b}, {name: c}, {name: none}]", 1))
+		docs = append(docs, strings.Replace(r, "[{name: gw}]",
+			"[{name: a}, {name: b}, {name: c}, {name: none}, {kind: ListenerSet, name: two}]", 1))
 	}
 	return decode(t, docs...)
 }

@@ -24,6 +24,8 @@ type door struct {
 	Namespaces labels.Selector
 	// Valid as in [model.Listener].
 	Valid bool
+	// Foreign is set for the listener of a ListenerSet that its Gateway does not let in.
+	Foreign bool
 }
 
 // section is what a parentRef needs to choose listeners.
@@ -39,8 +41,12 @@ type written struct {
 	doors     []*door
 }
 
-// written returns the listeners of a Gateway.
+// written returns the listeners of a Gateway or ListenerSet.
 func (t *Tables) written(r *incr.Reader, source model.Ref) (written, bool) {
+	if source.Kind == model.KindListenerSet {
+		set, ok := incr.Get(r, t.ListenerSets, source.Name)
+		return written{Created: set.Created, Listeners: set.Listeners, doors: set.doors}, ok
+	}
 	gw, ok := incr.Get(r, t.Gateways, source.Name)
 	return written{Created: gw.Created, Listeners: gw.Listeners, doors: gw.doors}, ok
 }
@@ -69,9 +75,15 @@ func (t *Tables) addDoors(e *incr.Engine) {
 		incr.NewIndex(e, "gateway listeners", t.Gateways, func(_ model.Name, gw Gateway) []model.ListenerKey {
 			return keysOf(gw.Listeners)
 		}),
+		incr.NewIndex(e, "listenerset listeners", t.ListenerSets, func(_ model.Name, set ListenerSet) []model.ListenerKey {
+			return keysOf(set.Listeners)
+		}),
 	}
-	sources := incr.NewIndex(e, "gateway refs", t.Gateways, func(name model.Name, _ Gateway) []model.Ref {
+	gateways := incr.NewIndex(e, "gateway refs", t.Gateways, func(name model.Name, _ Gateway) []model.Ref {
 		return []model.Ref{gatewayRef(name)}
+	})
+	sets := incr.NewIndex(e, "listenerset refs", t.ListenerSets, func(name model.Name, _ ListenerSet) []model.Ref {
+		return []model.Ref{setRef(name)}
 	})
 	t.doors = incr.NewTable(e, "doors", func(r *incr.Reader, key model.ListenerKey) (*door, bool) {
 		w, _ := t.written(r, key.Source)
@@ -88,7 +100,7 @@ func (t *Tables) addDoors(e *incr.Engine) {
 			out = append(out, section{Name: w.Listeners[i].Key.Name, Port: w.Listeners[i].Port})
 		}
 		return out, ok
-	}, sources)
+	}, gateways, sets)
 }
 
 // Hostname returns the hostname of a listener, and whether there is such a listener.
@@ -102,4 +114,8 @@ func (t *Tables) Hostname(r *incr.Reader, listener model.ListenerKey) (string, b
 
 func gatewayRef(name model.Name) model.Ref {
 	return model.Ref{Group: model.GroupGateway, Kind: model.KindGateway, Name: name}
+}
+
+func setRef(name model.Name) model.Ref {
+	return model.Ref{Group: model.GroupGateway, Kind: model.KindListenerSet, Name: name}
 }

@@ -97,7 +97,7 @@ func (t *Tables) addFleets(e *incr.Engine) {
 		return []model.ProxyName{gw.Proxy}
 	})
 	byPort := incr.NewIndex(e, "listeners by proxy", t.doors, func(_ model.ListenerKey, d *door) []model.ProxyName {
-		if t.opts.Fleets == nil {
+		if t.opts.Fleets == nil || d.Foreign {
 			return nil
 		}
 		return []model.ProxyName{d.Port.Proxy}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -158,14 +159,17 @@ func (w *world) gateway(name model.Name) string {
 	}
 	lines := []string{conditions(st.Conditions)}
 	for _, l := range st.Listeners {
-		var kinds []string
-		for _, k := range l.SupportedKinds {
-			kinds = append(kinds, string(k.Kind))
-		}
-		lines = append(lines, fmt.Sprintf("%s [%s] %d: %s", l.Name, strings.Join(kinds, ","), l.AttachedRoutes,
-			conditions(l.Conditions)))
+		lines = append(lines, listener(l))
 	}
 	return strings.Join(lines, "\n")
+}
+
+func listener(l gwv1.ListenerStatus) string {
+	var kinds []string
+	for _, k := range l.SupportedKinds {
+		kinds = append(kinds, string(k.Kind))
+	}
+	return fmt.Sprintf("%s [%s] %d: %s", l.Name, strings.Join(kinds, ","), l.AttachedRoutes, conditions(l.Conditions))
 }
 
 // route renders the status of a route: a line for each parent.

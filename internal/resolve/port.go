@@ -21,11 +21,14 @@ type contender struct {
 	Port     model.PortKey
 	Rank     rank
 	// Rival is the listener of the same Gateway that it conflicts with, nil if there is none: neither gets anything.
+	// Those of one ListenerSet are not rivals: the first takes precedence.
 	Rival *model.Conflict
 }
 
-// rank is the precedence of a listener: the older Gateway comes first, then the one whose name does.
+// rank is the precedence of a listener: Gateways come before ListenerSets; among either, the older object first, then
+// the one whose name is (Gateway API, ListenerSetSpec.Listeners).
 type rank struct {
+	Set     bool
 	Created time.Time
 	Name    model.Name
 	// Index is the place in the object's list.
@@ -33,6 +36,12 @@ type rank struct {
 }
 
 func (k rank) compare(o rank) int {
+	if k.Set != o.Set {
+		if k.Set {
+			return 1
+		}
+		return -1
+	}
 	return cmp.Or(k.Created.Compare(o.Created), k.Name.Compare(o.Name), cmp.Compare(k.Index, o.Index))
 }
 
@@ -131,11 +140,16 @@ func (t *Tables) contender(r *incr.Reader, key model.ListenerKey) (*contender, b
 	if !ok || !w.Listeners[i].Valid {
 		return nil, false
 	}
-	return &contender{
+	out := &contender{
 		Listener: w.Listeners[i], Port: w.doors[i].Port,
-		Rank:  rank{Created: w.Created, Name: key.Source.Name, Index: i},
-		Rival: w.rival(i),
-	}, true
+		Rank: rank{
+			Set: key.Source.Kind == model.KindListenerSet, Created: w.Created, Name: key.Source.Name, Index: i,
+		},
+	}
+	if !out.Rank.Set {
+		out.Rival = w.rival(i)
+	}
+	return out, true
 }
 
 // rival returns the valid listener of the same object that a listener conflicts with. Within one Gateway nobody wins:
@@ -198,16 +212,16 @@ func (t *Tables) seat(r *incr.Reader, key model.ListenerKey) (*Seat, bool) {
 // overlaps returns the other listeners of the port that serve some host that the listener serves too. Between them,
 // clients may reuse a connection that was made with the other's certificate (Gateway API,
 // ListenerConditionOverlappingTLSConfig).
-func (t *Tables) overlaps(r *incr.Reader, l *model.Listener, port model.PortKey) []string {
-	var out []string
+func (t *Tables) overlaps(r *incr.Reader, l *model.Listener, port model.PortKey) []model.ListenerKey {
+	var out []model.ListenerKey
 	for h, ok := widen(l.Hostname); ok; h, ok = widen(h) {
 		if holder, taken := incr.Get(r, t.owners, claimKey{Port: port, Hostname: h}); taken {
-			out = append(out, holder.String())
+			out = append(out, holder)
 		}
 	}
 	for _, holder := range t.narrower.Values(r, claimKey{Port: port, Hostname: l.Hostname}) {
-		out = append(out, holder.String())
+		out = append(out, holder)
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, model.ListenerKey.Compare)
 	return out
 }

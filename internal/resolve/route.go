@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
-// Route is a route that names one of our Gateways as a parent, and what is wrong with it.
+// Route is a route that one of our Gateways is a parent of, or one of their ListenerSets, and what is wrong with it.
 type Route struct {
 	model.Route
 	// RuleCount is how many rules the route has in its spec. Those that match nothing are not in Rules.
@@ -36,7 +36,7 @@ type Refusal struct {
 // routeObject is what routes of all kinds have in common.
 type routeObject struct {
 	Meta      *metav1.ObjectMeta
-	Parents   []gwv1.ParentReference
+	Common    *gwv1.CommonRouteSpec
 	Hostnames []gwv1.Hostname
 	// rules resolves the rules.
 	rules func(*routeResolver) []model.Rule
@@ -52,7 +52,7 @@ func (t *Tables) routeObject(r *incr.Reader, key model.RouteKey) (routeObject, b
 			return routeObject{}, false
 		}
 		return routeObject{
-			Meta: &o.ObjectMeta, Parents: o.Spec.ParentRefs, Hostnames: o.Spec.Hostnames, count: len(o.Spec.Rules),
+			Meta: &o.ObjectMeta, Common: &o.Spec.CommonRouteSpec, Hostnames: o.Spec.Hostnames, count: len(o.Spec.Rules),
 			rules: func(v *routeResolver) []model.Rule { return v.httpRules(o.Spec.Rules) },
 		}, true
 	case model.KindGRPCRoute:
@@ -61,7 +61,7 @@ func (t *Tables) routeObject(r *incr.Reader, key model.RouteKey) (routeObject, b
 			return routeObject{}, false
 		}
 		return routeObject{
-			Meta: &o.ObjectMeta, Parents: o.Spec.ParentRefs, Hostnames: o.Spec.Hostnames, count: len(o.Spec.Rules),
+			Meta: &o.ObjectMeta, Common: &o.Spec.CommonRouteSpec, Hostnames: o.Spec.Hostnames, count: len(o.Spec.Rules),
 			rules: func(v *routeResolver) []model.Rule { return v.grpcRules(o.Spec.Rules) },
 		}, true
 	default:
@@ -91,31 +91,9 @@ func (t *Tables) addRoutes(e *incr.Engine) {
 	})
 }
 
-// parent is a parentRef that names one of our Gateways.
-type parent struct {
-	Index      int
-	Gateway    model.Name
-	Controller string
-}
-
-// parents returns the parentRefs that are ours; the others are nobody's business here.
-func (t *Tables) parents(r *incr.Reader, key model.RouteKey, refs []gwv1.ParentReference) []parent {
-	var out []parent
-	for i, ref := range refs {
-		if deref(ref.Group, gwv1.GroupName) != gwv1.GroupName || deref(ref.Kind, model.KindGateway) != model.KindGateway {
-			continue
-		}
-		gw := model.Name{Namespace: string(deref(ref.Namespace, gwv1.Namespace(key.Namespace))), Name: string(ref.Name)}
-		if controller, ok := incr.Get(r, t.controllers, gw); ok {
-			out = append(out, parent{Index: i, Gateway: gw, Controller: controller})
-		}
-	}
-	return out
-}
-
 func (t *Tables) route(r *incr.Reader, key model.RouteKey) (*Route, bool) {
 	o, ok := t.routeObject(r, key)
-	if !ok || len(t.parents(r, key, o.Parents)) == 0 {
+	if !ok || len(t.parents(r, key, o.Common)) == 0 {
 		return nil, false
 	}
 	v := &routeResolver{t: t, r: r, key: key, out: &Route{}}

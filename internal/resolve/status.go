@@ -1,6 +1,8 @@
 package resolve
 
 import (
+	"slices"
+
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -11,6 +13,7 @@ import (
 )
 
 func (t *Tables) addStatuses(e *incr.Engine) {
+	t.addListenerSetStatuses(e)
 	t.GatewayStatus = incr.NewTable(e, "gateway status", t.gatewayStatus, t.Gateways)
 	t.RouteStatus = incr.NewTable(e, "route status", t.routeStatus, t.Routes)
 	t.BackendStatus = incr.NewTable(e, "backend status", t.backendStatus, t.externals)
@@ -23,22 +26,39 @@ func (t *Tables) gatewayStatus(r *incr.Reader, key model.Name) (gwv1.GatewayStat
 		return gwv1.GatewayStatus{}, false
 	}
 	own, _ := incr.Get(r, t.ours, key)
-	in := status.Gateway{Generation: own.Gateway.Generation, Report: gw.Report}
-	for i := range gw.Listeners {
-		l, d := &gw.Listeners[i], gw.doors[i]
+	sets := int32(t.attachedSets.Len(r, key)) //nolint:gosec // a count of objects
+	in := status.Gateway{
+		Generation: own.Gateway.Generation, Report: gw.Report, AttachedListenerSets: &sets,
+		Listeners: t.listenerStatuses(r, written{Listeners: gw.Listeners, doors: gw.doors}, model.ListenerKey.String),
+	}
+	if isDefault(own.Gateway) {
+		in.DefaultScope = own.Gateway.Spec.DefaultScope
+	}
+	return in.Build(), true
+}
+
+// listenerStatuses returns what is known of the listeners of an object. name is how it may call those of others.
+func (t *Tables) listenerStatuses(r *incr.Reader, w written, name func(model.ListenerKey) string) []status.Listener {
+	out := make([]status.Listener, 0, len(w.Listeners))
+	for i := range w.Listeners {
+		l, d := &w.Listeners[i], w.doors[i]
 		ls := status.Listener{
 			Name: gwv1.SectionName(l.Key.Name), Kinds: routeKinds(d.Kinds), Serving: l.Valid,
 			AttachedRoutes: t.attached.Len(r, l.Key),
 		}
 		ls.Unbound, _ = incr.Get(r, t.Unbound, d.Port)
 		if seat, ok := incr.Get(r, t.Seats, l.Key); ok && seat.Conflict != nil {
-			ls.Conflict, ls.ConflictWith = seat.Conflict.Reason, seat.Conflict.With.String()
+			ls.Conflict, ls.ConflictWith = seat.Conflict.Reason, name(seat.Conflict.With)
 		} else if ok && l.Protocol == model.HTTPS {
-			ls.Overlaps = t.overlaps(r, l, d.Port)
+			for _, other := range t.overlaps(r, l, d.Port) {
+				if n := name(other); !slices.Contains(ls.Overlaps, n) {
+					ls.Overlaps = append(ls.Overlaps, n)
+				}
+			}
 		}
-		in.Listeners = append(in.Listeners, ls)
+		out = append(out, ls)
 	}
-	return in.Build(), true
+	return out
 }
 
 // routeKinds returns kinds of the Gateway API as statuses list them: never nil, for no kinds is an answer.
@@ -63,7 +83,7 @@ func (t *Tables) routeStatus(r *incr.Reader, key model.RouteKey) (gwv1.RouteStat
 	}
 	for _, p := range bindings.Parents {
 		in.Parents = append(in.Parents, status.Parent{
-			Index: p.Index, Ref: o.Parents[p.Index], Controller: gwv1.GatewayController(p.Controller),
+			Index: p.Index, Ref: p.Ref, Controller: gwv1.GatewayController(p.Controller),
 			Reason: p.Reason, Message: p.Message,
 		})
 	}

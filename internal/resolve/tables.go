@@ -48,6 +48,8 @@ type Tables struct {
 
 	// Gateways are the Gateways of our classes.
 	Gateways *incr.Table[model.Name, Gateway]
+	// ListenerSets are the ListenerSets whose parent is one of our Gateways, let in or not.
+	ListenerSets *incr.Table[model.Name, ListenerSet]
 	// Seats are the valid listeners, conflicts decided.
 	Seats *incr.Table[model.ListenerKey, *Seat]
 	// Fleets are the Envoys that the Gateways are to have; empty without [Options.Fleets].
@@ -68,10 +70,12 @@ type Tables struct {
 	// Certificates are the Secrets that valid listeners serve.
 	Certificates *incr.Table[model.Name, Certificate]
 
-	// GatewayClassStatus, GatewayStatus, RouteStatus, BackendStatus and EnvoyProxyStatus have an entry for each object
-	// that is ours to report on. The times of transitions are left zero, and Programmed to [status.Program].
+	// GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus, BackendStatus and EnvoyProxyStatus have an entry
+	// for each object that is ours to report on. The times of transitions are left zero, and Programmed to
+	// [status.Program] and [status.ProgramListenerSet].
 	GatewayClassStatus *incr.Table[model.Name, gwv1.GatewayClassStatus]
 	GatewayStatus      *incr.Table[model.Name, gwv1.GatewayStatus]
+	ListenerSetStatus  *incr.Table[model.Name, gwv1.ListenerSetStatus]
 	RouteStatus        *incr.Table[model.RouteKey, gwv1.RouteStatus]
 	BackendStatus      *incr.Table[model.Name, egv1a1.BackendStatus]
 	EnvoyProxyStatus   *incr.Table[model.Name, egv1a1.EnvoyProxyStatus]
@@ -88,6 +92,13 @@ type Tables struct {
 	controllers *incr.Table[model.Name, string]
 	grants      *incr.Index[grantKey, model.Name, *gwv1.ReferenceGrant]
 	pairs       *incr.Table[model.Name, *pair]
+	// defaults are our default Gateways by scope.
+	defaults *incr.Index[scope, model.Name, *ownGateway]
+	// hosting and setParents are what a ListenerSet needs to know of its Gateway, and a route of a ListenerSet.
+	hosting    *incr.Table[model.Name, hosting]
+	setParents *incr.Table[model.Name, setParent]
+	// attachedSets are the accepted ListenerSets of a Gateway.
+	attachedSets *incr.Index[model.Name, model.Name, acceptance]
 	// listenerKeys are the keys of all listeners, valid or not.
 	listenerKeys []incr.KeySource[model.ListenerKey]
 	doors        *incr.Table[model.ListenerKey, *door]
@@ -111,6 +122,7 @@ type Tables struct {
 type inputs struct {
 	classes      *incr.Input[model.Name, *gwv1.GatewayClass]
 	gateways     *incr.Input[model.Name, *gwv1.Gateway]
+	sets         *incr.Input[model.Name, *gwv1.ListenerSet]
 	httpRoutes   *incr.Input[model.Name, *gwv1.HTTPRoute]
 	grpcRoutes   *incr.Input[model.Name, *gwv1.GRPCRoute]
 	grants       *incr.Input[model.Name, *gwv1.ReferenceGrant]
@@ -131,6 +143,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 		in: inputs{
 			classes:      resource.Of[*gwv1.GatewayClass](store),
 			gateways:     resource.Of[*gwv1.Gateway](store),
+			sets:         resource.Of[*gwv1.ListenerSet](store),
 			httpRoutes:   resource.Of[*gwv1.HTTPRoute](store),
 			grpcRoutes:   resource.Of[*gwv1.GRPCRoute](store),
 			grants:       resource.Of[*gwv1.ReferenceGrant](store),
@@ -148,10 +161,11 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addGrants(e)
 	t.addCertificatePairs(e)
 	t.addGateways(e)
+	t.addViews(e)
+	t.addListenerSets(e)
 	t.addDoors(e)
 	t.addFleets(e)
 	t.addPorts(e)
-	t.addViews(e)
 	t.addRoutes(e)
 	t.addBindings(e)
 	t.addBackends(e)

@@ -75,6 +75,9 @@ var Kinds = []Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindGateway, Plural: "gateways",
 		Older: []string{"v1beta1"},
 	}),
+	kind[gwv1.ListenerSet](Kind{
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindListenerSet, Plural: "listenersets",
+	}),
 	kind[gwv1.HTTPRoute](Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindHTTPRoute, Plural: "httproutes",
 		Older: []string{"v1beta1"},

@@ -15,6 +15,8 @@ const (
 	Programmed       = "Programmed"
 	Conflicted       = "Conflicted"
 	PartiallyInvalid = "PartiallyInvalid"
+	// DefaultGateway is the condition of a default Gateway, and its reason (GEP-3793).
+	DefaultGateway = "DefaultGateway"
 )
 
 // The reasons that the stages name in code. Their meaning depends on the condition that they are given for; the
@@ -110,6 +112,13 @@ func True(typ, reason, message string, generation int64) metav1.Condition {
 	return metav1.Condition{
 		Type: typ, Status: metav1.ConditionTrue, Reason: reason, Message: cut(message), ObservedGeneration: generation,
 	}
+}
+
+// Holds reports whether the condition of a type is there and True.
+func Holds(conditions []metav1.Condition, typ string) bool {
+	return slices.ContainsFunc(conditions, func(c metav1.Condition) bool {
+		return c.Type == typ && c.Status == metav1.ConditionTrue
+	})
 }
 
 // False returns a condition that does not hold, at a generation of its object.

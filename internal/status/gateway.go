@@ -17,6 +17,10 @@ type Gateway struct {
 	Report Report
 	// Listeners are in the order of the spec.
 	Listeners []Listener
+	// AttachedListenerSets is how many accepted ListenerSets are attached.
+	AttachedListenerSets *int32
+	// DefaultScope is set if the Gateway is a default Gateway.
+	DefaultScope gwv1.GatewayDefaultScope
 }
 
 // Listener is what is known of a listener when its status is made.
@@ -43,11 +47,11 @@ func (l Listener) usable() bool { return l.Serving && l.Conflict == "" && l.Unbo
 // Build returns the status of the Gateway. Programmed is there only where it is already known to be False; [Program]
 // adds it once Envoys have answered.
 func (g Gateway) Build() gwv1.GatewayStatus {
-	var out gwv1.GatewayStatus
+	out := gwv1.GatewayStatus{AttachedListenerSets: g.AttachedListenerSets}
 	usable, unresolved := 0, []string{}
 	var troubled []string
 	for _, l := range g.Listeners {
-		st := g.listener(l)
+		st := l.build(g.Report, g.Generation, false)
 		out.Listeners = append(out.Listeners, st)
 		if l.usable() {
 			usable++
@@ -60,6 +64,10 @@ func (g Gateway) Build() gwv1.GatewayStatus {
 	}
 	out.Conditions = []metav1.Condition{g.accepted(usable, troubled)}
 	out.Conditions = append(out.Conditions, g.resolved(unresolved))
+	if g.DefaultScope != "" {
+		out.Conditions = append(out.Conditions, True(DefaultGateway, DefaultGateway,
+			fmt.Sprintf("The Gateway has default scope %s", g.DefaultScope), g.Generation))
+	}
 	if issues := g.Report.Of(Programmed, Section{}); len(issues) > 0 {
 		out.Conditions = append(out.Conditions, False(Programmed, issues.Reason(), issues.Message(), g.Generation))
 	} else if usable == 0 {
@@ -99,11 +107,13 @@ func (g Gateway) resolved(unresolved []string) metav1.Condition {
 	return Judge(ResolvedRefs, issues, string(gwv1.GatewayReasonResolvedRefs), "All references are resolved", g.Generation)
 }
 
-func (g Gateway) listener(l Listener) gwv1.ListenerStatus {
+// build returns the status of the listener. parentless says that the object that it is written in takes no traffic at
+// all: its own condition says why.
+func (l Listener) build(report Report, generation int64, parentless bool) gwv1.ListenerStatus {
 	section := Section{Listener: string(l.Name)}
-	accepted := Judge(Accepted, g.Report.Of(Accepted, section), string(gwv1.ListenerReasonAccepted),
-		"The listener is accepted", g.Generation)
-	conflicted := False(Conflicted, string(gwv1.ListenerReasonNoConflicts), "No conflicts", g.Generation)
+	accepted := Judge(Accepted, report.Of(Accepted, section), string(gwv1.ListenerReasonAccepted),
+		"The listener is accepted", generation)
+	conflicted := False(Conflicted, string(gwv1.ListenerReasonNoConflicts), "No conflicts", generation)
 	failed := cmp.Or(l.Conflict, ReasonInvalid)
 	switch {
 	case l.Conflict != "":
@@ -113,28 +123,32 @@ func (g Gateway) listener(l Listener) gwv1.ListenerStatus {
 		} else {
 			message += " with another protocol"
 		}
-		conflicted = True(Conflicted, l.Conflict, message, g.Generation)
-		accepted = False(Accepted, l.Conflict, message, g.Generation)
+		conflicted = True(Conflicted, l.Conflict, message, generation)
+		accepted = False(Accepted, l.Conflict, message, generation)
 	case l.Unbound != "" && accepted.Status == metav1.ConditionTrue:
-		accepted = False(Accepted, ReasonPortUnavailable, l.Unbound, g.Generation)
+		accepted = False(Accepted, ReasonPortUnavailable, l.Unbound, generation)
 	}
 	out := gwv1.ListenerStatus{
 		Name: l.Name, SupportedKinds: l.Kinds, AttachedRoutes: int32(l.AttachedRoutes), // a count of objects
 		Conditions: []metav1.Condition{
 			accepted,
-			Judge(ResolvedRefs, g.Report.Of(ResolvedRefs, section), string(gwv1.ListenerReasonResolvedRefs),
-				"All references are resolved", g.Generation),
+			Judge(ResolvedRefs, report.Of(ResolvedRefs, section), string(gwv1.ListenerReasonResolvedRefs),
+				"All references are resolved", generation),
 			conflicted,
 		},
 	}
-	if !l.usable() {
-		out.Conditions = append(out.Conditions, False(Programmed, failed, "See the other conditions", g.Generation))
+	switch {
+	case parentless:
+		out.Conditions = append(out.Conditions,
+			False(Programmed, ReasonPending, "Waiting for the Gateway to accept the ListenerSet", generation))
+	case !l.usable():
+		out.Conditions = append(out.Conditions, False(Programmed, failed, "See the other conditions", generation))
 	}
 	if len(l.Overlaps) > 0 {
 		out.Conditions = append(out.Conditions, True(string(gwv1.ListenerConditionOverlappingTLSConfig),
 			string(gwv1.ListenerReasonOverlappingHostnames),
 			"Hostnames overlap with those of listener "+strings.Join(l.Overlaps, ", ")+
-				": clients may reuse connections across them", g.Generation))
+				": clients may reuse connections across them", generation))
 	}
 	return out
 }

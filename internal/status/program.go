@@ -7,7 +7,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// Progress is what the proxies have said about a Gateway.
+// Progress is what the proxies have said about a Gateway, or the listeners of a ListenerSet.
 type Progress struct {
 	// Addresses are where the Gateway can be reached. A Gateway without one is not programmed.
 	Addresses []gwv1.GatewayStatusAddress
@@ -23,18 +23,14 @@ type Progress struct {
 // address, nothing is amiss with its Envoys and none of its valid listeners is pending. st is not changed.
 func Program(st gwv1.GatewayStatus, p Progress) gwv1.GatewayStatus {
 	st.Addresses = p.Addresses
+	entries := make([]entry, len(st.Listeners))
+	for i, l := range st.Listeners {
+		entries[i] = entry{l.Name, l.Conditions}
+	}
+	waiting := p.program(entries)
 	st.Listeners = slices.Clone(st.Listeners)
-	waiting := ""
 	for i := range st.Listeners {
-		l := &st.Listeners[i]
-		if has(l.Conditions, Programmed) {
-			continue
-		}
-		pending := p.Pending(l.Name)
-		if pending != "" && waiting == "" {
-			waiting = "Listener " + string(l.Name) + ": " + pending
-		}
-		l.Conditions = programmed(l.Conditions, ReasonPending, pending, "Every proxy serves the listener")
+		st.Listeners[i].Conditions = entries[i].conditions
 	}
 	if has(st.Conditions, Programmed) {
 		return st
@@ -47,6 +43,30 @@ func Program(st gwv1.GatewayStatus, p Progress) gwv1.GatewayStatus {
 	}
 	st.Conditions = programmed(st.Conditions, reason, waiting, "Every proxy serves the Gateway")
 	return st
+}
+
+// entry is a listener of a Gateway or a ListenerSet.
+type entry struct {
+	name       gwv1.SectionName
+	conditions []metav1.Condition
+}
+
+// program adds a Programmed condition to each listener that does not have one yet. It returns what the first that is
+// pending waits for, "" if none does.
+func (p Progress) program(listeners []entry) string {
+	waiting := ""
+	for i := range listeners {
+		l := &listeners[i]
+		if has(l.conditions, Programmed) {
+			continue
+		}
+		pending := p.Pending(l.name)
+		if pending != "" && waiting == "" {
+			waiting = "Listener " + string(l.name) + ": " + pending
+		}
+		l.conditions = programmed(l.conditions, ReasonPending, pending, "Every proxy serves the listener")
+	}
+	return waiting
 }
 
 func has(conditions []metav1.Condition, typ string) bool {

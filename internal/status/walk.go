@@ -12,8 +12,8 @@ import (
 
 // EachCondition calls f for every condition of a status, with the name of the part of the status that it is in: "" for
 // the whole object, else one that is unique in the object. The status is a *gwv1.GatewayStatus,
-// *gwv1.GatewayClassStatus, *gwv1.RouteStatus, *egv1a1.BackendStatus or *egv1a1.EnvoyProxyStatus; anything else
-// has no conditions.
+// *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus, *egv1a1.BackendStatus or
+// *egv1a1.EnvoyProxyStatus; anything else has no conditions.
 func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	each := func(section string, list []metav1.Condition) {
 		for i := range list {
@@ -24,6 +24,11 @@ func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	case *gwv1.GatewayClassStatus:
 		each("", s.Conditions)
 	case *gwv1.GatewayStatus:
+		each("", s.Conditions)
+		for i := range s.Listeners {
+			each("listener "+string(s.Listeners[i].Name), s.Listeners[i].Conditions)
+		}
+	case *gwv1.ListenerSetStatus:
 		each("", s.Conditions)
 		for i := range s.Listeners {
 			each("listener "+string(s.Listeners[i].Name), s.Listeners[i].Conditions)
@@ -66,7 +71,8 @@ func Problems(ref model.Ref, status any) Report {
 	var out Report
 	EachCondition(status, func(section string, c *metav1.Condition) {
 		follows := c.Type == Programmed && (causes[section] || c.Reason == ReasonPending) ||
-			section == "" && ref.Kind == model.KindGateway && followsFromListeners(c.Reason)
+			section == "" && (ref.Kind == model.KindGateway || ref.Kind == model.KindListenerSet) &&
+				followsFromListeners(c.Reason)
 		if Bad(*c) && !follows {
 			out = append(out, Issue{Object: ref, Condition: c.Type, Reason: c.Reason, Message: c.Message})
 		}
