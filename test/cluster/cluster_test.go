@@ -139,9 +139,6 @@ func served(client *http.Client, url string) (string, error) {
 
 func TestClusterWithTwoNodes(t *testing.T) {
 	c := start(t, 2)
-	eventually(t, "the service account of pods", func() error {
-		return c.Command(t.Context(), "kubectl", "get", "serviceaccount", "default").Run()
-	})
 	kubectl(t, c, manifest(c.Nodes()), "apply", "-f", "-")
 	kubectl(t, c, "", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
 	transport := c.Transport()
@@ -177,6 +174,14 @@ func TestClusterWithTwoNodes(t *testing.T) {
 			t.Errorf("the log of a pod is %q", logs)
 		}
 	})
+	t.Run("the image of this tree", func(t *testing.T) { product(t, c) })
+	t.Run("tests share it", func(t *testing.T) {
+		t.Setenv("SLUICE_CLUSTER", name)
+		if shared := cluster.Get(t); shared.APIPort != c.APIPort || os.Getenv("KUBECONFIG") != c.Kubeconfig() {
+			t.Errorf("another cluster was started: %+v", shared)
+		}
+	})
+	t.Run("a pod cut off", func(t *testing.T) { cutPod(t, c) })
 	t.Run("faults", func(t *testing.T) { faults(t, c) })
 	t.Run("nothing leads out", func(t *testing.T) {
 		// An address for documentation, of RFC 5737: the kernel of the namespace refuses it, nothing is sent.
@@ -233,6 +238,62 @@ func balancers(t *testing.T, c *cluster.Cluster, client *http.Client) {
 		return nil
 	})
 	expect(t, client, "http://"+address("local"), "echo-node2")
+}
+
+func product(t *testing.T, c *cluster.Cluster) {
+	image, err := c.LoadProduct(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, c, "", "run", "sluice", "--image="+image, "--restart=Never", "--", "--help")
+	kubectl(t, c, "", "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/sluice", "--timeout=60s")
+	if help := kubectl(t, c, "", "logs", "sluice"); !strings.Contains(help, "sluice run") {
+		t.Errorf("the image's program says %q", help)
+	}
+	kubectl(t, c, "", "delete", "pod", "sluice", "--wait=false")
+}
+
+// cutPod dials, from within a pod, by the API server's address and by its Service's.
+func cutPod(t *testing.T, c *cluster.Cluster) {
+	pids, err := namespace.Group("sluice-" + name + "/node1").Processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := 0
+	for _, pid := range pids {
+		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && string(args) == "/echo-basic\x00" {
+			inside = pid
+		}
+	}
+	ways := []string{"10.96.0.1:443", cluster.ControlIP + ":6443"}
+	reach := func(address string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		conn, err := namespace.Dial(ctx, inside, "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	for _, address := range ways {
+		eventually(t, "the API server from a pod", func() error { return reach(address) })
+	}
+	ip := kubectl(t, c, "", "get", "pod", "echo-node1", "-o", "jsonpath={.status.podIP}")
+	restore, err := c.CutPod(t.Context(), "node1", ip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range ways {
+		if reach(address) == nil {
+			t.Errorf("%s can be reached by a pod that was cut off", address)
+		}
+	}
+	if err := restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range ways {
+		eventually(t, "the API server from a pod", func() error { return reach(address) })
+	}
 }
 
 func faults(t *testing.T, c *cluster.Cluster) {

@@ -23,7 +23,7 @@ func (c *Cluster) CutPod(ctx context.Context, node, podIP string) (restore func(
 	if err != nil {
 		return nil, err
 	}
-	// After the translation of the Service's address, whose place in the packet is taken by the API server's own.
+	// The filter comes after kube-proxy's translation: whatever the pod dials, the packet names the API server itself.
 	rules := "table inet cut { chain forward { type filter hook forward priority 10; " +
 		"ip saddr " + podIP + " ip daddr " + controlIP + " tcp dport " + apiServerPort + " drop; }; }"
 	return c.cut(ctx, machine, rules)
@@ -55,7 +55,6 @@ func (c *Cluster) CutNode(ctx context.Context, node string) (restore func(contex
 	if err := set(ctx, "down"); err != nil {
 		return nil, err
 	}
-	// With the interface down the kernel drops the routes through it; those of the pods are not the load balancer's.
 	return func(ctx context.Context) error { return set(ctx, "up") }, nil
 }
 

@@ -120,7 +120,7 @@ func librariesOf(ctx context.Context, program string) ([]string, error) {
 // archive returns the file of an image, which is made unless there is one of the same contents.
 func archive(dir string, i image.Image) (path string, err error) {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%+v", i)
+	sum.Write(fmt.Appendf(nil, "%+v", i))
 	for _, file := range i.Files {
 		if file.Source == "" {
 			continue
@@ -156,7 +156,11 @@ func WriteArchive(i image.Image, path string) error {
 
 // Load puts an image, from an archive as package image writes it, on every node. One of the same name is replaced.
 func (c *Cluster) Load(ctx context.Context, archive string) error {
-	return c.load(ctx, []string{archive})
+	path, err := filepath.Abs(archive)
+	if err != nil {
+		return err
+	}
+	return c.load(ctx, []string{path})
 }
 
 func (c *Cluster) load(ctx context.Context, archives []string) error {

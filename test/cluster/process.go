@@ -101,9 +101,9 @@ func startOf(pid int) uint64 {
 	if err != nil {
 		return 0
 	}
-	// The name, in parentheses, may hold anything; what follows it is separated by spaces: the state is field 3.
+	// The name, in parentheses, may hold anything; what follows it is separated by spaces. The first is field 3.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	const state, start = 3 - 3, 22 - 3
+	const state, start = 0, 22 - 3
 	if len(fields) <= start || fields[state][0] == 'Z' {
 		return 0
 	}

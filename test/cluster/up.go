@@ -76,7 +76,7 @@ func up(ctx context.Context, o Options) (*Cluster, error) {
 		err = fmt.Errorf("start the cluster %s: %w", o.Name, err)
 		return nil, errors.Join(err, ctx.Err(), down(o.Name))
 	}
-	fmt.Fprintf(o.Log, "the cluster %s with %d nodes is ready after %s\n",
+	_, _ = fmt.Fprintf(o.Log, "the cluster %s with %d nodes is ready after %s\n",
 		o.Name, len(c.Nodes()), time.Since(started).Round(100*time.Millisecond))
 	return c, nil
 }
@@ -123,7 +123,17 @@ func (c *Cluster) bringUp(ctx context.Context, programs map[string]string, image
 			return err
 		}
 	}
-	return c.await(ctx, "the nodes to be ready", c.Ready)
+	if err := c.await(ctx, "the nodes to be ready", c.Ready); err != nil {
+		return err
+	}
+	client, err := c.API()
+	if err != nil {
+		return err
+	}
+	// Without it no pod can be made in the namespace.
+	return c.await(ctx, "the service account of the default namespace", func(ctx context.Context) error {
+		return client.Get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil)
+	})
 }
 
 // install puts the programs, and the agent, which is built here, into the cluster's own folder.

@@ -62,8 +62,7 @@ func relay(client net.Conn, pid int, to string) error {
 	go pass(client, server)
 	// Either side may end its half; only both ends, or an error, end the connection.
 	if err := <-done; err != nil {
-		return nil
+		return fmt.Errorf("forward to %s: %w", to, err)
 	}
-	<-done
-	return nil
+	return <-done
 }

@@ -98,7 +98,15 @@ func enter(args []string) error {
 		return err
 	}
 	if *pid != 0 {
+		folder, err := os.Getwd()
+		if err != nil {
+			return err
+		}
 		if err := namespace.Enter(*pid); err != nil {
+			return err
+		}
+		// With the mounts the current folder has become the root.
+		if err := os.Chdir(folder); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ const usage = `usage: go run ./test/cluster/cmd [-name NAME] COMMAND
 func main() {
 	name := flag.String("name", "dev", "name of the cluster")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), usage)
+		_, _ = fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()

@@ -90,7 +90,7 @@ func Build(ctx context.Context, log io.Writer) (programs map[string]string, hash
 		if err != nil {
 			return nil, "", err
 		}
-		fmt.Fprintln(all, sum)
+		all.Write([]byte(sum + "\n"))
 		dir := filepath.Join(cache, s.name+"-"+sum)
 		bin := filepath.Join(dir, "bin")
 		if _, err := os.Stat(bin); err != nil {
@@ -128,9 +128,9 @@ func (s set) hash(source string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%s %d\n%s", name, len(data), data)
+		h.Write(fmt.Appendf(nil, "%s %d\n%s", name, len(data), data))
 	}
-	fmt.Fprintf(h, "%q %s %s", s.args("."), runtime.Version(), runtime.GOARCH)
+	h.Write(fmt.Appendf(nil, "%q %s %s", s.args("."), runtime.Version(), runtime.GOARCH))
 	return hex.EncodeToString(h.Sum(nil))[:hashLength], nil
 }
 
@@ -145,7 +145,7 @@ func (s set) args(out string) []string {
 
 func (s set) build(ctx context.Context, source, dir string, log io.Writer) error {
 	started := time.Now()
-	fmt.Fprintf(log, "building %s\n", s.name)
+	say(log, "building %s\n", s.name)
 	if s.cgo {
 		if err := Install(ctx, log, buildTools...); err != nil {
 			return err
@@ -175,9 +175,12 @@ func (s set) build(ctx context.Context, source, dir string, log io.Writer) error
 			return err
 		}
 	}
-	fmt.Fprintf(log, "built %s in %s\n", s.name, time.Since(started).Round(time.Second))
+	say(log, "built %s in %s\n", s.name, time.Since(started).Round(time.Second))
 	return os.Rename(temp, dir)
 }
+
+// say tells whoever listens; that nobody does is no reason to stop.
+func say(log io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(log, format, args...) }
 
 // Need is something of the system that is not built: a program or a file, and Debian's packages that have it.
 type Need struct {
@@ -219,7 +222,7 @@ func Install(ctx context.Context, log io.Writer, needs ...Need) error {
 	if len(packages) == 0 {
 		return nil
 	}
-	fmt.Fprintf(log, "installing %s\n", strings.Join(packages, " "))
+	say(log, "installing %s\n", strings.Join(packages, " "))
 	for _, args := range [][]string{
 		{"update", "-qq"},
 		slices.Concat([]string{"install", "-qq", "-y", "--no-install-recommends"}, packages),
