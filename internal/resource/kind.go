@@ -86,6 +86,18 @@ var Kinds = []Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindGRPCRoute, Plural: "grpcroutes",
 		Older: []string{"v1alpha2"},
 	}),
+	kind[gwv1.TLSRoute](Kind{
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindTLSRoute, Plural: "tlsroutes",
+		Older: []string{"v1alpha3", "v1alpha2"},
+	}),
+	kind[gwv1.TCPRoute](Kind{
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindTCPRoute, Plural: "tcproutes",
+		Older: []string{"v1alpha2"},
+	}),
+	kind[gwv1.UDPRoute](Kind{
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindUDPRoute, Plural: "udproutes",
+		Older: []string{"v1alpha2"},
+	}),
 	kind[gwv1.ReferenceGrant](Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindReferenceGrant, Plural: "referencegrants",
 		Older: []string{"v1beta1", "v1alpha2"},
