@@ -23,6 +23,7 @@ import (
 // leaves them off or far higher.
 const (
 	requestHeadersTimeout = 10 * time.Second
+	clientHelloTimeout    = 10 * time.Second
 	tlsHandshakeTimeout   = 10 * time.Second
 	streamIdleTimeout     = 5 * time.Minute
 	connectionIdleTimeout = time.Hour
@@ -41,35 +42,43 @@ func tableBody(key model.RouteTableKey) []byte {
 // ListenerName is the name of the Envoy listener of a port.
 func ListenerName(key model.PortKey) string { return fmt.Sprintf("%s/%d", key.Transport, key.Port) }
 
-// listener returns the Envoy listener of a port. It holds nothing of the routes but which filters they need: a change
-// to a listener drains its connections.
+// listenAddress is what the listener of a port binds to.
+func listenAddress(bind string, port model.PortKey) *corev3.Address {
+	out := socketAddress(bind, port.Port)
+	out.GetSocketAddress().Ipv4Compat = bind == "::"
+	if port.Transport == model.OverUDP {
+		out.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+	}
+	return out
+}
+
+// listener returns the Envoy listener of a TCP port with the filter chains of its HTTP and HTTPS listeners. They hold
+// nothing of the routes but which filters they need: a change to a filter chain drains its connections.
 func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 	out := &listenerv3.Listener{
 		Name:                          ListenerName(port.Key),
-		Address:                       socketAddress(bind, port.Key.Port),
+		Address:                       listenAddress(bind, port.Key),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
 	}
-	if bind == "::" {
-		out.Address.GetSocketAddress().Ipv4Compat = true
-	}
-	r := &xds.Resource{Name: out.Name}
-	if port.Protocol == model.HTTPS {
+	r := &xds.Resource{Name: out.Name, Owners: sources(port)}
+	switch port.Protocol {
+	case model.HTTPS, model.TLS:
 		out.ListenerFilters = []*listenerv3.ListenerFilter{{
 			Name:       "envoy.filters.listener.tls_inspector",
 			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: toAny(&inspectorv3.TlsInspector{})},
 		}}
+		out.ListenerFiltersTimeout = durationpb.New(clientHelloTimeout)
 		for _, l := range port.Listeners {
-			out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters))
+			if l.Protocol == model.HTTPS {
+				out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters))
+			}
 		}
-	} else {
+	case model.HTTP:
 		table := model.HTTPTable(port.Key)
 		out.FilterChains = []*listenerv3.FilterChain{{
 			Name:    table.String(),
 			Filters: []*listenerv3.Filter{connectionManager(table, filters)},
 		}}
-	}
-	for _, l := range port.Listeners {
-		r.Owners = append(r.Owners, l.Key.Source)
 	}
 	r.Body = marshal(out)
 	r.Hash = hash(r.Body)
@@ -88,24 +97,30 @@ func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listen
 	if l.Hostname != "" {
 		chain.FilterChainMatch.ServerNames = []string{l.Hostname}
 	}
+	chain.TransportSocket = downstreamTLS(&l, []string{"h2", "http/1.1"})
+	return chain
+}
+
+// downstreamTLS is the transport socket of a listener that terminates TLS, with the application protocols that it
+// offers by ALPN.
+func downstreamTLS(l *model.Listener, alpn []string) *corev3.TransportSocket {
 	tls := &tlsv3.CommonTlsContext{
 		TlsParams: &tlsv3.TlsParameters{
 			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
 			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
 		},
-		AlpnProtocols: []string{"h2", "http/1.1"},
+		AlpnProtocols: alpn,
 	}
 	for _, c := range l.Certificates {
 		tls.TlsCertificateSdsSecretConfigs = append(tls.TlsCertificateSdsSecretConfigs,
 			&tlsv3.SdsSecretConfig{Name: c.String(), SdsConfig: ads(secretTimeout)})
 	}
-	chain.TransportSocket = &corev3.TransportSocket{
+	return &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{
 			TypedConfig: toAny(&tlsv3.DownstreamTlsContext{CommonTlsContext: tls}),
 		},
 	}
-	return chain
 }
 
 // connectionManager is the HTTP connection manager that serves a route table.

@@ -93,8 +93,14 @@ func boundFrom(bindings []model.Binding, k model.HostKey) (string, bool) {
 func ownedHosts(port model.Port) []model.HostKey {
 	var out []model.HostKey
 	for _, l := range port.Listeners {
-		if port.Protocol != model.HTTPS {
+		switch port.Protocol {
+		case model.HTTP:
 			out = append(out, model.HostKey{Table: model.HTTPTable(port.Key), Domain: domainOf(l.Hostname)})
+			continue
+		case model.TLS, model.TCP, model.UDP:
+			continue
+		}
+		if l.Protocol == model.TLS {
 			continue
 		}
 		table := model.HTTPSTable(port.Key, l.Key)

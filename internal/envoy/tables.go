@@ -3,6 +3,7 @@ package envoy
 import (
 	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -95,9 +96,11 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 		return []model.PortKey{k.Table.Port()}
 	})
 
+	streamBackends, udpPorts := b.addStreams(e)
+
 	out := &Tables{}
-	out.Clusters = incr.NewTable(e, "clusters", b.cluster, backends).Equal(equalResource)
-	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, backends).Equal(equalResource)
+	out.Clusters = incr.NewTable(e, "clusters", b.cluster, backends, streamBackends, udpPorts).Equal(equalResource)
+	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, backends, streamBackends, udpPorts).Equal(equalResource)
 	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets).Equal(equalResource)
 	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
 	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
@@ -120,9 +123,16 @@ type builder struct {
 	served  *incr.Table[siteKey, served]
 	filters *incr.Index[model.PortKey, siteKey, served]
 	hosts   *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
+	chains  *incr.Table[chainKey, chain]
+	// portChains are the chains by port.
+	portChains *incr.Index[model.PortKey, chainKey, chain]
 }
 
 func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	if k.Backend.Kind == model.KindUDPPort {
+		port, ok := b.udpPort(r, k)
+		return udpCluster(port), ok
+	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend)
 		return splitCluster(k.Backend, like), ok
@@ -139,6 +149,10 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 }
 
 func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	if k.Backend.Kind == model.KindUDPPort {
+		port, ok := b.udpPort(r, k)
+		return b.udpEndpoints(r, port), ok
+	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		split := make([]splitPart, len(parts))
 		for i, p := range parts {
@@ -169,11 +183,26 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	if !ok || len(port.Listeners) == 0 {
 		return nil, false
 	}
+	if k.Transport == model.OverUDP {
+		return udpListener(b.opts.Bind, port), true
+	}
 	filters := standing(b.opts.Chain)
 	for _, s := range b.filters.Values(r, k) {
 		filters = append(filters, s.filters...)
 	}
-	return listener(b.opts.Bind, port, distinct(filters)), true
+	out := listener(b.opts.Bind, port, distinct(filters))
+	chains, routes := b.streams(r, port)
+	for _, c := range chains {
+		out.Body = append(out.Body, c.Body...)
+		for _, n := range c.Needs {
+			out.Needs = append(out.Needs, n.String())
+		}
+	}
+	slices.Sort(out.Needs)
+	out.Needs = slices.Compact(out.Needs)
+	out.Owners = append(out.Owners, routes...)
+	out.Hash = hash(out.Body)
+	return out, true
 }
 
 // table puts a route table together: bytes are not copied, only hashes are.

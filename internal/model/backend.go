@@ -8,13 +8,15 @@ import (
 
 // BackendKey identifies what a reference to a backend means: the object and, for a Service, the port.
 type BackendKey struct {
-	// Kind is KindService or KindBackend; empty for an invalid reference.
+	// Kind is KindService or KindBackend, or KindSplit or KindUDPPort for what stands for several of these. It is empty
+	// for an invalid reference.
 	Kind string
 	Name
 	// Port is the Service's port, 0 for a Backend.
 	Port uint16
-	// Use is AppGRPC when a GRPCRoute refers to the backend, else empty: gRPC needs HTTP/2 where HTTP would be served
-	// by HTTP/1.1, so a backend used both ways has two clusters.
+	// Use is AppGRPC when a GRPCRoute refers to the backend, AppUDP when a UDPRoute does, else empty: gRPC needs HTTP/2
+	// where HTTP would be served by HTTP/1.1, so a backend used both ways has two clusters; and a Service has TCP and UDP
+	// ports of one number.
 	Use AppProtocol
 }
 
@@ -24,11 +26,14 @@ func (k BackendKey) Compare(o BackendKey) int {
 		strings.Compare(string(k.Use), string(o.Use)))
 }
 
-// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc behind it for gRPC. It
+// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc or ~udp behind it. It
 // never depends on the routes that use the backend, so that they share one connection pool and one health state.
 func (k BackendKey) String() string {
-	if k.Kind == KindSplit {
+	switch k.Kind {
+	case KindSplit:
 		return splitName(k.Name.Name)
+	case KindUDPPort:
+		return fmt.Sprintf("udp/%d", k.Port)
 	}
 	name := fmt.Sprintf("%s/%s/%s", strings.ToLower(k.Kind), k.Namespace, k.Name.Name)
 	if k.Port != 0 {
@@ -60,6 +65,8 @@ const (
 	AppH2C AppProtocol = "h2c"
 	// AppWS is WebSocket over HTTP/1.1.
 	AppWS AppProtocol = "ws"
+	// AppUDP is datagrams.
+	AppUDP AppProtocol = "udp"
 	// AppGRPC is what a GRPCRoute speaks to a backend that does not say: HTTP/2.
 	AppGRPC AppProtocol = "grpc"
 )

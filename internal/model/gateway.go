@@ -90,6 +90,8 @@ type Listener struct {
 	Protocol Protocol
 	// Hostname is empty when the listener takes every host; it can start with "*.". It is lower case.
 	Hostname string
+	// Passthrough leaves TLS to the backend: connections are told apart by SNI alone.
+	Passthrough bool
 	// Certificates are the Secrets that a terminating listener serves, in the order of the spec; only valid ones.
 	Certificates []Name
 	// Valid says that the listener can be programmed, as far as it alone can tell.
@@ -125,7 +127,7 @@ func (k PortKey) String() string {
 // on one port, but for those that lost a conflict.
 type Port struct {
 	Key PortKey
-	// Protocol is that of the listeners: HTTP, HTTPS.
+	// Protocol is that of the listeners; HTTPS for any mix of HTTPS and TLS listeners, which SNI tells apart.
 	Protocol Protocol
 	// Listeners that won, most specific hostname first, the catch-all last.
 	Listeners []Listener

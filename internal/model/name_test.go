@@ -55,7 +55,7 @@ func names(yield func(model.Name) bool) {
 
 func backends(yield func(model.BackendKey) bool) {
 	for n := range names {
-		for _, use := range []model.AppProtocol{model.AppHTTP, model.AppGRPC} {
+		for _, use := range []model.AppProtocol{model.AppHTTP, model.AppGRPC, model.AppUDP} {
 			if !yield(model.BackendKey{Kind: model.KindBackend, Name: n, Use: use}) {
 				return
 			}

@@ -8,7 +8,7 @@ import (
 
 // RouteKey identifies a route of any kind.
 type RouteKey struct {
-	// Kind is KindHTTPRoute or KindGRPCRoute.
+	// Kind is KindHTTPRoute, KindGRPCRoute, KindTLSRoute, KindTCPRoute or KindUDPRoute.
 	Kind string
 	Name
 }
@@ -24,7 +24,8 @@ func (k RouteKey) String() string { return k.Kind + "/" + k.Name.String() }
 // Ref returns the route as a reference.
 func (k RouteKey) Ref() Ref { return Ref{Group: GroupGateway, Kind: k.Kind, Name: k.Name} }
 
-// Route is an HTTPRoute or GRPCRoute with its references resolved. Where it is attached is in its [Binding]s.
+// Route is a route of any kind with its references resolved. Where it is attached is in its [Binding]s or
+// [StreamBinding]s.
 type Route struct {
 	Key RouteKey
 	// Created breaks ties between equally specific matches: the older route wins. It is zero in files, where the name
@@ -39,13 +40,15 @@ type Rule struct {
 	// Index is the rule's position in the spec, Name its optional name.
 	Index int
 	Name  string
-	// Matches is never empty: a rule without matches has the one that matches everything.
+	// Matches is never empty for HTTP and gRPC: a rule without matches has the one that matches everything. Rules of
+	// other kinds of routes have none.
 	Matches []Match
 	// Backends share the traffic by weight. It may be empty: a redirect needs none.
 	Backends []WeightedBackend
 	// Attached is what the rule's filters and fields ask of features, in the order of the spec.
 	Attached []Attached
 	// Fault, if not nil, is what every request of the rule is answered with instead: the rule could not be applied.
+	// Connections and packets are refused.
 	Fault *Fault
 }
 

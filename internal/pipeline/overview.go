@@ -40,7 +40,8 @@ func address(l model.Listener) string {
 	return fmt.Sprintf("%s://%s:%d", strings.ToLower(string(l.Protocol)), host, l.Port)
 }
 
-// Hosts returns a line for each domain that a route serves: the domain and port, and the routes.
+// Hosts returns a line for each domain that a route serves: the domain and port, and the routes. Those of connections
+// and datagrams come last.
 func (p *Pipeline) Hosts() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,6 +62,25 @@ func (p *Pipeline) Hosts() []string {
 		}
 		out = append(out, fmt.Sprintf("%-40s %s", fmt.Sprintf("%s:%d", k.Domain, k.Table.Port().Port),
 			strings.Join(routes, ", ")))
+	}
+	return append(out, p.streams()...)
+}
+
+// streams returns a line for each domain of a TLS, TCP or UDP listener that a route has.
+func (p *Pipeline) streams() []string {
+	var keys []model.StreamKey
+	for k := range p.resolved.StreamOwners.All() {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, model.StreamKey.Compare)
+	var out []string
+	for _, k := range keys {
+		owner, _ := p.resolved.StreamOwners.Peek(k)
+		where := fmt.Sprintf("%s:%d", k.Domain, k.Port.Port)
+		if k.Port.Transport == model.OverUDP {
+			where += "/udp"
+		}
+		out = append(out, fmt.Sprintf("%-40s %s", where, owner))
 	}
 	return out
 }

@@ -108,6 +108,12 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
 	case *gwv1.GRPCRoute:
 		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
+	case *gwv1.TLSRoute:
+		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
+	case *gwv1.TCPRoute:
+		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
+	case *gwv1.UDPRoute:
+		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
 	}
 	return nil
 }

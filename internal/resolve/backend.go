@@ -39,7 +39,7 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 	if !ok || svc.External {
 		return model.Backend{}, false
 	}
-	port, ok := svc.port(key.Port)
+	port, ok := svc.port(key.Port, transportOf(key.Use))
 	if !ok {
 		return model.Backend{}, false
 	}
@@ -60,13 +60,13 @@ func (t *Tables) endpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoi
 	if !ok {
 		return nil, false
 	}
-	port, ok := svc.port(key.Port)
+	port, ok := svc.port(key.Port, transportOf(key.Use))
 	if !ok {
 		return nil, false
 	}
 	var ready, draining []model.Endpoint
 	for _, s := range t.slices.Values(r, key.Name) {
-		number, ok := slicePort(s, port.Name)
+		number, ok := slicePort(s, port)
 		if !ok {
 			continue
 		}
@@ -86,10 +86,10 @@ func (t *Tables) endpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoi
 	return sorted(ready), true
 }
 
-// slicePort returns the number that a slice has for the Service port of that name: the target port, resolved.
-func slicePort(s *discoveryv1.EndpointSlice, name string) (uint16, bool) {
+// slicePort returns the number that a slice has for a Service port: the target port, resolved. Ports are known by name.
+func slicePort(s *discoveryv1.EndpointSlice, port servicePort) (uint16, bool) {
 	for _, p := range s.Ports {
-		if deref(p.Name, "") == name && p.Port != nil && deref(p.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP {
+		if deref(p.Name, "") == port.Name && p.Port != nil && deref(p.Protocol, corev1.ProtocolTCP) == port.Protocol {
 			return uint16(*p.Port), true // 1 to 65535 by the API's validation
 		}
 	}

@@ -92,14 +92,18 @@ func (v *routeResolver) checkService(key model.BackendKey) (reason, message stri
 		return status.ReasonBackendNotFound, fmt.Sprintf(
 			"%s is of type ExternalName, which is not supported: use a Backend with an fqdn endpoint", key.Ref())
 	}
-	port, ok := svc.port(key.Port)
+	transport := transportOf(key.Use)
+	port, ok := svc.port(key.Port, transport)
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s has no port %d", key.Ref(), key.Port)
 	}
 	asked, known := appProtocols[port.App]
 	switch _, fits := appProtocol(asked, key.Use); {
-	case !port.TCP:
-		return status.ReasonUnsupportedProtocol, fmt.Sprintf("Port %d of %s is not a TCP port", key.Port, key.Ref())
+	case port.Protocol != transport:
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
+			"Port %d of %s is not a %s port", key.Port, key.Ref(), transport)
+	case isStream(v.key.Kind):
+		// Whatever the application speaks, its bytes are passed on.
 	case !known:
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"The appProtocol %q of port %d of %s is not supported", port.App, key.Port, key.Ref())
@@ -118,6 +122,10 @@ func (v *routeResolver) checkExternal(key model.BackendKey) (reason, message str
 	}
 	if len(ext.Report) > 0 {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s is not valid: %s", key.Ref(), ext.Report.Message())
+	}
+	if key.Use == model.AppUDP && ext.Address != model.AddressIP {
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
+			"The endpoints of %s are not IP addresses: UDP can be sent to nothing else", key.Ref())
 	}
 	if _, fits := appProtocol(ext.Protocol, key.Use); !fits {
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The appProtocols of %s cannot carry gRPC", key.Ref())

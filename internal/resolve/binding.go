@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -14,8 +15,10 @@ import (
 
 // Bindings say where a route is attached.
 type Bindings struct {
-	// Bound are the listeners on which the route takes traffic.
-	Bound []model.Binding
+	// Bound are the listeners on which an HTTPRoute or GRPCRoute takes traffic, Streams those on which a route of another
+	// kind does, if no other route has precedence.
+	Bound   []model.Binding
+	Streams []model.StreamBinding
 	// Attached are the listeners that count the route as attached, whether or not they take traffic.
 	Attached []model.ListenerKey
 	// Parents are the outcomes of the parentRefs that are ours, in the order of the spec, and behind them those of default
@@ -26,6 +29,8 @@ type Bindings struct {
 // ParentOutcome is what became of one parentRef.
 type ParentOutcome struct {
 	Parent
+	// Listeners are those that the parentRef means and on which the route takes traffic.
+	Listeners []model.ListenerKey
 	// Reason why no listener takes the route; empty if one does. Message goes with it, or is a remark.
 	Reason, Message string
 }
@@ -52,6 +57,8 @@ type binder struct {
 	r     *incr.Reader
 	key   model.RouteKey
 	hosts []string
+	// created is the time at which the route was made.
+	created time.Time
 	// invalid routes are bound, so that their requests fail, but do not count as attached.
 	invalid bool
 	out     Bindings
@@ -63,7 +70,10 @@ func (t *Tables) bindings(r *incr.Reader, key model.RouteKey) (Bindings, bool) {
 		return Bindings{}, false
 	}
 	route, _ := incr.Get(r, t.Routes, key)
-	b := &binder{t: t, r: r, key: key, invalid: status.Invalid(route.Report, route.RuleCount)}
+	b := &binder{
+		t: t, r: r, key: key, created: o.Meta.CreationTimestamp.UTC(),
+		invalid: status.Invalid(route.Report, route.RuleCount),
+	}
 	for _, h := range o.Hostnames {
 		b.hosts = append(b.hosts, strings.ToLower(string(h)))
 	}
@@ -76,6 +86,7 @@ func (t *Tables) bindings(r *incr.Reader, key model.RouteKey) (Bindings, bool) {
 		b.out.Parents = append(b.out.Parents, outcome)
 	}
 	slices.SortFunc(b.out.Bound, func(x, y model.Binding) int { return x.Listener.Compare(y.Listener) })
+	slices.SortFunc(b.out.Streams, func(x, y model.StreamBinding) int { return x.Listener.Compare(y.Listener) })
 	slices.SortFunc(b.out.Attached, model.ListenerKey.Compare)
 	return b.out, true
 }
@@ -100,7 +111,10 @@ func (b *binder) attach(outcome *ParentOutcome) {
 			continue
 		}
 		matched = true
-		served = b.bind(d, hosts) || served
+		if b.bind(d, hosts) {
+			served = true
+			outcome.Listeners = append(outcome.Listeners, key)
+		}
 	}
 	switch {
 	case !allowed:
@@ -195,17 +209,22 @@ func (b *binder) bind(d *door, hosts []model.BoundHost) bool {
 	if holder, ok := b.owner(d, d.Hostname); !ok || holder != d.Key {
 		return false
 	}
-	binding := model.Binding{Listener: d.Key, Table: model.HTTPTable(d.Port)}
-	if d.Protocol == model.HTTPS {
-		binding.Table = model.HTTPSTable(d.Port, d.Key)
-	}
+	var mine []model.BoundHost
 	for _, h := range hosts {
 		if !b.elsewhere(d, h.Domain) {
-			binding.Hosts = append(binding.Hosts, model.BoundHost{Domain: domain(h.Domain), From: h.From})
+			mine = append(mine, model.BoundHost{Domain: domain(h.Domain), From: h.From})
 		}
 	}
-	if len(binding.Hosts) == 0 {
+	if len(mine) == 0 {
 		return false
+	}
+	if isStream(b.key.Kind) {
+		b.bindStream(d, mine)
+		return true
+	}
+	binding := model.Binding{Listener: d.Key, Table: model.HTTPTable(d.Port), Hosts: mine}
+	if d.Protocol == model.HTTPS {
+		binding.Table = model.HTTPSTable(d.Port, d.Key)
 	}
 	if !slices.ContainsFunc(b.out.Bound, func(have model.Binding) bool { return have.Listener == d.Key }) {
 		b.out.Bound = append(b.out.Bound, binding)

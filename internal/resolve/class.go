@@ -20,7 +20,7 @@ var coreFeatures = []gwv1.FeatureName{
 	"GatewayRouteHostnameIntersectionPrecedence", "GRPCRoute", "GRPCRouteNamedRouteRule", "HTTPRoute",
 	"HTTPRouteBackendProtocolH2C", "HTTPRouteBackendProtocolWebSocket", "HTTPRouteDestinationPortMatching",
 	"HTTPRouteMethodMatching", "HTTPRouteNamedRouteRule", "HTTPRouteParentRefPort", "HTTPRouteQueryParamMatching",
-	"ListenerSet", "ReferenceGrant",
+	"ListenerSet", "ReferenceGrant", "TCPRoute", "TLSRoute", "TLSRouteModeMixed", "TLSRouteModeTerminate", "UDPRoute",
 }
 
 // fleetFeatures are those of a cluster, where each Gateway has Envoys of its own.

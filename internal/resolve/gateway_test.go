@@ -29,7 +29,7 @@ func TestListenerStatus(t *testing.T) {
 		{"plain", []string{plainHTTP}, []string{fine, "http" + both + fine}},
 		{"unknown protocol", []string{`{name: x, port: 1111, protocol: INVALID}`},
 			[]string{noneOK, "x [] 0: " + refused("UnsupportedProtocol")}},
-		{"one of two protocols", []string{plainHTTP, `{name: x, port: 81, protocol: TCP}`}, []string{
+		{"one of two protocols", []string{plainHTTP, `{name: x, port: 81, protocol: INVALID}`}, []string{
 			"Accepted=True/ListenersNotValid ResolvedRefs",
 			"http" + both + fine, "x [] 0: " + refused("UnsupportedProtocol")}},
 		{"only invalid kinds", []string{

@@ -255,10 +255,14 @@ func (b *ruleBuilder) backend(ref *gwv1.BackendRef, filters []filter, index int)
 
 // use is how the route's own backends are used.
 func (b *ruleBuilder) use() model.AppProtocol {
-	if b.key.Kind == model.KindGRPCRoute {
+	switch b.key.Kind {
+	case model.KindGRPCRoute:
 		return model.AppGRPC
+	case model.KindUDPRoute:
+		return model.AppUDP
+	default:
+		return model.AppHTTP
 	}
-	return model.AppHTTP
 }
 
 // finish returns the rule, failed if there is nothing that could answer its requests.

@@ -19,6 +19,12 @@ func supportedKinds(p model.Protocol) []string {
 	switch p {
 	case model.HTTP, model.HTTPS:
 		return []string{model.KindHTTPRoute, model.KindGRPCRoute}
+	case model.TLS:
+		return []string{model.KindTLSRoute}
+	case model.TCP:
+		return []string{model.KindTCPRoute}
+	case model.UDP:
+		return []string{model.KindUDPRoute}
 	default:
 		return nil
 	}
@@ -68,8 +74,11 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 		d.Kinds = v.kinds(supportedKinds(l.Protocol))
 		d.From, d.Namespaces = v.namespaces()
 		v.unsupported(l)
-		v.reserved(l.Port)
-		if l.Protocol == model.HTTPS {
+		if l.Protocol.Transport() == model.OverTCP {
+			v.reserved(l.Port)
+		}
+		l.Passthrough = l.Protocol == model.TLS && v.mode() == gwv1.TLSModePassthrough
+		if v.terminates(l.Protocol) {
 			l.Certificates = v.certificates()
 		}
 	}
@@ -95,15 +104,38 @@ func (v *listenerResolver) refuse(reason, path, message string) {
 
 func (v *listenerResolver) protocol(p model.Protocol) bool {
 	switch p {
-	case model.HTTP, model.HTTPS:
+	case model.HTTP, model.HTTPS, model.TLS, model.TCP, model.UDP:
 		return true
-	case model.TLS, model.TCP, model.UDP:
-		v.refuse(status.ReasonUnsupportedProtocol, ".protocol", fmt.Sprintf("Protocol %s is not supported yet", p))
 	default:
 		v.refuse(status.ReasonUnsupportedProtocol, ".protocol",
-			fmt.Sprintf("Protocol %q is not known: use HTTP or HTTPS", p))
+			fmt.Sprintf("Protocol %q is not known: use HTTP, HTTPS, TLS, TCP or UDP", p))
+		return false
 	}
-	return false
+}
+
+// mode is the TLS mode of the listener.
+func (v *listenerResolver) mode() gwv1.TLSModeType {
+	if v.spec.TLS == nil {
+		return gwv1.TLSModeTerminate
+	}
+	return deref(v.spec.TLS.Mode, gwv1.TLSModeTerminate)
+}
+
+// terminates says whether the listener ends TLS itself, so that it needs a certificate.
+func (v *listenerResolver) terminates(p model.Protocol) bool {
+	return p == model.HTTPS || p == model.TLS && v.mode() == gwv1.TLSModeTerminate
+}
+
+// modeFits says whether a listener of a protocol can have the TLS mode.
+func modeFits(p model.Protocol, mode gwv1.TLSModeType) bool {
+	switch mode {
+	case gwv1.TLSModeTerminate:
+		return p == model.HTTPS || p == model.TLS
+	case gwv1.TLSModePassthrough:
+		return p == model.TLS
+	default:
+		return false
+	}
 }
 
 // reserved refuses a port that the Envoys need for themselves.
@@ -173,7 +205,7 @@ func (v *listenerResolver) unsupported(l model.Listener) {
 		v.refuse(status.ReasonUnsupportedValue, ".filters", "Listener filters are not supported yet: remove them")
 	}
 	if v.spec.TLS != nil {
-		if mode := deref(v.spec.TLS.Mode, gwv1.TLSModeTerminate); mode != gwv1.TLSModeTerminate || l.Protocol != model.HTTPS {
+		if mode := v.mode(); !modeFits(l.Protocol, mode) {
 			v.refuse(status.ReasonUnsupportedValue, ".tls.mode",
 				fmt.Sprintf("TLS mode %s cannot be used with protocol %s", mode, l.Protocol))
 		}
@@ -188,7 +220,7 @@ func (v *listenerResolver) unsupported(l model.Listener) {
 		v.refuse(status.ReasonUnsupportedValue, "",
 			"spec.tls.backend.clientCertificateRef is not supported yet: remove it")
 	}
-	if l.Protocol == model.HTTPS && validatesClients(v.tls.Frontend, v.spec.Port) {
+	if v.terminates(l.Protocol) && validatesClients(v.tls.Frontend, v.spec.Port) {
 		v.refuse(status.ReasonUnsupportedValue, "",
 			"Client certificate validation (spec.tls.frontend) is not supported yet: remove it")
 	}
@@ -212,7 +244,7 @@ func validatesClients(f *gwv1.FrontendTLSConfig, port gwv1.PortNumber) bool {
 func (v *listenerResolver) certificates() []model.Name {
 	if v.spec.TLS == nil || len(v.spec.TLS.CertificateRefs) == 0 {
 		v.issue(status.ResolvedRefs, string(gwv1.ListenerReasonInvalidCertificateRef), ".tls.certificateRefs",
-			"An HTTPS listener needs a certificate: name a Secret of type kubernetes.io/tls")
+			"A listener that terminates TLS needs a certificate: name a Secret of type kubernetes.io/tls")
 		v.refused = true
 		return nil
 	}

@@ -113,7 +113,9 @@ func (t *Tables) addPorts(e *incr.Engine) {
 		}
 		port := model.Port{Key: key}
 		for _, s := range taken.Values(r, key) {
-			port.Protocol = s.Listener.Protocol
+			if port.Protocol != model.HTTPS {
+				port.Protocol = s.Listener.Protocol
+			}
 			port.Listeners = append(port.Listeners, s.Listener)
 		}
 		slices.SortFunc(port.Listeners, func(a, b model.Listener) int { return compareHosts(a.Hostname, b.Hostname) })
@@ -170,8 +172,12 @@ func (w written) rival(i int) *model.Conflict {
 	return same
 }
 
-// compatible says whether listeners of two protocols can share a port.
-func compatible(a, b model.Protocol) bool { return a == b }
+// compatible says whether listeners of two protocols can share a port. SNI tells HTTPS and TLS listeners apart before
+// anything else of them matters.
+func compatible(a, b model.Protocol) bool {
+	secure := func(p model.Protocol) bool { return p == model.HTTPS || p == model.TLS }
+	return a == b || secure(a) && secure(b)
+}
 
 // owner returns the first of the listeners that want a hostname and speak what the port speaks.
 func (t *Tables) owner(r *incr.Reader, key claimKey) (owner, bool) {

@@ -65,7 +65,7 @@ func (t *Tables) routeObject(r *incr.Reader, key model.RouteKey) (routeObject, b
 			rules: func(v *routeResolver) []model.Rule { return v.grpcRules(o.Spec.Rules) },
 		}, true
 	default:
-		return routeObject{}, false
+		return t.streamObject(r, key)
 	}
 }
 
@@ -78,7 +78,19 @@ func (t *Tables) addRoutes(e *incr.Engine) {
 		func(n model.Name, _ *gwv1.GRPCRoute) []model.RouteKey {
 			return []model.RouteKey{{Kind: model.KindGRPCRoute, Name: n}}
 		})
-	t.routeKeys = []incr.KeySource[model.RouteKey]{httpKeys, grpcKeys}
+	tlsKeys := incr.NewIndex(e, "tlsroute keys", t.in.tlsRoutes,
+		func(n model.Name, _ *gwv1.TLSRoute) []model.RouteKey {
+			return []model.RouteKey{{Kind: model.KindTLSRoute, Name: n}}
+		})
+	tcpKeys := incr.NewIndex(e, "tcproute keys", t.in.tcpRoutes,
+		func(n model.Name, _ *gwv1.TCPRoute) []model.RouteKey {
+			return []model.RouteKey{{Kind: model.KindTCPRoute, Name: n}}
+		})
+	udpKeys := incr.NewIndex(e, "udproute keys", t.in.udpRoutes,
+		func(n model.Name, _ *gwv1.UDPRoute) []model.RouteKey {
+			return []model.RouteKey{{Kind: model.KindUDPRoute, Name: n}}
+		})
+	t.routeKeys = []incr.KeySource[model.RouteKey]{httpKeys, grpcKeys, tlsKeys, tcpKeys, udpKeys}
 	t.Routes = incr.NewTable(e, "routes", t.route, t.routeKeys...)
 	t.references = incr.NewIndex(e, "backend references", t.Routes, func(_ model.RouteKey, rt *Route) []model.BackendKey {
 		var out []model.BackendKey

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"slices"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
@@ -84,7 +85,7 @@ func (t *Tables) routeStatus(r *incr.Reader, key model.RouteKey) (gwv1.RouteStat
 	for _, p := range bindings.Parents {
 		in.Parents = append(in.Parents, status.Parent{
 			Index: p.Index, Ref: p.Ref, Controller: gwv1.GatewayController(p.Controller),
-			Reason: p.Reason, Message: p.Message,
+			Reason: p.Reason, Message: cmp.Or(p.Message, t.eclipsed(r, key, bindings, p)),
 		})
 	}
 	return in.Build(), true

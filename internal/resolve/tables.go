@@ -63,6 +63,10 @@ type Tables struct {
 	// Hosts are the routes that serve a domain of a route table. A listener's hostname that no route serves is not in
 	// it: a proxy still has to answer it with 404 rather than from a less specific listener.
 	Hosts *incr.Index[model.HostKey, model.RouteKey, Bindings]
+	// Streams are the routes that want a stream, StreamOwners the one of them that takes its connections or packets. A
+	// stream that no route wants is in neither: a proxy refuses it, rather than give it to a less specific listener.
+	Streams      *incr.Index[model.StreamKey, model.RouteKey, Bindings]
+	StreamOwners *incr.Table[model.StreamKey, model.RouteKey]
 	// Backends are the backends that some route refers to.
 	Backends *incr.Table[model.BackendKey, model.Backend]
 	// Endpoints are the addresses of the same backends, sorted; the value is empty, not missing, if there are none.
@@ -125,6 +129,9 @@ type inputs struct {
 	sets         *incr.Input[model.Name, *gwv1.ListenerSet]
 	httpRoutes   *incr.Input[model.Name, *gwv1.HTTPRoute]
 	grpcRoutes   *incr.Input[model.Name, *gwv1.GRPCRoute]
+	tlsRoutes    *incr.Input[model.Name, *gwv1.TLSRoute]
+	tcpRoutes    *incr.Input[model.Name, *gwv1.TCPRoute]
+	udpRoutes    *incr.Input[model.Name, *gwv1.UDPRoute]
 	grants       *incr.Input[model.Name, *gwv1.ReferenceGrant]
 	backends     *incr.Input[model.Name, *egv1a1.Backend]
 	envoyProxies *incr.Input[model.Name, *egv1a1.EnvoyProxy]
@@ -146,6 +153,9 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 			sets:         resource.Of[*gwv1.ListenerSet](store),
 			httpRoutes:   resource.Of[*gwv1.HTTPRoute](store),
 			grpcRoutes:   resource.Of[*gwv1.GRPCRoute](store),
+			tlsRoutes:    resource.Of[*gwv1.TLSRoute](store),
+			tcpRoutes:    resource.Of[*gwv1.TCPRoute](store),
+			udpRoutes:    resource.Of[*gwv1.UDPRoute](store),
 			grants:       resource.Of[*gwv1.ReferenceGrant](store),
 			backends:     resource.Of[*egv1a1.Backend](store),
 			envoyProxies: resource.Of[*egv1a1.EnvoyProxy](store),
@@ -168,6 +178,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addPorts(e)
 	t.addRoutes(e)
 	t.addBindings(e)
+	t.addStreams(e)
 	t.addBackends(e)
 	t.addStatuses(e)
 	return t

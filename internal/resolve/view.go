@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 
@@ -20,17 +21,26 @@ type service struct {
 type servicePort struct {
 	Number uint16
 	Name   string
-	// App is the appProtocol, TCP whether the port is one of TCP.
+	// App is the appProtocol.
 	App string
-	TCP bool
+	// Protocol is the transport protocol.
+	Protocol corev1.Protocol
 }
 
-// port returns the TCP port with a number or, if there is none, one of another protocol.
-func (s *service) port(number uint16) (servicePort, bool) {
+// transportOf is the transport protocol of the Service ports that a use of a backend means.
+func transportOf(use model.AppProtocol) corev1.Protocol {
+	if use == model.AppUDP {
+		return corev1.ProtocolUDP
+	}
+	return corev1.ProtocolTCP
+}
+
+// port returns the port with a number, that of the transport protocol if there is one.
+func (s *service) port(number uint16, transport corev1.Protocol) (servicePort, bool) {
 	var found servicePort
 	ok := false
 	for _, p := range s.Ports {
-		if p.Number == number && (!ok || p.TCP) {
+		if p.Number == number && (!ok || p.Protocol == transport) {
 			found, ok = p, true
 		}
 	}
@@ -56,7 +66,7 @@ func (t *Tables) addViews(e *incr.Engine) {
 			out.Ports = append(out.Ports, servicePort{
 				Number: uint16(p.Port), // 1 to 65535 by the API's validation
 				Name:   p.Name, App: strings.ToLower(deref(p.AppProtocol, "")),
-				TCP: p.Protocol == "" || p.Protocol == corev1.ProtocolTCP,
+				Protocol: cmp.Or(p.Protocol, corev1.ProtocolTCP),
 			})
 		}
 		return out, true

@@ -119,7 +119,7 @@ func (l Listener) build(report Report, generation int64, parentless bool) gwv1.L
 	case l.Conflict != "":
 		message := "The listener " + l.ConflictWith + " has the same port"
 		if l.Conflict == string(gwv1.ListenerReasonHostnameConflict) {
-			message += " and hostname"
+			message += " and no other hostname"
 		} else {
 			message += " with another protocol"
 		}
