@@ -50,6 +50,13 @@ func newAuthority(t *testing.T) *authority {
 // secret returns a Secret with a certificate for the hosts. kind is "ecdsa" or "rsa".
 func (a *authority) secret(t *testing.T, name, kind string, hosts ...string) string {
 	t.Helper()
+	cert, key := a.issue(t, name, kind, hosts...)
+	return tlsSecret(name, cert, key)
+}
+
+// issue returns a certificate for the hosts and its key, both as PEM.
+func (a *authority) issue(t *testing.T, name, kind string, hosts ...string) (certPEM, keyPEM []byte) {
+	t.Helper()
 	var public, private any
 	switch kind {
 	case "rsa":
@@ -82,9 +89,8 @@ func (a *authority) secret(t *testing.T, name, kind string, hosts ...string) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tlsSecret(name,
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
 func tlsSecret(name string, cert, key []byte) string {
