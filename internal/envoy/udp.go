@@ -73,7 +73,8 @@ func udpCluster(port model.Port) *xds.Resource {
 }
 
 // udpEndpoints returns the endpoints of a UDP port's cluster: those of the backends of the route that has the port,
-// each backend a locality of its own with the backend's weight. Without a route there are none, and datagrams are dropped.
+// each backend a locality of its own with the backend's weight. Without a route there are none, and datagrams are
+// dropped.
 func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
 	name := model.UDPPort(port.Key.Port).String()
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}

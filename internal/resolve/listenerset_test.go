@@ -270,8 +270,8 @@ func TestConflictDisclosesNoOtherNamespace(t *testing.T) {
 		setYAML("blue", "set", "gw", host("x", "x.example"), host("g", "gw.example")))
 	st, _ := w.ListenerSetStatus.Peek(model.Name{Namespace: "blue", Name: "set"})
 	for i, want := range []string{
-		"The listener of a ListenerSet in another namespace has the same port and hostname",
-		"The listener default/gw/a has the same port and hostname",
+		"The listener of a ListenerSet in another namespace has the same port and no other hostname",
+		"The listener default/gw/a has the same port and no other hostname",
 	} {
 		if got := st.Listeners[i].Conditions[0].Message; got != want {
 			t.Errorf("%q, want %q", got, want)
