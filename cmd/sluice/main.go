@@ -36,6 +36,7 @@ func rootCommand() *cobra.Command {
 		Long: `Sluice reads the Kubernetes Gateway API and programs Envoy.
 
   sluice run ./config        serve a folder of YAML on this machine
+  sluice serve               serve a Kubernetes cluster
   sluice status              ask the running instance how every object is
   sluice validate ./config   check a folder without running anything
   sluice translate ./config  print what Envoy would be told`,
@@ -43,6 +44,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(), statusCommand(), validateCommand(), translateCommand(), envoyCommand(), installCommand())
+	root.AddCommand(runCommand(), serveCommand(), statusCommand(), validateCommand(), translateCommand(), envoyCommand(),
+		installCommand())
 	return root
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Admin is the admin API of a running Sluice. It has no authentication and is for loopback only.
+// Admin is the admin API of a running Sluice. It has no authentication: it is for loopback only, but for health and
+// metrics if it is Public.
 //
 //	GET /healthz   200 while the process works
 //	GET /readyz    200 once the first configuration is live in Envoy, else 503 and why not
@@ -23,6 +24,8 @@ import (
 //	GET /debug/pprof/  Go's profiles, for go tool pprof
 type Admin struct {
 	Metrics *Metrics
+	// Public has /healthz, /readyz and /metrics answered to everybody.
+	Public bool
 	// Ready returns nil once the first configuration is live.
 	Ready func() error
 	// Status returns the objects with their statuses, Config the resources. Both are marshalled as JSON.
@@ -47,7 +50,29 @@ func (a *Admin) Handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	if a.Public {
+		return publicHealth(mux, loopbackOnly(mux))
+	}
 	return loopbackOnly(mux)
+}
+
+// publicHealth serves health and metrics to everybody, and all else to connections over loopback: those of kubectl
+// port-forward are.
+func publicHealth(health, all http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", "/metrics":
+			health.ServeHTTP(w, r)
+			return
+		}
+		address, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if !ok || !address.IP.IsLoopback() {
+			http.Error(w, "only health and metrics are answered here; the rest on loopback: use kubectl port-forward",
+				http.StatusForbidden)
+			return
+		}
+		all.ServeHTTP(w, r)
+	})
 }
 
 // loopbackOnly refuses what a browser sends on behalf of a page from elsewhere: a name that resolves to loopback (DNS
@@ -100,6 +125,11 @@ func Listen(address string) (net.Listener, error) {
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return nil, fmt.Errorf("admin address %q: must be a loopback address, the admin API has no authentication", address)
 	}
+	return ListenPublic(address)
+}
+
+// ListenPublic opens the socket of an admin API that is [Admin.Public], on any address.
+func ListenPublic(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("admin API: %w: is another sluice running? Choose another --admin-address", err)

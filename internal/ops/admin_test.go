@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -79,6 +80,31 @@ func TestAdmin(t *testing.T) {
 	admin.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/readyz", nil))
 	if w.Code != 200 {
 		t.Errorf("/readyz answers %d once it is ready", w.Code)
+	}
+}
+
+// In a cluster the kubelet and Prometheus get in from outside, and nobody else gets at anything else.
+func TestPublicHealth(t *testing.T) {
+	admin := &ops.Admin{
+		Metrics: ops.NewMetrics(), Public: true, Ready: func() error { return nil },
+		Config: func() (any, error) { return "secret", nil },
+	}
+	for _, tt := range []struct {
+		path, local string
+		code        int
+	}{
+		{"/healthz", "10.0.0.1", 200}, {"/readyz", "10.0.0.1", 200}, {"/metrics", "10.0.0.1", 200},
+		{"/config", "10.0.0.1", 403}, {"/debug/pprof/", "10.0.0.1", 403}, {"//config", "10.0.0.1", 403},
+		{"/config", "127.0.0.1", 200},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost"+tt.path, nil)
+		at := &net.TCPAddr{IP: net.ParseIP(tt.local)}
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, at))
+		w := httptest.NewRecorder()
+		admin.Handler().ServeHTTP(w, r)
+		if w.Code != tt.code {
+			t.Errorf("%s at %s answers %d, want %d", tt.path, tt.local, w.Code, tt.code)
+		}
 	}
 }
 

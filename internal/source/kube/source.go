@@ -144,6 +144,28 @@ func (s *Source) Watch(ctx context.Context, apply func(source.Batch)) error {
 	return s.out.deliver(ctx, apply)
 }
 
+// Path returns the path of an object in the API, in the version in which its kind is served; false if it is not.
+func (s *Source) Path(ref model.Ref) (string, bool) {
+	k := resource.Find(ref.Group, ref.Kind)
+	if k == nil {
+		return "", false
+	}
+	s.mu.Lock()
+	w := s.watched[k]
+	s.mu.Unlock()
+	if w == nil {
+		return "", false
+	}
+	path := "/apis/" + k.Group + "/" + w.version
+	if k.Group == "" {
+		path = "/api/" + w.version
+	}
+	if !k.Cluster {
+		path += "/namespaces/" + ref.Namespace
+	}
+	return path + "/" + k.Plural + "/" + ref.Name.Name, true
+}
+
 // start watches a kind in a version. stores are those of the version before, if there was one. The caller holds the
 // lock.
 func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVersion, stores []*store) error {

@@ -47,6 +47,8 @@ type Writer struct {
 	owner  owner
 	client *client
 	log    *slog.Logger
+	// leading is held by the one Lead at a time.
+	leading sync.Mutex
 
 	mu      sync.Mutex
 	objects map[model.Ref]*object
@@ -215,6 +217,8 @@ func (w *Writer) begin(ref model.Ref) bool {
 // Lead writes what is to be written until the context ends: first everything that is not as it should be. It is called
 // once all objects have been [Writer.Seen], and all statuses [Writer.Put].
 func (w *Writer) Lead(ctx context.Context) {
+	w.leading.Lock()
+	defer w.leading.Unlock()
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[model.Ref](firstBackoff, lastBackoff))
 	w.mu.Lock()

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/sluice-gateway/sluice/internal/feature/all"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/ops"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/pki"
+	pkikube "github.com/sluice-gateway/sluice/internal/pki/kube"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/source"
+	sourcekube "github.com/sluice-gateway/sluice/internal/source/kube"
+	statuskube "github.com/sluice-gateway/sluice/internal/status/kube"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// controlPlane is one replica of sluice serve: objects of a cluster in, xDS for its Envoys and statuses out.
+type controlPlane struct {
+	flags serveFlags
+	log   *slog.Logger
+
+	config    *rest.Config
+	source    *sourcekube.Source
+	pipeline  *pipeline.Pipeline
+	server    *xds.Server
+	writer    *statuskube.Writer
+	authority *pki.Authority
+	keeper    *pkikube.Keeper
+	metrics   *ops.Metrics
+
+	mu sync.Mutex
+	// unready is why nobody should be sent here; nil once everybody can be served.
+	unready error
+	// proxies are those that were ever served.
+	proxies map[model.ProxyName]bool
+}
+
+func newControlPlane(flags serveFlags, out io.Writer) *controlPlane {
+	return &controlPlane{
+		flags: flags, log: slog.New(slog.NewJSONHandler(out, nil)), metrics: ops.NewMetrics(),
+		unready: errors.New("starting"), proxies: map[model.ProxyName]bool{},
+	}
+}
+
+// run serves until the context ends.
+func (c *controlPlane) run(ctx context.Context) error {
+	limitGarbage(loadGC)
+	klog.SetSlogLogger(c.log)
+	admin, err := ops.ListenPublic(c.flags.admin)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = admin.Close() }()
+	if err := c.build(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 3)
+	// It answers while requests drain, when the context is over.
+	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAnswering()
+	go func() { failed <- c.admin().Serve(answering, admin) }()
+
+	began := time.Now()
+	if err := c.certify(ctx); err != nil {
+		return ended(err)
+	}
+	batch, err := c.source.Load(ctx)
+	if err != nil {
+		return ended(err)
+	}
+	c.apply(batch)
+	settleMemory()
+	// Only now: an Envoy that is told less than everything would remove what it serves.
+	stop, err := c.serveXDS(failed)
+	if err != nil {
+		return err
+	}
+	c.setReady(nil)
+	c.log.Info("Serving", "version", version, "objects", len(batch.Set), "after", time.Since(began).String())
+	go func() { failed <- c.source.Watch(ctx, c.apply) }()
+	go c.keeper.Run(ctx, pkikube.Every)
+	led := make(chan struct{})
+	go func() {
+		defer close(led)
+		c.lead(ctx)
+	}()
+
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-failed:
+	}
+	cancel()
+	c.setReady(errors.New("stopping"))
+	<-led // the Lease is given back at once: the next leader has work to do
+	stop()
+	return ended(err)
+}
+
+// ended drops the error of a context that was ended on purpose.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// build makes all parts, and connects them.
+func (c *controlPlane) build() error {
+	var err error
+	if c.config, err = kubeConfig(c.flags.kubeconfig); err != nil {
+		return err
+	}
+	c.config.UserAgent = "sluice/" + version
+	client, err := corev1client.NewForConfig(c.config)
+	if err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	c.authority = pki.NewAuthority(time.Now)
+	c.keeper = pkikube.New(pkikube.Options{
+		Secrets: client.Secrets(c.flags.namespace), Name: authoritySecret, CA: c.flags.caSecret, Term: pki.DefaultTerm,
+		Log: c.log, Now: time.Now,
+	}, c.authority)
+	c.source, err = sourcekube.New(sourcekube.Options{
+		Config: c.config, Namespaces: c.flags.watchNamespaces, Log: c.log,
+		Seen: func(ref model.Ref, obj resource.Object) { c.writer.Seen(ref, obj) },
+	})
+	if err != nil {
+		return err
+	}
+	c.writer, err = statuskube.NewWriter(statuskube.Options{
+		Config: c.config, Controllers: c.flags.controllers, Path: c.source.Path, Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
+	c.pipeline = pipeline.New(pipeline.Options{
+		Controllers: c.flags.controllers,
+		// A Gateway has Envoys of its own, unless its class says that they are merged.
+		Proxy:       func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
+		Fleets:      &resolve.FleetOptions{Namespace: c.flags.namespace},
+		Chain:       all.Chain(),
+		Bind:        "0.0.0.0",
+		Workers:     runtime.GOMAXPROCS(0),
+		Features:    all.Supported,
+		Serve:       c.server.Update,
+		Publish:     func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
+	})
+	return nil
+}
+
+// authoritySecret is the Secret in Sluice's namespace that holds the certificate authorities.
+const authoritySecret = "sluice-authority"
+
+// kubeConfig returns how the API server is reached: by the file if there is one, by $KUBECONFIG, or as a Pod.
+func kubeConfig(path string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = path
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("there is no way to reach an API server: run in a Pod, or name a --kubeconfig: %w", err)
+	}
+	return config, nil
+}
+
+// certify gets the certificate authorities, which the API server has to be there for.
+func (c *controlPlane) certify(ctx context.Context) error {
+	for {
+		err := c.keeper.Sync(ctx)
+		if err == nil {
+			return nil
+		}
+		c.setReady(err)
+		c.log.Warn("There is no certificate authority yet; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// apply takes a batch of changes through the pipeline.
+func (c *controlPlane) apply(batch source.Batch) {
+	c.metrics.Stage("read", time.Since(batch.Noticed))
+	out := c.pipeline.Apply(batch.Set, batch.Delete, nil)
+	c.metrics.Stage("compute", out.Compute)
+	c.metrics.Stage("push", out.Push)
+	c.account(out)
+}
+
+// observe takes in what the xDS server saw.
+func (c *controlPlane) observe(e xds.Event) {
+	c.metrics.Observe(e)
+	switch e.Kind {
+	case xds.Connected, xds.Disconnected:
+		c.log.Info("Envoy "+e.Kind.String(), "proxy", e.Proxy, "node", e.Node)
+	case xds.Rejected:
+		c.log.Warn("Envoy refuses a resource", "proxy", e.Proxy, "type", e.Type.String(), "resource", e.Resource,
+			"part", e.Part, "error", e.Message)
+	}
+	c.account(c.pipeline.Observe(e))
+}
+
+// account notes what a commit did.
+func (c *controlPlane) account(out pipeline.Outcome) {
+	c.metrics.Computed(out.Result)
+	for _, f := range out.Result.Faults {
+		c.log.Error("A stage failed; this is a bug", "error", f)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range out.Versions {
+		c.proxies[name] = true
+	}
+}
+
+func (c *controlPlane) setReady(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unready = why
+}
+
+// ready says why nobody should be sent here.
+func (c *controlPlane) ready() error {
+	c.mu.Lock()
+	why := c.unready
+	c.mu.Unlock()
+	if why == nil {
+		return nil
+	}
+	if waiting := c.source.Waiting(); waiting != nil {
+		return errors.Join(why, waiting)
+	}
+	return why
+}
+
+func (c *controlPlane) admin() *ops.Admin {
+	return &ops.Admin{
+		Metrics: c.metrics, Public: true, Ready: c.ready,
+		Status: func() (any, error) { return nil, errors.New("statuses are on the API server: ask kubectl") },
+		Config: func() (any, error) {
+			c.mu.Lock()
+			names := slices.Sorted(maps.Keys(c.proxies))
+			c.mu.Unlock()
+			out := map[model.ProxyName]any{}
+			for _, name := range names {
+				config, err := render(c.pipeline.Resources(name))
+				if err != nil {
+					return nil, err
+				}
+				out[name] = config
+			}
+			return out, nil
+		},
+	}
+}

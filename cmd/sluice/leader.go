@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// leaseName is the Lease in Sluice's namespace that the leader holds.
+const leaseName = "sluice"
+
+// lead writes while this replica is the leader, until the context ends.
+func (c *controlPlane) lead(ctx context.Context) {
+	if !c.flags.elect {
+		c.write(ctx)
+		return
+	}
+	for ctx.Err() == nil {
+		if err := c.stand(ctx); err != nil {
+			c.log.Error("No leader can be elected", "error", err)
+			<-ctx.Done()
+		}
+	}
+}
+
+// stand stands for election once, and returns when a leadership is over.
+func (c *controlPlane) stand(ctx context.Context) error {
+	// A renewal that hangs must not outlast the lease.
+	config := rest.CopyConfig(c.config)
+	config.Timeout = c.flags.renew / 2
+	client, err := coordinationv1.NewForConfig(config)
+	if err != nil {
+		return err //nolint:wrapcheck // the caller says what it is about
+	}
+	id := replicaName()
+	var writing sync.WaitGroup
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: c.flags.namespace, Name: leaseName},
+			Client:     client,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: id},
+		},
+		LeaseDuration: c.flags.lease, RenewDeadline: c.flags.renew, RetryPeriod: c.flags.retry,
+		ReleaseOnCancel: true, Name: leaseName,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) {
+				writing.Add(1)
+				defer writing.Done()
+				c.log.Info("This replica leads", "id", id)
+				c.write(ctx)
+			},
+			OnStoppedLeading: func() { c.log.Info("This replica does not lead", "id", id) },
+		},
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	elector.Run(ctx)
+	writing.Wait()
+	return nil
+}
+
+// replicaName tells the replicas apart: the name of the Pod.
+func replicaName() string {
+	if name := os.Getenv("POD_NAME"); name != "" {
+		return name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "sluice"
+	}
+	return host + "-" + string(uuid.NewUUID())
+}
+
+// write is what only the leader does.
+func (c *controlPlane) write(ctx context.Context) {
+	c.writer.Lead(ctx)
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// serveFlags are the flags of sluice serve.
+type serveFlags struct {
+	controllers          []string
+	kubeconfig           string
+	namespace            string
+	watchNamespaces      []string
+	xds, admin           string
+	caSecret             string
+	elect                bool
+	lease, renew, retry  time.Duration
+	grace, drain         time.Duration
+	envoyImage, ownImage string
+}
+
+func serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve a Kubernetes cluster",
+		Long: `Read Gateway API objects from the API server, run the control plane of the Envoys in the cluster, and write
+statuses. Any number of replicas can run: all of them serve Envoys, one elected leader writes.
+
+Envoys are served over mutual TLS only, with certificates that Sluice makes and renews itself, or that a CA in a Secret
+signs. While the API server is away, everything is served as it was last known.`,
+		Example: "  sluice serve --namespace sluice-system\n" +
+			"  sluice serve --controller-name gateway.envoyproxy.io/gatewayclass-controller",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return newControlPlane(f, cmd.ErrOrStderr()).run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.controllers, "controller-name", []string{controllerName},
+		"The controllerName of the GatewayClasses to serve; repeatable")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "How to reach the API server (default: as a Pod, or $KUBECONFIG)")
+	flags.StringVar(&f.namespace, "namespace", os.Getenv("POD_NAMESPACE"),
+		"Sluice's own namespace (default: $POD_NAMESPACE)")
+	flags.StringArrayVar(&f.watchNamespaces, "watch-namespace", nil,
+		"Read only the objects of this namespace; repeatable (default: all)")
+	flags.StringVar(&f.xds, "xds-address", "0.0.0.0:18000", "Where Envoys are served")
+	flags.StringVar(&f.admin, "admin-address", defaultAdminAddress,
+		"Address of health and metrics; the rest of the admin API answers on loopback only")
+	flags.StringVar(&f.caSecret, "ca-secret", "",
+		"A kubernetes.io/tls Secret with the CA to sign with, such as cert-manager's (default: Sluice's own CA)")
+	flags.BoolVar(&f.elect, "leader-elect", true, "Elect a leader among replicas; without it, run one replica only")
+	flags.DurationVar(&f.lease, "lease-duration", 15*time.Second, "How long others wait for a leader that is silent")
+	flags.DurationVar(&f.renew, "renew-deadline", 10*time.Second, "How long a leader tries to stay one")
+	flags.DurationVar(&f.retry, "retry-period", 2*time.Second, "How often replicas look at the Lease")
+	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
+	flags.DurationVar(&f.drain, "shutdown-timeout", 10*time.Second,
+		"How long Envoys have to move to another replica at shutdown")
+	flags.StringVar(&f.envoyImage, "envoy-image", "",
+		"The image of the Envoys (default: the Envoy that Sluice is tested with)")
+	flags.StringVar(&f.ownImage, "sluice-image", "", "The image of Sluice itself, for what runs beside each Envoy")
+	return cmd
+}
+
+func (f *serveFlags) check() error {
+	f.namespace = cmp.Or(f.namespace, "sluice-system")
+	switch {
+	case len(f.controllers) == 0:
+		return errors.New("--controller-name: name at least one controller")
+	case f.elect && (f.lease <= f.renew || f.renew <= f.retry):
+		return fmt.Errorf("--lease-duration (%s) must be longer than --renew-deadline (%s), and that longer than "+
+			"--retry-period (%s)", f.lease, f.renew, f.retry)
+	}
+	return nil
+}
