@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -40,7 +39,6 @@ func (c *controlPlane) stand(ctx context.Context) error {
 		return err //nolint:wrapcheck // the caller says what it is about
 	}
 	id := replicaName()
-	var writing sync.WaitGroup
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: c.flags.namespace, Name: leaseName},
@@ -51,8 +49,6 @@ func (c *controlPlane) stand(ctx context.Context) error {
 		ReleaseOnCancel: true, Name: leaseName,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
-				writing.Add(1)
-				defer writing.Done()
 				c.log.Info("This replica leads", "id", id)
 				c.write(ctx)
 			},
@@ -63,7 +59,6 @@ func (c *controlPlane) stand(ctx context.Context) error {
 		return err //nolint:wrapcheck // as above
 	}
 	elector.Run(ctx)
-	writing.Wait()
 	return nil
 }
 
