@@ -244,3 +244,19 @@ func TestObjectName(t *testing.T) {
 		t.Error("two Gateways have one name")
 	}
 }
+
+// TestFleetPortsOfListenerSets: a ListenerSet opens its ports once the Gateway lets it in, and not before.
+func TestFleetPortsOfListenerSets(t *testing.T) {
+	gw := gatewayYAML("gw", plainHTTP)
+	set := setYAML("default", "set", "gw", `{name: x, port: 8080, protocol: HTTP}`)
+	w := newWorld(t, fleets(), classYAML, gw, set)
+	closed := []FleetPort{{Port: 80, Protocol: corev1.ProtocolTCP}}
+	if diff := cmp.Diff(closed, w.fleet("default/gw").Ports); diff != "" {
+		t.Errorf("not let in: %s", diff)
+	}
+	w.apply(allowing(gw, "from: Same"))
+	open := append(closed, FleetPort{Port: 8080, Protocol: corev1.ProtocolTCP})
+	if diff := cmp.Diff(open, w.fleet("default/gw").Ports); diff != "" {
+		t.Errorf("let in: %s", diff)
+	}
+}

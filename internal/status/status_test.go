@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -154,4 +155,74 @@ func TestProgram(t *testing.T) {
 	st := Program(none, progress)
 	expect(t, "nothing to program", render(st.Conditions[2:]),
 		"Programmed=False/Invalid@4 No listener is valid: see the listeners' conditions")
+}
+
+// TestCopy: each type whose conditions are walked can be copied, and the copy shares none with the original.
+func TestCopy(t *testing.T) {
+	condition := func() []metav1.Condition { return []metav1.Condition{{Type: Accepted}} }
+	for _, st := range []any{
+		&gwv1.GatewayClassStatus{Conditions: condition()},
+		&gwv1.GatewayStatus{Conditions: condition(), Listeners: []gwv1.ListenerStatus{{Conditions: condition()}}},
+		&gwv1.ListenerSetStatus{Conditions: condition(), Listeners: []gwv1.ListenerEntryStatus{{Conditions: condition()}}},
+		&gwv1.RouteStatus{Parents: []gwv1.RouteParentStatus{{Conditions: condition()}}},
+		&egv1a1.BackendStatus{Conditions: condition()},
+	} {
+		walked := 0
+		EachCondition(Copy(st), func(_ string, c *metav1.Condition) {
+			walked++
+			c.Type = "Changed"
+		})
+		EachCondition(st, func(section string, c *metav1.Condition) {
+			walked--
+			if c.Type != Accepted {
+				t.Errorf("%T: the copy shares the conditions of %q", st, section)
+			}
+		})
+		if walked != 0 {
+			t.Errorf("%T: the copy has %d conditions more than the original", st, walked)
+		}
+	}
+}
+
+// TestProgramListenerSet: a ListenerSet is programmed when its Gateway has an address, nothing is amiss with its Envoys
+// and none of its own listeners is pending.
+func TestProgramListenerSet(t *testing.T) {
+	address := []gwv1.GatewayStatusAddress{{Value: "192.0.2.1"}}
+	set := ListenerSet{Generation: 7, Listeners: []Listener{
+		{Name: "good", Serving: true}, {Name: "lost", Serving: true, Conflict: "HostnameConflict", ConflictWith: "x"},
+	}}
+	pending := func(gwv1.SectionName) string { return "x" }
+	refused := set
+	refused.Reason, refused.Message = "NotAllowed", "no"
+	cases := map[string]struct {
+		set  ListenerSet
+		p    Progress
+		want string
+	}{
+		"live":         {set, Progress{Addresses: address}, "True/Programmed"},
+		"pending":      {set, Progress{Addresses: address, Pending: pending}, "False/Pending"},
+		"no address":   {set, Progress{}, "False/Pending"},
+		"no resources": {set, Progress{Addresses: address, Reason: "NoResources", Message: "m"}, "False/Pending"},
+		"not allowed":  {refused, Progress{Addresses: address}, "False/NotAllowed"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if c.p.Pending == nil {
+				c.p.Pending = func(gwv1.SectionName) string { return "" }
+			}
+			built := c.set.Build()
+			st := ProgramListenerSet(built, c.p)
+			for _, cond := range st.Conditions {
+				if cond.ObservedGeneration != 7 {
+					t.Errorf("%s is about generation %d", cond.Type, cond.ObservedGeneration)
+				}
+				if got := string(cond.Status) + "/" + cond.Reason; cond.Type == Programmed && got != c.want {
+					t.Errorf("Programmed is %s, want %s", got, c.want)
+				}
+			}
+			if !has(st.Conditions, Programmed) || c.set.Reason == "" && has(built.Listeners[0].Conditions, Programmed) {
+				t.Error("Programmed is missing, or was added to what was built")
+			}
+		})
+	}
 }

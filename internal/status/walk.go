@@ -48,6 +48,25 @@ func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	}
 }
 
+// Copy returns a deep copy of a status of a type that [EachCondition] knows, nil for anything else.
+func Copy(status any) any {
+	switch s := status.(type) {
+	case *gwv1.GatewayClassStatus:
+		return s.DeepCopy()
+	case *gwv1.GatewayStatus:
+		return s.DeepCopy()
+	case *gwv1.ListenerSetStatus:
+		return s.DeepCopy()
+	case *gwv1.RouteStatus:
+		return s.DeepCopy()
+	case *egv1a1.BackendStatus:
+		return s.DeepCopy()
+	case *egv1a1.EnvoyProxyStatus:
+		return s.DeepCopy()
+	}
+	return nil
+}
+
 // Bad reports whether a condition says that something is wrong.
 func Bad(c metav1.Condition) bool {
 	switch c.Type {

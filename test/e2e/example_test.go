@@ -41,6 +41,11 @@ func exampleChecks() map[string][]check {
 			{request{header: []string{"origin: https://example.net"}},
 				expect{backend: "one", header: []string{"access-control-allow-origin:"}}},
 		},
+		"default-gateway": {{request{}, expect{backend: "one"}}},
+		"listener-set": {
+			{request{host: "shop.example.com"}, expect{backend: "one"}},
+			{request{host: "platform.example.com"}, expect{status: 404}},
+		},
 		"external-auth": {
 			{request{}, expect{status: 401}},
 			{request{header: []string{"authorization: Bearer let-me-in"}},

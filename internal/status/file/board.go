@@ -6,9 +6,7 @@ import (
 	"sync"
 	"time"
 
-	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/status"
@@ -51,9 +49,8 @@ func NewBoard(now func() time.Time) *Board {
 	return &Board{now: now, entries: map[model.Ref]entry{}}
 }
 
-// Put stores a status: a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.RouteStatus or *egv1a1.BackendStatus that
-// nobody changes any more. A condition whose status did not change keeps its transition time, as the API server's
-// clients keep it.
+// Put stores a status, of a type that [status.EachCondition] knows, that nobody changes any more. A condition whose
+// status did not change keeps its transition time, as the API server's clients keep it.
 func (b *Board) Put(ref model.Ref, version string, generation int64, st any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,17 +112,7 @@ func times(old entry, fresh any, now int64) []int64 {
 
 // stamped returns a copy of the status with its transition times.
 func (e entry) stamped() any {
-	var out any
-	switch st := e.status.(type) {
-	case *gwv1.GatewayClassStatus:
-		out = st.DeepCopy()
-	case *gwv1.GatewayStatus:
-		out = st.DeepCopy()
-	case *gwv1.RouteStatus:
-		out = st.DeepCopy()
-	case *egv1a1.BackendStatus:
-		out = st.DeepCopy()
-	}
+	out := status.Copy(e.status)
 	i := 0
 	status.EachCondition(out, func(_ string, c *metav1.Condition) {
 		c.LastTransitionTime = metav1.Unix(e.times[i], 0)
