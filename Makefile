@@ -14,11 +14,13 @@ CLUSTER_NODES ?= 1
 # The race detector needs a C compiler.
 RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
-UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$)
+UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$ -e /test/conformance$$)
 
+# The name that the Gateway API's collection of reports wants.
+REPORT = experimental-$(VERSION)-default-report.yaml
 CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
 
-.PHONY: help build image run envoy cluster cluster-down test check lint generate fuzz bench microbench clean
+.PHONY: help build image run envoy cluster cluster-down conformance test check lint generate fuzz bench microbench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +58,11 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then wi
 	   go run ./test/cluster/cmd build >&2 || failed=1; \
 	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -p 1 -json ./test/e2e ./test/cluster || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally
+
+conformance: envoy ## The Gateway API's conformance suite on Kubernetes, as root; RUN=NAME for one test, else a report
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
+	go test -count=1 -timeout 70m ./test/conformance \
+	  $(if $(RUN),-only $(RUN) -v,-version $(VERSION) -report $(CURDIR)/docs/conformance/$(REPORT))
 
 check: lint ## Before a commit, under 3 minutes: lint, race tests (unchanged packages are cached), generated files
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(go run ./cmd/sluice envoy path 2>/dev/null)}"; \

@@ -1,0 +1,76 @@
+// Package release installs Sluice in a cluster for tests as its users do: from the chart, with helm.
+package release
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/sluice-gateway/sluice/charts"
+	"github.com/sluice-gateway/sluice/test/cluster"
+)
+
+// The name and the namespace of the release.
+const (
+	Name      = "sluice"
+	Namespace = "sluice-system"
+)
+
+// Install puts the image of the program on all nodes and installs the chart, or upgrades what is there, with values
+// given as helm takes them ("replicas=1"). It returns when the control plane is ready. $SLUICE_BINARY names a program to use
+// instead of one built from the sources.
+func Install(ctx context.Context, c *cluster.Cluster, values ...string) error {
+	image, err := c.LoadProduct(ctx)
+	if err != nil {
+		return fmt.Errorf("load the image of Sluice: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "sluice-chart-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a folder in the folder for what does not last
+	chart := filepath.Join(dir, Name)
+	if err := os.CopyFS(chart, charts.Sluice()); err != nil {
+		return fmt.Errorf("write the chart: %w", err)
+	}
+	args := []string{
+		"helm", "upgrade", "--install", Name, chart, "--namespace", Namespace, "--create-namespace",
+		"--wait", "--timeout", "3m",
+	}
+	for _, value := range append(imageValues(image), values...) {
+		args = append(args, "--set", value)
+	}
+	if err := run(c.Command(ctx, args...)); err != nil {
+		logs, _ := c.Command(ctx, "kubectl", "-n", Namespace, "logs", "deployment/"+Name, "--tail=20").CombinedOutput()
+		return fmt.Errorf("install the chart: %w\n%s", err, logs)
+	}
+	return nil
+}
+
+// imageValues names an image that is on the nodes, and in no registry.
+func imageValues(image string) []string {
+	i := strings.LastIndexByte(image, ':')
+	return []string{"image.repository=" + image[:i], "image.tag=" + image[i+1:], "image.pullPolicy=Never"}
+}
+
+// Uninstall removes the release. CRDs stay, as they do for everybody.
+func Uninstall(ctx context.Context, c *cluster.Cluster) error {
+	return run(c.Command(ctx, "helm", "uninstall", Name, "--namespace", Namespace, "--wait", "--ignore-not-found"))
+}
+
+// Apply applies manifests in YAML.
+func Apply(ctx context.Context, c *cluster.Cluster, manifests string) error {
+	cmd := c.Command(ctx, "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-")
+	cmd.Stdin = strings.NewReader(manifests)
+	return run(cmd)
+}
+
+func run(cmd *exec.Cmd) error {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
