@@ -101,8 +101,8 @@ func TestObjects(t *testing.T) {
 		"Deployment sluice in sluice-system",
 		"GatewayClass sluice",
 		"PodDisruptionBudget sluice in sluice-system",
-		"Role sluice-leader in sluice-system",
-		"RoleBinding sluice-leader in sluice-system",
+		"Role sluice-own in sluice-system",
+		"RoleBinding sluice-own in sluice-system",
 		"Service sluice in sluice-system",
 		"ServiceAccount sluice in sluice-system",
 	}
@@ -128,8 +128,8 @@ func TestObjects(t *testing.T) {
 			name: "others' account", values: "serviceAccount: {create: false, name: theirs}",
 			less: []string{
 				"ClusterRole sluice-cluster", "ClusterRole sluice-namespaced", "ClusterRoleBinding sluice-cluster",
-				"ClusterRoleBinding sluice-namespaced", "Role sluice-leader in sluice-system",
-				"RoleBinding sluice-leader in sluice-system", "ServiceAccount sluice in sluice-system",
+				"ClusterRoleBinding sluice-namespaced", "Role sluice-own in sluice-system",
+				"RoleBinding sluice-own in sluice-system", "ServiceAccount sluice in sluice-system",
 			},
 		},
 	} {
@@ -158,7 +158,9 @@ image: {repository: r.example/sluice, digest: "`+digest+`"}
 imagePullSecrets: [pull]
 envoy: {image: r.example/envoy:1}
 controllerNames: [sluice.dev/gateway-controller, gateway.envoyproxy.io/gatewayclass-controller]
-extraArgs: [--log-level=debug]
+extraArgs: [--lease-duration=30s]
+watchNamespaces: [shop, web]
+certificates: {caSecret: ca}
 gatewayClass: {name: edge, parametersRef: {name: defaults}}
 `)
 	pod := find(t, objects, "Deployment").at("spec", "template", "spec").(map[string]any)
@@ -171,7 +173,10 @@ gatewayClass: {name: edge, parametersRef: {name: defaults}}
 		"--admin-address=0.0.0.0:19001",
 		"--sluice-image=r.example/sluice@" + digest,
 		"--envoy-image=r.example/envoy:1",
-		"--log-level=debug",
+		"--watch-namespace=shop",
+		"--watch-namespace=web",
+		"--ca-secret=ca",
+		"--lease-duration=30s",
 	}
 	if diff := cmp.Diff(want, container["args"]); diff != "" {
 		t.Errorf("arguments: %s", diff)

@@ -20,8 +20,8 @@ const (
 )
 
 // Install puts the image of the program on all nodes and installs the chart, or upgrades what is there, with values
-// given as helm takes them ("replicas=1"). It returns when the control plane is ready. $SLUICE_BINARY names a program to use
-// instead of one built from the sources.
+// given as helm takes them ("replicas=1"). It returns when the control plane is ready. $SLUICE_BINARY names a program
+// to use instead of one built from the sources.
 func Install(ctx context.Context, c *cluster.Cluster, values ...string) error {
 	image, err := c.LoadProduct(ctx)
 	if err != nil {

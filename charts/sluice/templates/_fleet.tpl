@@ -1,5 +1,5 @@
 {{- /* What the fleet manager makes for each Gateway, in the Gateway's namespace; the Secret holds the certificate with which
-an Envoy shows who it is, or the control plane's own authority. Watched, so that drift is put right. */ -}}
+an Envoy shows who it is. Watched, so that drift is put right. */ -}}
 {{- define "sluice.rules.fleet" -}}
 - apiGroups: [""]
   resources:
@@ -7,24 +7,20 @@ an Envoy shows who it is, or the control plane's own authority. Watched, so that
   - secrets
   - serviceaccounts
   - services
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: ["apps"]
   resources:
   - daemonsets
   - deployments
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: ["autoscaling"]
   resources:
   - horizontalpodautoscalers
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: ["policy"]
   resources:
   - poddisruptionbudgets
-  verbs: [get, list, watch, create, update, patch, delete]
-- apiGroups: [""]
-  resources:
-  - pods
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, create, patch, delete]
 # To be named as an owner that waits for what it owns, where the cluster enforces it.
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
