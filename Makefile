@@ -20,7 +20,7 @@ UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$ -e /test/con
 REPORT = experimental-$(VERSION)-default-report.yaml
 CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
 
-.PHONY: help build image run envoy cluster cluster-down conformance test check lint generate fuzz bench microbench clean
+.PHONY: help build image run envoy cluster cluster-down conformance test check lint generate fuzz bench bench-kube microbench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,7 +61,7 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then wi
 
 conformance: envoy ## The Gateway API's conformance suite on Kubernetes, as root; RUN=NAME for one test, else a report
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
-	go test -count=1 -timeout 70m ./test/conformance \
+	go test -count=1 -timeout 70m ./test/conformance -full \
 	  $(if $(RUN),-only $(RUN) -v,-version $(VERSION) -report $(CURDIR)/docs/conformance/$(REPORT))
 
 check: lint ## Before a commit, under 3 minutes: lint, race tests (unchanged packages are cached), generated files
@@ -91,6 +91,10 @@ fuzz: ## Each fuzz target for FUZZTIME (10s)
 bench: envoy ## Measure against the targets, six minutes; PEER=envoy-gateway beside it, BENCHFLAGS=-quick and others
 	@go run ./test/bench -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" \
 	  $(if $(PEER),-peer $(PEER)) $(BENCHFLAGS)
+
+bench-kube: envoy ## Measure in Kubernetes, as root; PEER=envoy-gateway beside it, BENCHFLAGS=-quick and others
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
+	go run ./test/bench/kube $(if $(PEER),-peer) $(BENCHFLAGS)
 
 microbench: ## Go benchmarks of the packages; BENCH chooses which
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...

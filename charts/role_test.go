@@ -42,7 +42,7 @@ func granted(t *testing.T, role object) rights {
 var (
 	read  = []string{"get", "list", "watch"}
 	owned = []string{"create", "delete", "get", "list", "patch", "watch"}
-	state = []string{"get", "patch", "update"}
+	state = []string{"patch"}
 )
 
 // statusless are the kinds with a CRD whose objects have no status.

@@ -38,7 +38,7 @@ func writeRules(chart string) error {
 				status[k.Group] = append(status[k.Group], k.Plural+"/status")
 			}
 		}
-		text += rules(read, "get", "list", "watch") + rules(status, "get", "update", "patch") + "{{- end -}}\n"
+		text += rules(read, "get", "list", "watch") + rules(status, "patch") + "{{- end -}}\n"
 	}
 	//nolint:gosec // a source file
 	return os.WriteFile(filepath.Join(chart, "templates", "_rules.tpl"), []byte(text), 0o644)

@@ -9,13 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/sluice-gateway/sluice/test/bench/table"
 	"github.com/sluice-gateway/sluice/test/echo"
 )
 
 // bench is what the scenarios share.
 type bench struct {
 	options
-	table table
+	table table.Table
 	dir   string
 	// backend is the port on which every loopback address has the backend.
 	backend  int

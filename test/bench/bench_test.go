@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -30,30 +29,6 @@ func TestParse(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(options{})); err == nil && diff != "" {
 			t.Errorf("%v (-want +got):\n%s", tt.args, diff)
 		}
-	}
-}
-
-func TestTable(t *testing.T) {
-	var b bytes.Buffer
-	(&table{rows: []row{
-		{what: "reached", measured: 12.34, target: 30, peer: 4200, note: "p50 of 20"},
-		{what: "missed", measured: 165, unit: mebibytes, target: 150},
-		{what: "promised nothing", measured: 0.5},
-		{what: "lost", measured: 2, unit: requests},
-		{what: "none lost", unit: requests},
-		{what: "share", measured: 1.01, unit: ratio, target: 1.03},
-	}}).print(&b)
-	const want = `
-WHAT               SLUICE    TARGET    OF TARGET     PEER   PEER/SLUICE   NOTE
-reached            12.3ms    30ms      0.41          4.2s   340 x         p50 of 20
-missed             165 MiB   150 MiB   1.10 MISSED   -      -             
-promised nothing   500µs     -         -             -      -             
-lost               2         0         MISSED        -      -             
-none lost          0         0         reached       -      -             
-share              1.010     1.030     0.98          -      -             
-`
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Errorf("table (-want +got):\n%s", diff)
 	}
 }
 

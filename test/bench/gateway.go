@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
 
 // gateway is a running system: Sluice, its peer, or a bare Envoy.
@@ -89,7 +90,7 @@ func (g *gateway) wait(ctx context.Context, conn *load.Conn, host, path string) 
 
 // envoyPID returns the process id of the gateway's Envoy.
 func (g *gateway) envoyPID() (int, error) {
-	for _, pid := range descendants(g.cmd.Process.Pid) {
+	for _, pid := range usage.Descendants(g.cmd.Process.Pid) {
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 		if err == nil && strings.HasPrefix(filepath.Base(exe), "envoy") {
 			return pid, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/table"
 )
 
 // bareEnvoy is what somebody would write by hand for one route, and nothing else.
@@ -93,8 +94,8 @@ func latency(ctx context.Context, b *bench) error {
 		name       string
 		own, other time.Duration
 	}{{"p50", a.p50, z.p50}, {"p99", a.p99, z.p99}} {
-		b.table.add(row{what: "latency, share of a bare Envoy's, " + q.name, unit: ratio, target: 1.03,
-			measured: float64(q.own) / float64(q.other), note: fmt.Sprintf("%v, bare %v", q.own, q.other)})
+		b.table.Add(table.Row{What: "latency, share of a bare Envoy's, " + q.name, Unit: table.Ratio, Target: 1.03,
+			Measured: float64(q.own) / float64(q.other), Note: fmt.Sprintf("%v, bare %v", q.own, q.other)})
 	}
 	return nil
 }

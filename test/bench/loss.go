@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/table"
 )
 
 // versions are what the edited route goes through: other backends, weights, filters and rule orders.
@@ -92,8 +93,8 @@ func loss(ctx context.Context, b *bench) error {
 		err = edit(edits)
 	}
 	result := stop()
-	b.table.add(row{what: fmt.Sprintf("requests lost in %d edits in %v", edits, duration), unit: requests,
-		measured: float64(result.Failed()), note: result.String()})
+	b.table.Add(table.Row{What: fmt.Sprintf("requests lost in %d edits in %v", edits, duration), Unit: table.Requests,
+		Measured: float64(result.Failed()), Note: result.String()})
 	if err != nil {
 		return err
 	}

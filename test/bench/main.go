@@ -112,13 +112,13 @@ func run(ctx context.Context, args []string) error {
 		}
 		known = true
 		if err := s.run(ctx, b); err != nil {
-			b.table.print(os.Stdout)
+			b.table.Print(os.Stdout)
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	if !known {
 		return fmt.Errorf("there is nothing named %q to measure", o.only)
 	}
-	b.table.print(os.Stdout)
+	b.table.Print(os.Stdout)
 	return nil
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/sluice-gateway/sluice/test/bench/table"
+	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
 
 // memory measures the memory of both processes with the largest number of routes: after the start, and again after a
@@ -44,16 +47,16 @@ func (b *bench) addMemory(ctx context.Context, g *gateway, n int, when string) e
 		pid    int
 		target float64
 	}{{"control plane", g.cmd.Process.Pid, 150}, {"Envoy", envoy, 260}} {
-		now, peak, err := resident(p.pid)
+		now, peak, err := usage.Resident(p.pid)
 		if err != nil {
 			return err
 		}
-		r := row{what: fmt.Sprintf("memory of %s, %d routes and backends, %s", p.name, n, when), measured: now,
-			unit: mebibytes, note: fmt.Sprintf("at most %.0f MiB", peak)}
+		r := table.Row{What: fmt.Sprintf("memory of %s, %d routes and backends, %s", p.name, n, when), Measured: now,
+			Unit: table.Mebibytes, Note: fmt.Sprintf("at most %.0f MiB", peak)}
 		if n == 5000 {
-			r.target = p.target
+			r.Target = p.target
 		}
-		b.table.add(r)
+		b.table.Add(r)
 	}
 	return nil
 }

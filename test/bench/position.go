@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/table"
 )
 
 // position compares the last with the first of many routes of one host.
@@ -56,8 +57,8 @@ spec:
 	if err != nil {
 		return err
 	}
-	b.table.add(row{what: fmt.Sprintf("last of %d routes of a host, share of the first's p50", n), unit: ratio,
-		measured: float64(last.p50) / float64(first.p50), target: 1.1,
-		note: fmt.Sprintf("%v, first %v", last.p50, first.p50)})
+	b.table.Add(table.Row{What: fmt.Sprintf("last of %d routes of a host, share of the first's p50", n), Unit: table.Ratio,
+		Measured: float64(last.p50) / float64(first.p50), Target: 1.1,
+		Note: fmt.Sprintf("%v, first %v", last.p50, first.p50)})
 	return nil
 }

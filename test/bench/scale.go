@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/table"
+	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
 
 // patience is how long anything may take.
@@ -82,13 +84,15 @@ func (b *bench) addFigures(own, peer figures) {
 	}
 	name := func(what string) string { return fmt.Sprintf("%s, %d routes%s", what, n, where) }
 	note := fmt.Sprintf("p50 of %d", own.samples)
-	b.table.add(row{what: name("cold start to the last route"), measured: own.cold, target: targets.cold, peer: peer.cold})
-	b.table.add(row{what: name("edit to first 200"), measured: own.edit, target: targets.change, peer: peer.edit,
-		note: note})
-	b.table.add(row{what: name("add to first 200"), measured: own.add, target: targets.change, peer: peer.add,
-		note: note})
-	b.table.add(row{what: name("control plane CPU of a change"), measured: own.cpu, target: targets.cpu, peer: peer.cpu,
-		note: fmt.Sprintf("mean of %d", own.cpuSamples)})
+	b.table.Add(table.Row{What: name("cold start to the last route"), Measured: own.cold, Target: targets.cold,
+		Peer: peer.cold})
+	b.table.Add(table.Row{What: name("edit to first 200"), Measured: own.edit, Target: targets.change, Peer: peer.edit,
+		Note: note})
+	b.table.Add(table.Row{What: name("add to first 200"), Measured: own.add, Target: targets.change, Peer: peer.add,
+		Note: note})
+	b.table.Add(table.Row{What: name("control plane CPU of a change"), Measured: own.cpu, Target: targets.cpu,
+		Peer: peer.cpu,
+		Note: fmt.Sprintf("mean of %d", own.cpuSamples)})
 }
 
 // measure starts a system and takes its figures.
@@ -107,7 +111,7 @@ func measure(ctx context.Context, b *bench, s session) (figures, error) {
 	if err := g.allServing(); err != nil {
 		return out, err
 	}
-	out.cold = inMilliseconds(cold)
+	out.cold = table.InMilliseconds(cold)
 	conn := load.NewConn(g.address)
 	defer conn.Close()
 	edit := func(i int) (int, string) { return i * 7919 % n, fmt.Sprintf("/edit-%d", i) }
@@ -118,7 +122,7 @@ func measure(ctx context.Context, b *bench, s session) (figures, error) {
 	if out.add, err = g.changes(ctx, conn, s.samples, add); err != nil {
 		return out, err
 	}
-	before, err := cpu(g.cmd.Process.Pid)
+	before, err := usage.CPU(g.cmd.Process.Pid)
 	if err != nil {
 		return out, err
 	}
@@ -126,8 +130,8 @@ func measure(ctx context.Context, b *bench, s session) (figures, error) {
 	if _, err = g.changes(ctx, conn, s.cpuSamples, again); err != nil {
 		return out, err
 	}
-	after, err := cpu(g.cmd.Process.Pid)
-	out.cpu = inMilliseconds(after-before) / float64(s.cpuSamples)
+	after, err := usage.CPU(g.cmd.Process.Pid)
+	out.cpu = table.InMilliseconds(after-before) / float64(s.cpuSamples)
 	return out, err
 }
 
@@ -169,5 +173,5 @@ func (g *gateway) changes(
 		took = append(took, at.Sub(begin))
 	}
 	slices.Sort(took)
-	return inMilliseconds(took[len(took)/2]), nil
+	return table.InMilliseconds(took[len(took)/2]), nil
 }

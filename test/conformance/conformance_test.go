@@ -16,6 +16,7 @@ import (
 )
 
 var (
+	full   = flag.Bool("full", false, "run the suite: it starts a cluster and takes many minutes")
 	only   = flag.String("only", "", "run a single test of the suite")
 	report = flag.String("report", "", "where the report goes (default: nowhere)")
 	state  = flag.String("version", "dev", "the version that the report is about")
@@ -54,6 +55,9 @@ const limit = 50 * time.Minute
 
 // TestConformance installs Sluice, runs the suite, and has a test of its own for each of the suite's.
 func TestConformance(t *testing.T) {
+	if !*full {
+		t.Skip("run it with make conformance")
+	}
 	c := cluster.Get(t)
 	ctx := t.Context()
 	if err := release.Install(ctx, c, "replicas=1", "resources.requests.cpu=50m"); err != nil {

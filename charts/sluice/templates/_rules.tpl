@@ -11,7 +11,7 @@
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
   - gatewayclasses/status
-  verbs: [get, update, patch]
+  verbs: [patch]
 {{- end -}}
 {{- define "sluice.rules.namespaced" -}}
 - apiGroups: [""]
@@ -34,17 +34,19 @@
   - gateways
   - grpcroutes
   - httproutes
+  - listenersets
   - referencegrants
   verbs: [get, list, watch]
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
   - backends/status
   - envoyproxies/status
-  verbs: [get, update, patch]
+  verbs: [patch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
   - gateways/status
   - grpcroutes/status
   - httproutes/status
-  verbs: [get, update, patch]
+  - listenersets/status
+  verbs: [patch]
 {{- end -}}
