@@ -14,7 +14,7 @@ CLUSTER_NODES ?= 1
 # The race detector needs a C compiler.
 RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
-UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$ -e /test/conformance$$)
+UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$ -e /test/conformance$$ -e /test/release$$)
 
 # The name that the Gateway API's collection of reports wants.
 REPORT = experimental-$(VERSION)-default-report.yaml
@@ -56,7 +56,7 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then wi
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}"; \
 	{ go test $(RACE) -json $(UNIT) || failed=1; \
 	   go run ./test/cluster/cmd build >&2 || failed=1; \
-	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -p 1 -json ./test/e2e ./test/cluster || failed=1; \
+	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -p 1 -json ./test/e2e ./test/cluster ./test/release || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally
 
 conformance: envoy ## The Gateway API's conformance suite on Kubernetes, as root; RUN=NAME for one test, else a report

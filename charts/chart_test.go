@@ -100,7 +100,6 @@ func TestObjects(t *testing.T) {
 		"ClusterRoleBinding sluice-namespaced",
 		"Deployment sluice in sluice-system",
 		"GatewayClass sluice",
-		"PodDisruptionBudget sluice in sluice-system",
 		"Role sluice-own in sluice-system",
 		"RoleBinding sluice-own in sluice-system",
 		"Service sluice in sluice-system",
@@ -118,7 +117,7 @@ func TestObjects(t *testing.T) {
 			},
 			less: []string{"ClusterRoleBinding sluice-namespaced"},
 		},
-		{name: "one replica", values: "replicas: 1", less: []string{"PodDisruptionBudget sluice in sluice-system"}},
+		{name: "two replicas", values: "replicas: 2", more: []string{"PodDisruptionBudget sluice in sluice-system"}},
 		{
 			name: "everything", values: "{networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}}}",
 			more: []string{"NetworkPolicy sluice in sluice-system", "ServiceMonitor sluice in sluice-system"},

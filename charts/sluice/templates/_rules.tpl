@@ -36,6 +36,9 @@
   - httproutes
   - listenersets
   - referencegrants
+  - tcproutes
+  - tlsroutes
+  - udproutes
   verbs: [get, list, watch]
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
@@ -48,5 +51,8 @@
   - grpcroutes/status
   - httproutes/status
   - listenersets/status
+  - tcproutes/status
+  - tlsroutes/status
+  - udproutes/status
   verbs: [patch]
 {{- end -}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,34 +57,30 @@ func attach(ctx context.Context, w *world) error {
 	}
 	w.add(table.Row{What: fmt.Sprintf("%d routes detached, after the last is deleted", n),
 		Measured: table.InMilliseconds(time.Since(gone))})
-	stop()
-	total := <-writes
-	took := time.Since(began).Seconds()
+	total, took := writes.Load(), time.Since(began).Seconds()
 	w.add(table.Row{What: "writes of the Gateway a second meanwhile", Unit: table.Ratio, Target: writesTarget,
 		Measured: float64(total) / took, Note: fmt.Sprintf("%d writes in %.1f s", total, took)})
 	return nil
 }
 
 // countWrites counts how often the Gateway changes until the context ends.
-func (w *world) countWrites(ctx context.Context) (<-chan int, error) {
+func (w *world) countWrites(ctx context.Context) (*atomic.Int64, error) {
 	watcher, err := w.in(gatewayResource).Watch(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, gatewayName).String(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch the Gateway: %w", err)
 	}
-	out := make(chan int, 1)
+	writes := new(atomic.Int64)
 	go func() {
-		n := 0
 		for event := range watcher.ResultChan() {
 			// The first one tells how it is, the last one may tell of the end.
 			if event.Type == watch.Modified || event.Type == watch.Deleted {
-				n++
+				writes.Add(1)
 			}
 		}
-		out <- n
 	}()
-	return out, nil
+	return writes, nil
 }
 
 // attached waits until the first listener of a Gateway or ListenerSet has so many routes.

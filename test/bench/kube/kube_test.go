@@ -145,13 +145,13 @@ func TestObjects(t *testing.T) {
 	if err := w.delete(ctx, 0); err != nil {
 		t.Errorf("a second time: %v", err)
 	}
-	// A watch tells of writes in their order, so after the last it has told of all.
 	if err := w.remove(ctx, gatewayResource, gatewayName); err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(time.Second, stop)
-	if got := <-writes; got != 5 {
-		t.Errorf("%d writes of the Gateway, want 4 and the deletion", got)
+	const four = 4 // statuses, and the deletion
+	err = w.until(ctx, "the watch has told of the deletion", func() (bool, error) { return writes.Load() > four, nil })
+	if got := writes.Load(); err != nil || got != four+1 {
+		t.Errorf("%d writes of the Gateway, want %d; error %v", got, four+1, err)
 	}
 }
 
