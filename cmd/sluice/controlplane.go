@@ -59,10 +59,13 @@ func newControlPlane(flags serveFlags, out io.Writer) *controlPlane {
 	}
 }
 
+// logClients has what client-go logs logged as everything else: it has one logger for the process.
+var logClients sync.Once
+
 // run serves until the context ends.
 func (c *controlPlane) run(ctx context.Context) error {
 	limitGarbage(loadGC)
-	klog.SetSlogLogger(c.log)
+	logClients.Do(func() { klog.SetSlogLogger(c.log) })
 	admin, err := ops.ListenPublic(c.flags.admin)
 	if err != nil {
 		return err
