@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
@@ -124,8 +123,10 @@ func (b *builder) udpPort(r *incr.Reader, k BackendKey) (model.Port, bool) {
 // sources are the objects that the listeners of a port are written in.
 func sources(port model.Port) []model.Ref {
 	var out []model.Ref
+	seen := make(map[model.Ref]bool, len(port.Listeners)) // a Gateway can have thousands of ListenerSets
 	for i := range port.Listeners {
-		if ref := port.Listeners[i].Key.Source; !slices.Contains(out, ref) {
+		if ref := port.Listeners[i].Key.Source; !seen[ref] {
+			seen[ref] = true
 			out = append(out, ref)
 		}
 	}
