@@ -14,6 +14,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -26,10 +27,15 @@ const XDSCluster = "sluice_xds"
 // Config is what differs between the bootstraps of two Envoys.
 type Config struct {
 	// Node is the id by which Sluice tells the Envoys apart, Cluster the fleet that the Envoy is one of: node.id and
-	// node.cluster. Both are required.
+	// node.cluster. Both are required, but with Remote the id: there the command line has it (--service-node).
 	Node, Cluster string
-	// XDSSocket is the path of the Unix socket on which Sluice serves xDS. Required.
+	// XDSSocket is the path of the Unix socket on which Sluice serves xDS. Required unless Remote is set.
 	XDSSocket string
+	// Remote is where Sluice serves xDS on the network instead.
+	Remote *Remote
+	// ProbeBind is the address on which to serve health checks and metrics, at ReadyPort and MetricsPort: "0.0.0.0", or
+	// "::" for both address families. Empty serves none.
+	ProbeBind string
 	// AdminSocket is the path of the Unix socket on which Envoy serves its admin interface. Required unless
 	// AdminAddress is set.
 	AdminSocket string
@@ -63,7 +69,7 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
-	xds, err := xdsCluster(c.XDSSocket)
+	static, err := staticResources(c)
 	if err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
@@ -73,8 +79,8 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 	}
 	return &bootstrapv3.Bootstrap{
 		Node:             &corev3.Node{Id: c.Node, Cluster: c.Cluster},
-		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}},
-		DynamicResources: dynamicResources(),
+		StaticResources:  static,
+		DynamicResources: dynamicResources(c),
 		// Clusters that no request has used yet cost each worker nothing.
 		ClusterManager: &bootstrapv3.ClusterManager{EnableDeferredClusterCreation: true},
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{
@@ -91,9 +97,11 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 
 func (c Config) check() error {
 	switch {
-	case c.Node == "" || c.Cluster == "":
+	case c.Node == "" && c.Remote == nil || c.Cluster == "":
 		return errors.New("the node id and the cluster are required")
-	case c.XDSSocket == "":
+	case c.Remote != nil && c.Remote.check() != nil:
+		return c.Remote.check()
+	case c.XDSSocket == "" && c.Remote == nil:
 		return errors.New("the path of the xDS socket is required")
 	case c.AdminAddress.IsValid() && !c.AdminAddress.Addr().IsLoopback():
 		return fmt.Errorf("Envoy's admin interface must not be reachable from other machines: "+
@@ -106,27 +114,63 @@ func (c Config) check() error {
 	return nil
 }
 
+// staticResources are the clusters and listeners that Envoy starts with.
+func staticResources(c Config) (*bootstrapv3.Bootstrap_StaticResources, error) {
+	var xds *clusterv3.Cluster
+	var err error
+	if c.Remote != nil {
+		xds, err = c.Remote.cluster()
+	} else {
+		xds, err = xdsCluster(c.XDSSocket)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}}
+	if c.ProbeBind == "" {
+		return out, nil
+	}
+	out.Clusters = append(out.Clusters, ownAdmin(admin(c).Address))
+	out.Listeners, err = probeListeners(c.ProbeBind)
+	return out, err
+}
+
 // JSON returns a bootstrap in the form that Envoy reads. The same bootstrap always gives the same bytes.
 func JSON(b *bootstrapv3.Bootstrap) ([]byte, error) {
-	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(b)
+	out, err := indented(b)
 	if err != nil {
-		return nil, fmt.Errorf("marshal the bootstrap: %w", err)
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	return out, nil
+}
+
+func indented(m proto.Message) ([]byte, error) {
+	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("marshal: %w", err)
 	}
 	// protojson varies its white space from build to build, on purpose.
 	var out bytes.Buffer
 	if err := json.Indent(&out, bytes.TrimSpace(raw), "", "  "); err != nil {
-		return nil, fmt.Errorf("indent the bootstrap: %w", err)
+		return nil, fmt.Errorf("indent: %w", err)
 	}
 	out.WriteByte('\n')
 	return out.Bytes(), nil
 }
 
 // dynamicResources makes clusters and listeners, and with them all the rest, come over one delta stream.
-func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
+func dynamicResources(c Config) *bootstrapv3.Bootstrap_DynamicResources {
+	var initialFetch *durationpb.Duration
+	if c.Remote != nil {
+		// However long it takes until Sluice answers: an Envoy in a pod that has not been told what to serve must not
+		// become ready. On one machine Sluice is there first.
+		initialFetch = durationpb.New(0)
+	}
 	ads := func() *corev3.ConfigSource {
 		return &corev3.ConfigSource{
 			ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 			ResourceApiVersion:    corev3.ApiVersion_V3,
+			InitialFetchTimeout:   initialFetch,
 		}
 	}
 	return &bootstrapv3.Bootstrap_DynamicResources{

@@ -42,8 +42,22 @@ func withEverything() fleet.Config {
 	return c
 }
 
+func pod() fleet.Config {
+	return fleet.Config{
+		Cluster: "default/gw", AdminSocket: "/var/run/sluice/admin.sock", ProbeBind: "0.0.0.0",
+		Remote: &fleet.Remote{
+			Host: "sluice.sluice-system.svc.cluster.local", Port: 18000, Identity: "spiffe://example.com/server",
+			CertificateSecret: "/etc/sluice/certificate.json", AuthoritySecret: "/etc/sluice/authority.json",
+		},
+	}
+}
+
+func configs() map[string]fleet.Config {
+	return map[string]fleet.Config{"sockets": sockets(), "everything": withEverything(), "pod": pod()}
+}
+
 func TestBootstrapGolden(t *testing.T) {
-	for name, config := range map[string]fleet.Config{"sockets": sockets(), "everything": withEverything()} {
+	for name, config := range configs() {
 		t.Run(name, func(t *testing.T) {
 			bootstrap, err := fleet.Bootstrap(config)
 			if err != nil {
@@ -89,7 +103,8 @@ func TestBootstrapRefuses(t *testing.T) {
 		"open admin": {func(c *fleet.Config) {
 			c.AdminAddress = netip.MustParseAddrPort("0.0.0.0:9901")
 		}, "0.0.0.0 is not a loopback address"},
-		"negative": {func(c *fleet.Config) { c.MaxConnections = -1 }, "-1"},
+		"no control plane": {func(c *fleet.Config) { c.Remote = &fleet.Remote{Host: "a", Port: 1} }, "identity"},
+		"negative":         {func(c *fleet.Config) { c.MaxConnections = -1 }, "-1"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,6 +120,9 @@ func TestBootstrapRefuses(t *testing.T) {
 // validate lets a real Envoy judge a bootstrap.
 func validate(t *testing.T, bootstrap *bootstrapv3.Bootstrap) (output string, err error) {
 	t.Helper()
+	if bootstrap.Node.Id == "" {
+		bootstrap.Node.Id = "as --service-node"
+	}
 	raw, err := fleet.JSON(bootstrap)
 	if err != nil {
 		t.Fatal(err)
@@ -118,9 +136,30 @@ func validate(t *testing.T, bootstrap *bootstrapv3.Bootstrap) (output string, er
 	return string(out), err
 }
 
+// withSecretFiles gives a pod the SDS files that are mounted into it.
+func withSecretFiles(t *testing.T, config *fleet.Config) {
+	t.Helper()
+	dir := t.TempDir()
+	certificate, authority, err := fleet.SecretFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote := *config.Remote
+	remote.CertificateSecret, remote.AuthoritySecret = dir+"/certificate.json", dir+"/authority.json"
+	for path, data := range map[string][]byte{remote.CertificateSecret: certificate, remote.AuthoritySecret: authority} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config.Remote = &remote
+}
+
 func TestBootstrapIsValid(t *testing.T) {
-	for name, config := range map[string]fleet.Config{"sockets": sockets(), "everything": withEverything()} {
+	for name, config := range configs() {
 		t.Run(name, func(t *testing.T) {
+			if config.Remote != nil {
+				withSecretFiles(t, &config)
+			}
 			bootstrap, err := fleet.Bootstrap(config)
 			if err != nil {
 				t.Fatal(err)
