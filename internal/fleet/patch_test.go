@@ -52,16 +52,33 @@ func TestPatch(t *testing.T) {
 			patch: operations(operation("add", "/watchdogs", `{"main_thread_watchdog": {"miss_timeout": "3s"}}`)),
 			want:  `"miss_timeout": "3s"`,
 		},
-		"no YAML":        {patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "a: ["), refusal: "no YAML"},
-		"unknown field":  {patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "nothing: {}"), refusal: "no bootstrap of Envoy"},
-		"nothing":        {patch: &egv1a1.ProxyBootstrap{}, refusal: "value is missing"},
-		"no such path":   {patch: operations(operation("remove", "/nowhere", "")), refusal: "jsonPatches[0]"},
-		"other xDS":      {patch: bootstrapPatch(egv1a1.BootstrapTypeReplace, "{}"), refusal: "dynamic_resources must stay"},
-		"other name":     {patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "node: {cluster: a/b}"), refusal: "node must stay"},
-		"open admin":     {patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "admin: {address: {pipe: {path: /a}}}"), refusal: "admin must"},
-		"no TLS":         {patch: operations(operation("remove", "/static_resources/clusters/0/transport_socket", "")), refusal: "cluster sluice_xds must"},
-		"no readiness":   {patch: operations(operation("remove", "/static_resources/listeners/0", "")), refusal: "listener sluice_ready"},
-		"by a JSON path": {patch: operations(egv1a1.JSONPatchOperation{Op: "remove", JSONPath: ptr("$.a")}), refusal: "use path"},
+		"no YAML": {patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "a: ["), refusal: "no YAML"},
+		"unknown field": {
+			patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "nothing: {}"), refusal: "no bootstrap of Envoy",
+		},
+		"nothing": {patch: &egv1a1.ProxyBootstrap{}, refusal: "value is missing"},
+		"no such path": {
+			patch: operations(operation("remove", "/nowhere", "")), refusal: "jsonPatches[0]",
+		},
+		"other xDS": {
+			patch: bootstrapPatch(egv1a1.BootstrapTypeReplace, "{}"), refusal: "dynamic_resources must stay",
+		},
+		"other name": {
+			patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "node: {cluster: a/b}"), refusal: "node must stay",
+		},
+		"open admin": {
+			patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "admin: {address: {pipe: {path: /a}}}"), refusal: "admin must",
+		},
+		"no TLS": {
+			patch:   operations(operation("remove", "/static_resources/clusters/0/transport_socket", "")),
+			refusal: "cluster sluice_xds must",
+		},
+		"no readiness": {
+			patch: operations(operation("remove", "/static_resources/listeners/0", "")), refusal: "listener sluice_ready",
+		},
+		"by a JSON path": {
+			patch: operations(egv1a1.JSONPatchOperation{Op: "remove", JSONPath: ptr("$.a")}), refusal: "use path",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -163,7 +163,7 @@ func (t *Tables) fleetPort(d *door) (FleetPort, bool) {
 }
 
 // maxObjectName leaves room in the 63 characters of a DNS label for what names of further objects add.
-const maxObjectName = 54
+const maxObjectName = 46
 
 // objectName is "<gateway>-<class>" as GEP-1762 has it, and with a hash behind it where that would be no DNS label, too
 // long, or could be that of another pair.

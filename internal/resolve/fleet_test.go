@@ -227,7 +227,7 @@ func TestObjectName(t *testing.T) {
 		{"gw", "my-class", "gw-my-class-d6500e1c"},
 		{"a.b", "sluice", "a-b-sluice-8cf16ce2"},
 		{"1st", "sluice", "gw-1st-sluice-24c54eb1"},
-		{long, "sluice", strings.Repeat("a", 45) + "-e57a1b71"},
+		{long, "sluice", strings.Repeat("a", 37) + "-e57a1b71"},
 	}
 	seen := map[string]bool{}
 	for _, tc := range cases {
