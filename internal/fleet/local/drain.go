@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -71,29 +70,29 @@ func (e *Envoy) drain(ctx context.Context) error {
 		if err := e.admin.Post(ctx, "/drain_listeners"); err != nil {
 			return e.undrained(err)
 		}
-		last, err = e.await(ctx, func(t traffic) bool { return t.busy() == 0 })
+		last, err = e.await(ctx, func(t Traffic) bool { return t.Busy() == 0 })
 	}
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return e.undrained(err)
-	case last.busy() > 0:
-		return fmt.Errorf("Envoy was stopped while %w: %d when the time to drain was over", ErrDrainIncomplete, last.busy())
+	case last.Busy() > 0:
+		return fmt.Errorf("Envoy was stopped while %w: %d when the time to drain was over", ErrDrainIncomplete, last.Busy())
 	}
 	return nil
 }
 
 // quiet returns a condition that is met once nothing is left, or nothing has moved for quietFor.
-func quiet() func(traffic) bool {
+func quiet() func(Traffic) bool {
 	var since time.Time
-	return func(t traffic) bool {
+	return func(t Traffic) bool {
 		switch {
-		case t.busy() != 0:
+		case t.Busy() != 0:
 			since = time.Time{}
 			return false
 		case since.IsZero():
 			since = time.Now()
 		}
-		return t.connections == 0 || time.Since(since) >= quietFor
+		return t.Connections == 0 || time.Since(since) >= quietFor
 	}
 }
 
@@ -105,33 +104,17 @@ func (e *Envoy) undrained(err error) error {
 	return fmt.Errorf("Envoy could not be drained: %w", err)
 }
 
-// traffic is what goes through all listeners at one moment, those of the admin interface excluded.
-type traffic struct {
-	// connections are all downstream connections, http those of them that speak HTTP; requests are the active ones.
-	connections, http, requests uint64
-}
-
-// busy counts what would be lost: requests, and connections that are not HTTP (or not yet), of which Envoy cannot know
-// whether they are idle.
-func (t traffic) busy() uint64 {
-	busy := t.requests
-	if t.connections > t.http {
-		busy += t.connections - t.http
-	}
-	return busy
-}
-
 // await polls the traffic until it is as wanted, and returns the last that it saw.
-func (e *Envoy) await(ctx context.Context, wanted func(traffic) bool) (traffic, error) {
+func (e *Envoy) await(ctx context.Context, wanted func(Traffic) bool) (Traffic, error) {
 	poll := time.NewTicker(drainPoll)
 	defer poll.Stop()
-	var last traffic
+	var last Traffic
 	for {
-		stats, err := e.admin.Stats(ctx, trafficFilter)
+		now, err := e.admin.Traffic(ctx)
 		if err != nil {
 			return last, err
 		}
-		if last = sumTraffic(stats); wanted(last) {
+		if last = now; wanted(last) {
 			return last, nil
 		}
 		select {
@@ -140,23 +123,4 @@ func (e *Envoy) await(ctx context.Context, wanted func(traffic) bool) (traffic, 
 		case <-poll.C:
 		}
 	}
-}
-
-const trafficFilter = `^(listener|http)\..*\.downstream_(cx|rq)_active$`
-
-func sumTraffic(stats map[string]uint64) traffic {
-	var t traffic
-	for name, value := range stats {
-		switch {
-		case strings.HasPrefix(name, "listener.admin."), strings.HasPrefix(name, "http.admin."):
-		case strings.Contains(name, ".worker_"): // counted again, by worker
-		case strings.HasPrefix(name, "listener."):
-			t.connections += value
-		case strings.HasSuffix(name, "cx_active"):
-			t.http += value
-		default:
-			t.requests += value
-		}
-	}
-	return t
 }

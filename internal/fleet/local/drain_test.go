@@ -32,9 +32,9 @@ func TestTrafficIsCountedOnce(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := sumTraffic(test.stats)
-			if got.connections != test.connections || got.busy() != test.busy {
+			if got.Connections != test.connections || got.Busy() != test.busy {
 				t.Errorf("%+v is busy with %d; want %d connections, busy with %d",
-					got, got.busy(), test.connections, test.busy)
+					got, got.Busy(), test.connections, test.busy)
 			}
 		})
 	}

@@ -1,0 +1,118 @@
+// Package shutdown lets an Envoy in a pod go without losing a request.
+//
+// When a pod is to go, Kubernetes tells its containers at once, but nodes and load balancers hear of it only later: new
+// connections keep coming for some seconds. A [Manager] runs in a container beside Envoy. When it is told to end, it
+// has Envoy drain: Envoy still takes connections, and asks the client to close each with its next answer. Envoy's
+// container has a preStop hook that waits for the manager's word, and so ends only when nothing goes through it any
+// more.
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/fleet/kube"
+	"github.com/sluice-gateway/sluice/internal/fleet/local"
+)
+
+const (
+	poll = 100 * time.Millisecond
+	// headerTimeout is for those who connect and say nothing.
+	headerTimeout = 5 * time.Second
+)
+
+// Manager drains one Envoy, once.
+type Manager struct {
+	// Admin is Envoy's admin interface.
+	Admin local.Admin
+	// Drain is how Envoy is to go.
+	Drain kube.Drain
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Serve answers on the listener until the context ends; then it drains Envoy, lets those who wait for that know, and
+// returns. It returns nil if everything was answered, and an error if something had to be cut off or Envoy could not be
+// asked.
+func (m *Manager) Serve(ctx context.Context, listener net.Listener) error {
+	drained := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc(kube.DrainedPath, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-drained:
+		case <-r.Context().Done():
+		}
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	// What ends the context is why to drain, not when to stop.
+	err := m.drain(context.WithoutCancel(ctx))
+	close(drained)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), headerTimeout)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(last))
+}
+
+// drain returns when no connection is left and all that would send some know that this Envoy is going, or when the time
+// is over.
+func (m *Manager) drain(ctx context.Context) error {
+	log := m.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, m.Drain.Timeout)
+	defer cancel()
+	log.Info("Draining", "timeout", m.Drain.Timeout, "at least", m.Drain.Min)
+	// skip_exit: listeners that stopped accepting would refuse those who have not heard yet.
+	if err := m.Admin.Post(ctx, "/drain_listeners?graceful&skip_exit"); err != nil {
+		return fmt.Errorf("Envoy cannot be drained, it has ended or never started: %w", err)
+	}
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	healthy := true
+	for {
+		elapsed := time.Since(began)
+		if healthy && elapsed >= m.Drain.HealthDelay {
+			if err := m.Admin.Post(ctx, "/healthcheck/fail"); err != nil {
+				return fmt.Errorf("fail the health check: %w", err)
+			}
+			healthy = false
+		}
+		traffic, err := m.Admin.Traffic(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return m.cutOff(traffic)
+		case err != nil:
+			return fmt.Errorf("ask Envoy for its connections: %w", err)
+		case elapsed >= m.Drain.Min && traffic.Connections == 0:
+			log.Info("Drained", "after", elapsed.Round(time.Millisecond))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return m.cutOff(traffic)
+		case <-ticker.C:
+		}
+	}
+}
+
+// cutOff is the error for a drain whose time is over. Connections that are only kept open are no loss.
+func (m *Manager) cutOff(t local.Traffic) error {
+	if t.Busy() == 0 {
+		return nil
+	}
+	return fmt.Errorf("Envoy ends while %w: %d after %s; allow more time with EnvoyProxy spec.shutdown.drainTimeout",
+		local.ErrDrainIncomplete, t.Busy(), m.Drain.Timeout)
+}
