@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -178,19 +179,32 @@ func (b *builder) secret(r *incr.Reader, k SecretKey) (*xds.Resource, bool) {
 	return secret(k.Secret, c.Chain, c.Key), true
 }
 
+// bind is the address that the listeners of a proxy bind to: what the EnvoyProxy of its fleet says
+// (EnvoyProxySpec.ipFamily), or that of the options.
+func (b *builder) bind(r *incr.Reader, proxy model.ProxyName) string {
+	fleet, ok := incr.Get(r, b.in.Fleets, proxy)
+	if !ok || fleet.Spec == nil || fleet.Spec.IPFamily == nil {
+		return b.opts.Bind
+	}
+	if *fleet.Spec.IPFamily == egv1a1.IPv4 {
+		return "0.0.0.0"
+	}
+	return "::"
+}
+
 func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool) {
 	port, ok := incr.Get(r, b.in.Ports, k)
 	if !ok || len(port.Listeners) == 0 {
 		return nil, false
 	}
 	if k.Transport == model.OverUDP {
-		return udpListener(b.opts.Bind, port), true
+		return udpListener(b.bind(r, k.Proxy), port), true
 	}
 	filters := standing(b.opts.Chain)
 	for _, s := range b.filters.Values(r, k) {
 		filters = append(filters, s.filters...)
 	}
-	out := listener(b.opts.Bind, port, distinct(filters))
+	out := listener(b.bind(r, k.Proxy), port, distinct(filters))
 	chains, routes := b.streams(r, port)
 	for _, c := range chains {
 		out.Body = append(out.Body, c.Body...)

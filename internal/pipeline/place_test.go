@@ -1,14 +1,19 @@
 package pipeline_test
 
 import (
+	"slices"
 	"testing"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -51,6 +56,37 @@ func (c *cluster) programmed() string {
 		}
 	}
 	return "none"
+}
+
+func TestListenersBindAsTheFleetSays(t *testing.T) {
+	objects := base()
+	gw := objects[1].Object.(*gwv1.Gateway)
+	gw.Spec.Infrastructure = &gwv1.GatewayInfrastructure{ParametersRef: &gwv1.LocalParametersReference{
+		Group: model.GroupEnvoyGateway, Kind: model.KindEnvoyProxy, Name: "ep",
+	}}
+	for family, want := range map[egv1a1.IPFamily]string{
+		egv1a1.IPv4: "0.0.0.0", egv1a1.IPv6: "::", egv1a1.DualStack: "::", "": "0.0.0.0",
+	} {
+		ep := &egv1a1.EnvoyProxy{ObjectMeta: meta("ep")}
+		if family != "" {
+			ep.Spec.IPFamily = &family
+		}
+		c := newCluster()
+		c.Apply(append(slices.Clip(objects), source.Object{
+			Ref: refOf(model.GroupEnvoyGateway, model.KindEnvoyProxy, "ep"), Object: ep,
+		}), nil, nil)
+		listeners := c.Resources("ns/gw")[xds.Listener]
+		if len(listeners) != 1 {
+			t.Fatalf("%d listeners", len(listeners))
+		}
+		got := new(listenerv3.Listener)
+		if err := proto.Unmarshal(listeners[0].Body, got); err != nil {
+			t.Fatal(err)
+		}
+		if bound := got.Address.GetSocketAddress().Address; bound != want {
+			t.Errorf("family %q binds %q, want %q", family, bound, want)
+		}
+	}
 }
 
 func TestGatewayIsProgrammedWhereItsFleetIs(t *testing.T) {

@@ -214,7 +214,8 @@ func TestDeploymentFields(t *testing.T) {
 			"Deployment", envoy + "volumeMounts.3.mountPath", "/v"},
 		"init containers": {deployment("initContainers: [{name: i}]"),
 			"Deployment", pod + "initContainers.0.name", "i"},
-		"deployment patch": {deployment("patch: {value: {spec: {template: {spec: {containers: [{name: envoy, tty: true}]}}}}}"),
+		"deployment patch": {deployment(
+			"patch: {value: {spec: {template: {spec: {containers: [{name: envoy, tty: true}]}}}}}"),
 			"Deployment", envoy + "tty", "true"},
 		"deployment merge patch": {deployment("patch: {type: JSONMerge, value: {spec: {replicas: 9}}}"),
 			"Deployment", "spec.replicas", "9"},

@@ -24,6 +24,9 @@ func TestTrafficIsCountedOnce(t *testing.T) {
 			"http.http-80.downstream_cx_active":          3,
 			"http.http-80.downstream_rq_active":          2,
 		}, 7, 6},
+		"probes": {map[string]uint64{
+			"listener.sluice_ready.downstream_cx_active": 1, "http.sluice_metrics.downstream_rq_active": 1,
+		}, 0, 0},
 		// The two stats are not read at one instant.
 		"HTTP ahead of its listener": {map[string]uint64{
 			"listener.0.0.0.0_80.downstream_cx_active": 1, "http.http-80.downstream_cx_active": 2,

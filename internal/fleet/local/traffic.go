@@ -7,8 +7,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/fleet"
 )
 
-// Traffic is what goes through the listeners of users at one moment: those of the admin interface, and the health checks
-// and metrics of an Envoy in a pod, are not counted.
+// Traffic is what goes through the listeners of users at one moment: those of the admin interface, and the health
+// checks and metrics of an Envoy in a pod, are not counted.
 type Traffic struct {
 	// Connections are all downstream connections, HTTP those of them that speak HTTP; Requests are the active ones.
 	Connections, HTTP, Requests uint64
