@@ -170,6 +170,7 @@ gatewayClass: {name: edge, parametersRef: {name: defaults}}
 		"--controller-name=gateway.envoyproxy.io/gatewayclass-controller",
 		"--xds-address=0.0.0.0:18000",
 		"--admin-address=0.0.0.0:19001",
+		"--service=sluice",
 		"--sluice-image=r.example/sluice@" + digest,
 		"--envoy-image=r.example/envoy:1",
 		"--watch-namespace=shop",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sluice-gateway/sluice/internal/fleet/kube"
 	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
@@ -93,6 +94,27 @@ func TestRoles(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("run go generate ./charts after a change of the table of kinds: %s", diff)
+	}
+}
+
+// TestRolesSufficeForFleets checks that the manager of fleets is granted what it says that it needs.
+func TestRolesSufficeForFleets(t *testing.T) {
+	all := rights{}
+	for _, o := range render(t, "") {
+		if o["rules"] != nil {
+			for what, verbs := range granted(t, o) {
+				all.add(what, verbs...)
+			}
+		}
+	}
+	for _, rule := range kube.Rules() {
+		for _, plural := range rule.Resources {
+			for _, verb := range rule.Verbs {
+				if what := rule.APIGroups[0] + "/" + plural; !slices.Contains(all[what], verb) {
+					t.Errorf("nobody may %s %s", verb, what)
+				}
+			}
+		}
 	}
 }
 

@@ -18,12 +18,12 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/sluice-gateway/sluice/internal/feature/all"
+	fleetkube "github.com/sluice-gateway/sluice/internal/fleet/kube"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/pki"
 	pkikube "github.com/sluice-gateway/sluice/internal/pki/kube"
-	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
 	sourcekube "github.com/sluice-gateway/sluice/internal/source/kube"
@@ -44,6 +44,8 @@ type controlPlane struct {
 	authority *pki.Authority
 	keeper    *pkikube.Keeper
 	metrics   *ops.Metrics
+	// fleets is nil if no Envoys are to be run.
+	fleets *fleetkube.Manager
 
 	mu sync.Mutex
 	// unready is why nobody should be sent here; nil once everybody can be served.
@@ -101,6 +103,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	c.log.Info("Serving", "version", version, "objects", len(batch.Set), "after", time.Since(began).String())
 	go func() { failed <- c.source.Watch(ctx, c.apply) }()
 	go c.keeper.Run(ctx, pkikube.Every)
+	go c.watchFleets(ctx)
 	led := make(chan struct{})
 	go func() {
 		defer close(led)
@@ -156,12 +159,16 @@ func (c *controlPlane) build() error {
 	if err != nil {
 		return err
 	}
+	if err := c.buildFleets(); err != nil {
+		return err
+	}
 	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
 	c.pipeline = pipeline.New(pipeline.Options{
 		Controllers: c.flags.controllers,
 		// A Gateway has Envoys of its own, unless its class says that they are merged.
 		Proxy:    func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
-		Fleets:   &resolve.FleetOptions{Namespace: c.flags.namespace},
+		Fleets:   fleetOptions(c.flags.namespace),
+		Fleet:    c.wantFleet,
 		Chain:    all.Chain(),
 		Bind:     "0.0.0.0",
 		Workers:  runtime.GOMAXPROCS(0),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -76,5 +77,8 @@ func replicaName() string {
 
 // write is what only the leader does.
 func (c *controlPlane) write(ctx context.Context) {
+	var done sync.WaitGroup
+	done.Go(func() { c.leadFleets(ctx) })
 	c.writer.Lead(ctx)
+	done.Wait()
 }

@@ -22,6 +22,8 @@ type serveFlags struct {
 	lease, renew, retry  time.Duration
 	grace, drain         time.Duration
 	envoyImage, ownImage string
+	// service and clusterDomain make up the name under which Envoys find the replicas.
+	service, clusterDomain string
 }
 
 func serveCommand() *cobra.Command {
@@ -67,6 +69,8 @@ signs. While the API server is away, everything is served as it was last known.`
 	flags.StringVar(&f.envoyImage, "envoy-image", "",
 		"The image of the Envoys (default: the Envoy that Sluice is tested with)")
 	flags.StringVar(&f.ownImage, "sluice-image", "", "The image of Sluice itself, for what runs beside each Envoy")
+	flags.StringVar(&f.service, "service", "sluice", "Sluice's own Service, by which Envoys find the replicas")
+	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "The cluster's DNS domain")
 	return cmd
 }
 
