@@ -2,13 +2,15 @@ package pipeline
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// blame finds the route to blame when Envoy refuses a virtual host. Usually just one of the routes in it has changed
+// blame finds the route to blame when Envoy refuses a virtual host, or a listener with filter chains of routes. Usually
+// just one of the routes in it has changed
 // since the host was last accepted. If there are several, they are tried by halves: those not on trial stand back as
 // if they were refused, until each is known to be innocent or not.
 type blame struct {
@@ -20,7 +22,7 @@ type blame struct {
 	trials map[hostID]*trial
 }
 
-// hostID is a virtual host as the xDS server names it.
+// hostID is a virtual host as the xDS server names it, or a listener: then host is empty.
 type hostID struct {
 	proxy       model.ProxyName
 	table, host string
@@ -36,6 +38,9 @@ type trial struct {
 	// hashes are the versions of the host that are known to be refused.
 	hashes map[uint64]bool
 }
+
+// cannotBind is what Envoy says of a listener whose port it does not get.
+const cannotBind = "cannot bind"
 
 func (b *blame) init() {
 	b.before = map[model.RouteKey]*model.Route{}
@@ -62,7 +67,11 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 	id := hostID{e.Proxy, e.Resource, e.Part}
 	t, ok := b.trials[id]
 	if !ok {
-		t = &trial{accused: b.suspects(e.Owners), hashes: map[uint64]bool{}}
+		suspects, changed := b.suspects(p, e.Owners)
+		if e.Type == xds.Listener && (!changed || strings.Contains(e.Message, cannotBind)) {
+			return false // it is the Gateway's fault, or the machine's
+		}
+		t = &trial{accused: suspects, hashes: map[uint64]bool{}}
 		if len(t.accused) == 0 {
 			return false
 		}
@@ -127,12 +136,15 @@ func (b *blame) lived(p *Pipeline, e xds.Event) bool {
 	return changed
 }
 
-// suspects are the owners that changed since everything was last live or, if none did, all of them.
-func (b *blame) suspects(owners []model.Ref) []model.RouteKey {
+// suspects are the routes among the owners that changed since everything was last live or, if none did, all of them.
+func (b *blame) suspects(p *Pipeline, owners []model.Ref) (suspects []model.RouteKey, recent bool) {
 	var changed, all []model.RouteKey
 	for _, o := range owners {
 		k := model.RouteKey{Kind: o.Kind, Name: o.Name}
 		if _, ok := b.refused[k]; ok {
+			continue
+		}
+		if _, ok := p.resolved.Routes.Peek(k); !ok {
 			continue
 		}
 		all = append(all, k)
@@ -141,9 +153,9 @@ func (b *blame) suspects(owners []model.Ref) []model.RouteKey {
 		}
 	}
 	if len(changed) > 0 {
-		return changed
+		return changed, true
 	}
-	return all
+	return all, false
 }
 
 // standBack takes what a route is now out of the configuration: its last good version stays, if there is one.
@@ -168,8 +180,15 @@ func (p *Pipeline) forgive(ref model.Ref) {
 	}
 }
 
-// hostHash is the hash of a virtual host as it is now, 0 if there is none.
+// hostHash is the hash of a virtual host or a listener as it is now, 0 if there is none.
 func (p *Pipeline) hostHash(id hostID) uint64 {
+	if id.host == "" {
+		for port, r := range p.built.Listeners.All() {
+			if port.Proxy == id.proxy && r.Name == id.table {
+				return r.Hash
+			}
+		}
+	}
 	for table := range p.built.Routes.All() {
 		if table.Port().Proxy == id.proxy && table.String() == id.table {
 			part, _ := p.built.Hosts.Peek(model.HostKey{Table: table, Domain: id.host})

@@ -197,7 +197,8 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 		if e.Type != xds.Routes {
 			p.proxy(e.Proxy).refused[resourceID{e.Type, e.Resource}] = e.Message
 			p.publishOwners(e.Owners)
-		} else if p.blame.accuse(p, e) {
+		}
+		if routes := e.Type == xds.Routes || e.Type == xds.Listener; routes && p.blame.accuse(p, e) {
 			return p.commit()
 		}
 	}
