@@ -130,7 +130,8 @@ spec:
 	}
 }
 
-// TestStreamEdit changes routes while connections are open: those of other routes never notice.
+// TestStreamEdit changes routes while connections are open: those of other routes never notice, those of the route
+// itself have the time to drain.
 func TestStreamEdit(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
@@ -177,6 +178,7 @@ spec:
 	in.write("a.yaml", streamYAML("TLSRoute", "a", "{name: gw}", "a.example", backend("two", 1)))
 	in.wantAnswer(t, "HTTPS", sni("a.example", ca), "two")
 	check("the backend of a changed")
+	delete(open, "a") // it is draining
 
 	in.write("c.yaml", streamYAML("TLSRoute", "c", "{name: gw}", "c.example", backend("two", 1)))
 	in.wantAnswer(t, "HTTPS", sni("c.example", ca), "two")
@@ -189,8 +191,10 @@ spec:
 	in.write("db.yaml", streamYAML("TCPRoute", "db", "{name: gw}", "", backend("gone", 1)))
 	in.wantAnswer(t, "SPARE", nil, "")
 	check("the backend of db became invalid")
+	delete(open, "db")
 	in.write("db.yaml", streamYAML("TCPRoute", "db", "{name: gw}", "", backend("db", 1)))
 	in.wantAnswer(t, "SPARE", nil, "db")
+	check("everything")
 }
 
 // TestStreamWeight checks shares of connections and of UDP sessions, those of invalid backends included: see
