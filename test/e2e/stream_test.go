@@ -197,6 +197,52 @@ spec:
 	check("everything")
 }
 
+// TestStreamGrant: without a grant for the backend's namespace connections and datagrams are refused.
+func TestStreamGrant(t *testing.T) {
+	t.Parallel()
+	const to = "{group: gateway.envoyproxy.io, kind: Backend, name: one, namespace: other}"
+	in := start(t, files{
+		"gateway.yaml": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: sluice
+  listeners:
+  - {name: tcp, protocol: TCP, port: ${SPARE}}
+  - {name: udp, protocol: UDP, port: ${SPARE}}
+`,
+		"backends.yaml": strings.ReplaceAll(greeterYAML(map[string]int{"one": greet(t, "one", nil)}),
+			"{name: one}", "{name: one, namespace: other}"),
+		"routes.yaml": streamYAML("TCPRoute", "r", "{name: gw}", "", to) +
+			streamYAML("UDPRoute", "r", "{name: gw}", "", to),
+	})
+	refused := func() {
+		t.Helper()
+		in.wantAnswer(t, "SPARE", nil, "")
+		if got := in.datagram("SPARE", unanswered); got != "" {
+			t.Errorf("without a grant %s answers a datagram", got)
+		}
+	}
+	refused()
+	in.write("grant.yaml", `
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: routes, namespace: other}
+spec:
+  from:
+  - {group: gateway.networking.k8s.io, kind: TCPRoute, namespace: default}
+  - {group: gateway.networking.k8s.io, kind: UDPRoute, namespace: default}
+  to: [{group: gateway.envoyproxy.io, kind: Backend}]
+`)
+	in.wantAnswer(t, "SPARE", nil, "one")
+	if got := in.datagram("SPARE", patience); got != "one" {
+		t.Errorf("with a grant %q answers a datagram", got)
+	}
+	in.remove("grant.yaml")
+	refused()
+}
+
 // TestStreamWeight checks shares of connections and of UDP sessions, those of invalid backends included: see
 // TestWeight for what is accepted.
 func TestStreamWeight(t *testing.T) {
