@@ -37,6 +37,7 @@ func udpListener(bind string, port model.Port) *xds.Resource {
 	proxy := &udpv3.UdpProxyConfig{
 		StatPrefix:  fmt.Sprintf("udp_port_%d", port.Key.Port),
 		IdleTimeout: durationpb.New(udpIdleTimeout),
+		// Envoy warns that the matcher is work in progress, and of the field that it replaces that it will go.
 		RouteSpecifier: &udpv3.UdpProxyConfig_Matcher{Matcher: &matcherv3.Matcher{
 			OnNoMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
 				Action: &xdscorev3.TypedExtensionConfig{Name: "route", TypedConfig: toAny(&udpv3.Route{Cluster: cluster})},

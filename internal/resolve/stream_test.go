@@ -48,7 +48,9 @@ func (w *world) streams() string {
 	return strings.Join(lines, "\n")
 }
 
-func stream(kind, name string) model.RouteKey { return model.RouteKey{Kind: kind, Name: inDefault(name)} }
+func stream(kind, name string) model.RouteKey {
+	return model.RouteKey{Kind: kind, Name: inDefault(name)}
+}
 
 const (
 	passAny  = `{name: any, port: 443, protocol: TLS, tls: {mode: Passthrough}}`
