@@ -31,6 +31,7 @@ func pipelineOptions() pipeline.Options {
 		Workers:     runtime.GOMAXPROCS(0),
 		// Whoever writes the files may name every address of the machine.
 		LocalBackends: true,
+		SystemCAs:     findSystemCAs(),
 		Alone:         true,
 		Features:      all.Supported,
 		Addresses:     pipeline.Addresses(netip.MustParseAddr("127.0.0.1")),
@@ -59,7 +60,7 @@ func compute(ctx context.Context, paths []string) (*pipeline.Pipeline, source.Ba
 	}
 	opts := pipelineOptions()
 	// The same bytes on every machine.
-	opts.Bind = "0.0.0.0"
+	opts.Bind, opts.SystemCAs = "0.0.0.0", systemCAs[0]
 	p := pipeline.New(opts)
 	out := p.Apply(batch.Set, batch.Delete, nil)
 	if len(out.Result.Faults) > 0 {

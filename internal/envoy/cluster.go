@@ -81,6 +81,9 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
 		r.Settle = dnsSettle
 	}
+	if b.TLS != nil {
+		c.TransportSocket = backendSocket(b.TLS, b.Key.Client)
+	}
 	if b.Protocol == model.AppH2C || b.Protocol == model.AppGRPC {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(http2Options()),

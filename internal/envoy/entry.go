@@ -120,7 +120,7 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 		if i == 0 {
 			first = found
 		}
-		if !ok || found.Address != model.AddressIP || found.Protocol != first.Protocol || found.TLS != first.TLS {
+		if !ok || found.Address != model.AddressIP || found.Protocol != first.Protocol || !found.TLS.Equal(first.TLS) {
 			return all
 		}
 		wanted = wanted || found.Fallback

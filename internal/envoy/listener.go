@@ -10,7 +10,6 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -99,28 +98,6 @@ func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listen
 	}
 	chain.TransportSocket = downstreamTLS(&l, []string{"h2", "http/1.1"})
 	return chain
-}
-
-// downstreamTLS is the transport socket of a listener that terminates TLS, with the application protocols that it
-// offers by ALPN.
-func downstreamTLS(l *model.Listener, alpn []string) *corev3.TransportSocket {
-	tls := &tlsv3.CommonTlsContext{
-		TlsParams: &tlsv3.TlsParameters{
-			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
-			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
-		},
-		AlpnProtocols: alpn,
-	}
-	for _, c := range l.Certificates {
-		tls.TlsCertificateSdsSecretConfigs = append(tls.TlsCertificateSdsSecretConfigs,
-			&tlsv3.SdsSecretConfig{Name: c.String(), SdsConfig: ads(secretTimeout)})
-	}
-	return &corev3.TransportSocket{
-		Name: "envoy.transport_sockets.tls",
-		ConfigType: &corev3.TransportSocket_TypedConfig{
-			TypedConfig: toAny(&tlsv3.DownstreamTlsContext{CommonTlsContext: tls}),
-		},
-	}
 }
 
 // connectionManager is the HTTP connection manager that serves a route table.

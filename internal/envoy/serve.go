@@ -15,7 +15,7 @@ import (
 func sitesOf(k model.RouteKey, bindings resolve.Bindings) []siteKey {
 	out := make([]siteKey, 0, len(bindings.Bound))
 	for _, b := range bindings.Bound {
-		out = append(out, siteKey{Table: b.Table, Route: k})
+		out = append(out, siteKey{Table: b.Table, Route: k, Client: b.Client})
 	}
 	return out
 }
@@ -25,10 +25,14 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 	if !ok {
 		return served{}, false
 	}
+	backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
 	s := site{
 		chain: b.opts.Chain, route: &route.Route,
-		port: k.Table.Port().Port, secure: k.Table.Secure(),
-		backend: func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key) },
+		port: k.Table.Port().Port, secure: k.Table.Secure(), backend: backend,
+	}
+	if k.Client != (model.ClientCertificate{}) {
+		identified := route.WithBackends(func(key *model.BackendKey) { *key = identify(*key, k.Client, backend) })
+		s.route = &identified
 	}
 	out := served{entries: s.entries(), filters: filterUses(b.opts.Chain, &route.Route)}
 	for _, e := range out.entries {
@@ -37,6 +41,41 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 	slices.SortFunc(out.needs, model.BackendKey.Compare)
 	out.needs = slices.Compact(out.needs)
 	return out, true
+}
+
+// reached returns the route with its backends as connections to a listener reach them.
+func (b *builder) reached(
+	r *incr.Reader, route *model.Route, l *model.Listener, client model.ClientCertificate,
+) *model.Route {
+	backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
+	out := route.WithBackends(func(key *model.BackendKey) {
+		if !l.Passthrough {
+			*key = identify(*key, client, backend)
+			return
+		}
+		found, _ := backend(*key)
+		key.Passthrough = found.Barred || found.TLS != nil
+	})
+	return &out
+}
+
+// identify returns the backend as a Gateway with a certificate of its own connects to it. If the certificate cannot be
+// used it is no backend: requests to it fail.
+func identify(
+	key model.BackendKey, client model.ClientCertificate, backend func(model.BackendKey) (model.Backend, bool),
+) model.BackendKey {
+	if key == (model.BackendKey{}) {
+		return key
+	}
+	found, _ := backend(key)
+	switch {
+	case found.Barred || found.TLS != nil && client.Broken:
+		return model.BackendKey{}
+	case found.TLS == nil:
+		return key
+	}
+	key.Client = client.Secret
+	return key
 }
 
 func equalServed(a, b served) bool {
@@ -53,11 +92,11 @@ func equalServed(a, b served) bool {
 func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	var routes []hostRoute
 	for route, bindings := range b.in.Hosts.Values(r, k) {
-		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route})
-		from, ok := boundFrom(bindings.Bound, k)
+		client, from, ok := boundFrom(bindings.Bound, k)
 		if !ok {
 			continue
 		}
+		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route, Client: client})
 		for i := range s.entries {
 			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
 		}
@@ -70,20 +109,20 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	return virtualHost(k, routes), true
 }
 
-// boundFrom returns the most specific of the route's own hostnames that the host came from.
-func boundFrom(bindings []model.Binding, k model.HostKey) (string, bool) {
-	best, found := "", false
+// boundFrom returns the most specific of the route's own hostnames that the host came from, and what the listener's
+// Gateway shows to backends: a host of a route table belongs to one listener.
+func boundFrom(bindings []model.Binding, k model.HostKey) (client model.ClientCertificate, best string, found bool) {
 	for _, b := range bindings {
 		if b.Table != k.Table {
 			continue
 		}
 		for _, h := range b.Hosts {
 			if h.Domain == k.Domain && (!found || compareHostnames(h.From, best) < 0) {
-				best, found = h.From, true
+				client, best, found = b.Client, h.From, true
 			}
 		}
 	}
-	return best, found
+	return client, best, found
 }
 
 // ownedHosts returns the domains that the listeners of a port answer for even if no route serves them. On a plain HTTP
@@ -142,6 +181,23 @@ func covers(hostname, specific string) bool {
 		return strings.HasSuffix(specific, hostname[1:])
 	}
 	return false
+}
+
+func trustsOf(k model.PortKey, port model.Port) []AuthorityKey {
+	var out []AuthorityKey
+	for _, l := range port.Listeners {
+		if l.Clients != nil {
+			out = append(out, AuthorityKey{Proxy: k.Proxy, Trust: l.Clients.Trust})
+		}
+	}
+	return out
+}
+
+func clientSecretsOf(k BackendKey, s security) []SecretKey {
+	if s.Client == (model.Name{}) {
+		return nil
+	}
+	return []SecretKey{{Proxy: k.Proxy, Secret: s.Client}}
 }
 
 func secretsOf(k model.PortKey, port model.Port) []SecretKey {

@@ -16,6 +16,7 @@ import (
 // it is like the cluster of any of them.
 func splitCluster(key model.BackendKey, like model.Backend) *xds.Resource {
 	like.Key = key
+	like.Key.Client = key.Parts()[0].Backend.Client
 	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {
 		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
 			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{

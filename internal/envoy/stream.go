@@ -96,10 +96,12 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 		return chain{}, false
 	}
 	var domains []string
+	var client model.ClientCertificate
 	for _, bound := range bindings.Streams {
 		if bound.Port != k.Port || bound.Listener != k.Listener {
 			continue
 		}
+		client = bound.Client
 		for _, key := range bound.Keys() {
 			if owner, _ := incr.Get(r, b.in.StreamOwners, key); owner == k.Route {
 				domains = append(domains, key.Domain)
@@ -110,7 +112,7 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 		return chain{}, false
 	}
 	out := streamChain(k.String(), l, domains)
-	backends := streamBackends(&route.Route)
+	backends := streamBackends(b.reached(r, &route.Route, l, client))
 	if filter := tcpProxy(k.Port.Port, backends); filter != nil {
 		out.Filters = []*listenerv3.Filter{filter}
 		if l.Protocol == model.TLS && !l.Passthrough {

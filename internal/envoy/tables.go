@@ -28,8 +28,10 @@ type Tables struct {
 	Clusters  *incr.Table[BackendKey, *xds.Resource]
 	Endpoints *incr.Table[BackendKey, *xds.Resource]
 	Secrets   *incr.Table[SecretKey, *xds.Resource]
-	Listeners *incr.Table[model.PortKey, *xds.Resource]
-	Routes    *incr.Table[model.RouteTableKey, *xds.Resource]
+	// Authorities are the CA certificates, which are secrets too.
+	Authorities *incr.Table[AuthorityKey, *xds.Resource]
+	Listeners   *incr.Table[model.PortKey, *xds.Resource]
+	Routes      *incr.Table[model.RouteTableKey, *xds.Resource]
 	// Hosts are the parts of Routes.
 	Hosts *incr.Table[model.HostKey, *xds.Part]
 }
@@ -56,14 +58,26 @@ func (k SecretKey) Compare(o SecretKey) int {
 	return cmp.Or(k.Proxy.Compare(o.Proxy), k.Secret.Compare(o.Secret))
 }
 
-// siteKey is a route as one route table serves it.
+// AuthorityKey are CA certificates as one proxy uses them.
+type AuthorityKey struct {
+	Proxy model.ProxyName
+	Trust model.Trust
+}
+
+// Compare orders by proxy, then trust.
+func (k AuthorityKey) Compare(o AuthorityKey) int {
+	return cmp.Or(k.Proxy.Compare(o.Proxy), k.Trust.Compare(o.Trust))
+}
+
+// siteKey is a route as one route table serves it for listeners of Gateways that show the same certificate to backends.
 type siteKey struct {
-	Table model.RouteTableKey
-	Route model.RouteKey
+	Table  model.RouteTableKey
+	Route  model.RouteKey
+	Client model.ClientCertificate
 }
 
 func (k siteKey) Compare(o siteKey) int {
-	return cmp.Or(k.Table.Compare(o.Table), k.Route.Compare(o.Route))
+	return cmp.Or(k.Table.Compare(o.Table), k.Route.Compare(o.Route), k.Client.Compare(o.Client))
 }
 
 // served is what a route becomes in one route table.
@@ -86,6 +100,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 		return out
 	})
 	secrets := incr.NewIndex(e, "secret uses", in.Ports, secretsOf)
+	listenerTrusts := incr.NewIndex(e, "client trust uses", in.Ports, trustsOf)
 	owned := incr.NewIndex(e, "listener hosts", in.Ports, func(_ model.PortKey, p model.Port) []model.HostKey {
 		return ownedHosts(p)
 	})
@@ -98,11 +113,17 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	})
 
 	streamBackends, udpPorts := b.addStreams(e)
+	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends)
+	clientSecrets := incr.NewIndex(e, "client secret uses", secured, clientSecretsOf)
+	clusterTrusts := incr.NewIndex(e, "backend trust uses", secured, func(k BackendKey, s security) []AuthorityKey {
+		return []AuthorityKey{{Proxy: k.Proxy, Trust: s.Trust}}
+	})
 
 	out := &Tables{}
 	out.Clusters = incr.NewTable(e, "clusters", b.cluster, backends, streamBackends, udpPorts).Equal(equalResource)
 	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, backends, streamBackends, udpPorts).Equal(equalResource)
-	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets).Equal(equalResource)
+	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets, clientSecrets).Equal(equalResource)
+	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts).Equal(equalResource)
 	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
 	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
 		return a.Hash == b.Hash
@@ -135,17 +156,23 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 		return udpCluster(port), ok
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
-		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend)
+		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend.Shared())
 		return splitCluster(k.Backend, like), ok
 	}
-	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
+	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
 	if !ok {
+		return nil, false
+	}
+	backend.Key = k.Backend
+	if k.Backend.Passthrough {
+		backend.TLS = nil
+	} else if backend.Barred {
 		return nil, false
 	}
 	if backend.Address == model.AddressIP {
 		return cluster(backend, nil), true
 	}
-	list, _ := incr.Get(r, b.in.Endpoints, k.Backend)
+	list, _ := incr.Get(r, b.in.Endpoints, k.Backend.Shared())
 	return cluster(backend, list), true
 }
 
@@ -157,17 +184,17 @@ func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) 
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		split := make([]splitPart, len(parts))
 		for i, p := range parts {
-			backend, _ := incr.Get(r, b.in.Backends, p.Backend)
-			list, _ := incr.Get(r, b.in.Endpoints, p.Backend)
+			backend, _ := incr.Get(r, b.in.Backends, p.Backend.Shared())
+			list, _ := incr.Get(r, b.in.Endpoints, p.Backend.Shared())
 			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback, endpoints: list}
 		}
 		return splitEndpoints(k.Backend, split), true
 	}
-	backend, ok := incr.Get(r, b.in.Backends, k.Backend)
+	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
 	if !ok || backend.Address != model.AddressIP {
 		return nil, false
 	}
-	list, _ := incr.Get(r, b.in.Endpoints, k.Backend)
+	list, _ := incr.Get(r, b.in.Endpoints, k.Backend.Shared())
 	return endpoints(k.Backend, list), true
 }
 
@@ -190,6 +217,32 @@ func (b *builder) bind(r *incr.Reader, proxy model.ProxyName) string {
 		return "0.0.0.0"
 	}
 	return "::"
+}
+
+func (b *builder) authority(r *incr.Reader, k AuthorityKey) (*xds.Resource, bool) {
+	a, ok := incr.Get(r, b.in.Authorities, k.Trust)
+	if !ok {
+		return nil, false
+	}
+	return authority(k.Trust, a), true
+}
+
+// security is what a cluster needs for TLS besides its own configuration.
+type security struct {
+	Trust  model.Trust
+	Client model.Name
+}
+
+func (b *builder) security(r *incr.Reader, k BackendKey) (security, bool) {
+	key := k.Backend
+	if parts := key.Parts(); len(parts) > 0 {
+		key = parts[0].Backend // all parts of a split are secured alike
+	}
+	backend, ok := incr.Get(r, b.in.Backends, key.Shared())
+	if !ok || backend.TLS == nil || key.Passthrough {
+		return security{}, false
+	}
+	return security{Trust: backend.TLS.Trust, Client: key.Client}, true
 }
 
 func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool) {

@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,16 +19,48 @@ type BackendKey struct {
 	// where HTTP would be served by HTTP/1.1, so a backend used both ways has two clusters; and a Service has TCP and UDP
 	// ports of one number.
 	Use AppProtocol
+	// Client is the Secret with the certificate that the proxy shows to the backend, empty for none. Gateways have
+	// certificates of their own, so a backend that several of them use has a cluster for each.
+	Client Name
+	// Passthrough marks a backend that is secured by TLS when it is sent the TLS of clients, to which the proxy adds none.
+	Passthrough bool
 }
 
 // Compare orders backends by kind, namespace, name and port.
 func (k BackendKey) Compare(o BackendKey) int {
 	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port),
-		strings.Compare(string(k.Use), string(o.Use)))
+		strings.Compare(string(k.Use), string(o.Use)), k.Client.Compare(o.Client),
+		compareBool(k.Passthrough, o.Passthrough))
 }
 
-// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc or ~udp behind it. It
-// never depends on the routes that use the backend, so that they share one connection pool and one health state.
+// compareBool orders false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// Shared returns the key without what only one Gateway or listener brings to it: that of the backend's entry in the
+// model.
+func (k BackendKey) Shared() BackendKey {
+	k.Client, k.Passthrough = Name{}, false
+	return k
+}
+
+// The suffixes of the names of clusters, behind a "~".
+const (
+	clientMark      = "client/"
+	passthroughMark = "passthrough"
+)
+
+// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc or ~udp behind it, and
+// ~client/namespace/name for a client certificate or ~passthrough. It never depends on the routes that use the backend,
+// so that they share one connection pool and one health state.
 func (k BackendKey) String() string {
 	switch k.Kind {
 	case KindSplit:
@@ -41,6 +74,12 @@ func (k BackendKey) String() string {
 	}
 	if k.Use != AppHTTP {
 		name += "~" + string(k.Use)
+	}
+	if k.Client != (Name{}) {
+		name += "~" + clientMark + k.Client.String()
+	}
+	if k.Passthrough {
+		name += "~" + passthroughMark
 	}
 	return name
 }
@@ -82,11 +121,35 @@ type Backend struct {
 	Fallback bool
 	// TLS is nil for cleartext.
 	TLS *BackendTLS
+	// Barred says that it is to be connected to by TLS, but that this cannot be done as was asked for: nothing may be
+	// sent to it but the TLS of clients.
+	Barred bool
 }
 
-// BackendTLS is how a connection to a backend is secured. Its fields arrive with BackendTLSPolicy.
+// BackendTLS is how a connection to a backend is secured. The certificate that the proxy shows is in
+// [BackendKey.Client].
 type BackendTLS struct {
+	// SNI is the server name that the proxy asks for.
 	SNI string
+	// Trust says who may have signed the backend's certificate.
+	Trust Trust
+	// Names are what the backend's certificate has to be for: it needs one of them. Never empty.
+	Names []SubjectName
+}
+
+// Equal reports whether the two secure connections alike.
+func (t *BackendTLS) Equal(o *BackendTLS) bool {
+	if t == nil || o == nil {
+		return t == o
+	}
+	return t.SNI == o.SNI && t.Trust == o.Trust && slices.Equal(t.Names, o.Names)
+}
+
+// SubjectName is a subject alternative name of a certificate (RFC 5280 section 4.2.1.6).
+type SubjectName struct {
+	// URI says that Value is a URI, compared as it is; else it is a DNS name that can start with "*.".
+	URI   bool
+	Value string
 }
 
 // AddressKind says how the endpoints of a backend are found.

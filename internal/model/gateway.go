@@ -94,6 +94,8 @@ type Listener struct {
 	Passthrough bool
 	// Certificates are the Secrets that a terminating listener serves, in the order of the spec; only valid ones.
 	Certificates []Name
+	// Clients says how the certificates of clients are validated; nil if clients are not asked for one.
+	Clients *ClientValidation
 	// Valid says that the listener can be programmed, as far as it alone can tell.
 	Valid bool
 }
@@ -101,6 +103,27 @@ type Listener struct {
 // PortKey returns the port of a proxy that the listener is on.
 func (l *Listener) PortKey(proxy ProxyName) PortKey {
 	return PortKey{Proxy: proxy, Port: l.Port, Transport: l.Protocol.Transport()}
+}
+
+// ClientValidation is how an HTTPS listener validates the certificates of clients.
+type ClientValidation struct {
+	// Trust says who may have signed a client's certificate.
+	Trust Trust
+	// Optional lets in clients without a certificate, or with one that is not valid: it is for the backends to decide.
+	Optional bool
+}
+
+// ClientCertificate is the certificate that a Gateway shows to backends.
+type ClientCertificate struct {
+	// Secret holds the certificate; empty if the Gateway has none.
+	Secret Name
+	// Broken says that the Gateway names a certificate that cannot be used: it must not connect to backends by TLS.
+	Broken bool
+}
+
+// Compare orders client certificates by Secret, broken ones last.
+func (c ClientCertificate) Compare(o ClientCertificate) int {
+	return cmp.Or(compareBool(c.Broken, o.Broken), c.Secret.Compare(o.Secret))
 }
 
 // PortKey is a port of a proxy.

@@ -65,6 +65,9 @@ const (
 	KindNamespace      = "Namespace"
 	KindBackend        = "Backend"
 	KindEnvoyProxy     = "EnvoyProxy"
+
+	KindBackendTLSPolicy   = "BackendTLSPolicy"
+	KindClusterTrustBundle = "ClusterTrustBundle"
 )
 
 // The API groups that the stages name in code.
@@ -73,4 +76,5 @@ const (
 	GroupDiscovery    = "discovery.k8s.io"
 	GroupGateway      = "gateway.networking.k8s.io"
 	GroupEnvoyGateway = "gateway.envoyproxy.io"
+	GroupCertificates = "certificates.k8s.io"
 )

@@ -35,6 +35,48 @@ type Route struct {
 	Rules []Rule
 }
 
+// EachBackend calls f for every backend that the route refers to, those of its filters included.
+func (r *Route) EachBackend(f func(*BackendKey)) {
+	attached := func(list []Attached) {
+		for i := range list {
+			for j := range list[i].Backends {
+				f(&list[i].Backends[j])
+			}
+		}
+	}
+	for i := range r.Rules {
+		rule := &r.Rules[i]
+		attached(rule.Attached)
+		for j := range rule.Backends {
+			f(&rule.Backends[j].Backend)
+			attached(rule.Backends[j].Attached)
+		}
+	}
+}
+
+// WithBackends returns a copy of the route with its backends changed by f; the route itself stays as it is.
+func (r *Route) WithBackends(f func(*BackendKey)) Route {
+	out := *r
+	attached := func(list []Attached) []Attached {
+		list = append([]Attached(nil), list...)
+		for i := range list {
+			list[i].Backends = append([]BackendKey(nil), list[i].Backends...)
+		}
+		return list
+	}
+	out.Rules = append([]Rule(nil), r.Rules...)
+	for i := range out.Rules {
+		rule := &out.Rules[i]
+		rule.Attached = attached(rule.Attached)
+		rule.Backends = append([]WeightedBackend(nil), rule.Backends...)
+		for j := range rule.Backends {
+			rule.Backends[j].Attached = attached(rule.Backends[j].Attached)
+		}
+	}
+	out.EachBackend(f)
+	return out
+}
+
 // Rule is one rule of a route.
 type Rule struct {
 	// Index is the rule's position in the spec, Name its optional name.
@@ -120,6 +162,8 @@ type Attached struct {
 type Binding struct {
 	Listener ListenerKey
 	Table    RouteTableKey
+	// Client is what the listener's Gateway shows to backends.
+	Client ClientCertificate
 	// Hosts are the domains of the listener that the route serves: what its hostnames and the listener's have in
 	// common, less what a more specific listener of the port owns.
 	Hosts []BoundHost

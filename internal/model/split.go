@@ -46,9 +46,20 @@ func (k BackendKey) Parts() []WeightedBackend {
 
 // parseBackend reads what [BackendKey.String] wrote.
 func parseBackend(name string) BackendKey {
-	name, use, _ := strings.Cut(name, "~")
+	name, suffixes, _ := strings.Cut(name, "~")
 	parts := strings.Split(name, "/")
-	k := BackendKey{Kind: KindBackend, Name: Name{Namespace: parts[1], Name: parts[2]}, Use: AppProtocol(use)}
+	k := BackendKey{Kind: KindBackend, Name: Name{Namespace: parts[1], Name: parts[2]}}
+	for suffix := range strings.SplitSeq(suffixes, "~") {
+		if client, ok := strings.CutPrefix(suffix, clientMark); ok {
+			k.Client.Namespace, k.Client.Name, _ = strings.Cut(client, "/")
+			continue
+		}
+		if suffix == passthroughMark {
+			k.Passthrough = true
+			continue
+		}
+		k.Use = AppProtocol(suffix)
+	}
 	if parts[0] == strings.ToLower(KindService) {
 		k.Kind = KindService
 	}

@@ -40,6 +40,8 @@ type StreamBinding struct {
 	Listener ListenerKey
 	// Hosts are the domains that the route wants: that of a TCP or UDP listener is "*".
 	Hosts []BoundHost
+	// Client is what the listener's Gateway shows to backends.
+	Client ClientCertificate
 	// Created is the time at which the route was made, zero in files.
 	Created time.Time
 }

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"slices"
 
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/status"
@@ -36,6 +38,9 @@ func (p *Pipeline) Issues() status.Report {
 	for name, st := range p.resolved.EnvoyProxyStatus.All() {
 		out.now = append(out.now, status.Problems(envoyProxyRef(name), &st)...)
 	}
+	for ref, policy := range p.resolved.Policies.All() {
+		out.now = append(out.now, status.Problems(ref, &policy.Status)...)
+	}
 	for _, report := range p.strays {
 		out.now = append(out.now, report...)
 	}
@@ -63,6 +68,11 @@ func (p *Pipeline) issueChanges() (now, fixed status.Report) {
 	}
 	for name, c := range p.resolved.EnvoyProxyStatus.Changes() {
 		compare(&out, envoyProxyRef(name), c)
+	}
+	for ref, c := range p.resolved.Policies.Changes() {
+		compare(&out, ref, incr.Change[gwv1.PolicyStatus]{
+			Old: c.Old.Status, HadOld: c.HadOld, New: c.New.Status, Has: c.Has,
+		})
 	}
 	slices.SortFunc(out.now, status.Issue.Compare)
 	slices.SortFunc(out.fixed, status.Issue.Compare)

@@ -53,6 +53,8 @@ type Options struct {
 	Features []gwv1.FeatureName
 	// LocalBackends allows Backends on loopback addresses and Unix sockets: see [resolve.Options].
 	LocalBackends bool
+	// SystemCAs is the path of the proxies' system CA certificates: see [resolve.Options].
+	SystemCAs string
 }
 
 // Pipeline is the engine with its tables, and what has become of their results. It is safe for concurrent use.
@@ -95,7 +97,7 @@ func New(opts Options) *Pipeline {
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
-		Features: opts.Features, LocalBackends: opts.LocalBackends,
+		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
 	p.blame.init()

@@ -22,8 +22,8 @@ type Status struct {
 	Version    string
 	Generation int64
 	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus,
-	// *egv1a1.BackendStatus or *egv1a1.EnvoyProxyStatus, never changed; nil if there is nothing to say about the object
-	// any more.
+	// *gwv1.PolicyStatus, *egv1a1.BackendStatus or *egv1a1.EnvoyProxyStatus, never changed; nil if there is nothing to
+	// say about the object any more.
 	Status any
 }
 
@@ -48,6 +48,9 @@ func (p *Pipeline) publish() {
 	p.putSources(sources)
 	for key, c := range p.resolved.RouteStatus.Changes() {
 		p.put(key.Ref(), &c.New, c.Has)
+	}
+	for ref, c := range p.resolved.Policies.Changes() {
+		p.put(ref, &c.New.Status, c.Has && len(c.New.Status.Ancestors) > 0)
 	}
 	for name := range p.resolved.BackendStatus.Changes() {
 		p.putBackend(name)
@@ -125,6 +128,11 @@ func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
 	for _, c := range l.Certificates {
 		if why, ok := px.refused[resourceID{xds.Secret, c.String()}]; ok {
 			return fmt.Sprintf("Envoy refused the certificate of Secret %s: %s", c, why)
+		}
+	}
+	if l.Clients != nil {
+		if why, ok := px.refused[resourceID{xds.Secret, l.Clients.Trust.String()}]; ok {
+			return fmt.Sprintf("Envoy refused the CA certificates of %s: %s", l.Clients.Trust, why)
 		}
 	}
 	if version, ok := px.waiting[l.Key]; ok && version > px.live {

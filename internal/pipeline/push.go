@@ -75,6 +75,7 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 	addChanges(out, xds.Cluster, p.built.Clusters, ofBackend, nil)
 	addChanges(out, xds.Endpoints, p.built.Endpoints, ofBackend, nil)
 	addChanges(out, xds.Secret, p.built.Secrets, ofSecret, nil)
+	addChanges(out, xds.Secret, p.built.Authorities, ofAuthority, nil)
 	addChanges(out, xds.Listener, p.built.Listeners, ofPort, nil)
 	addChanges(out, xds.Routes, p.built.Routes, ofTable, func(k model.RouteTableKey) []string {
 		slices.Sort(parts[k])
@@ -115,9 +116,10 @@ func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource
 	return map[xds.Type][]*xds.Resource{
 		xds.Cluster:   resourcesOf(p.built.Clusters, ofBackend, proxy),
 		xds.Endpoints: resourcesOf(p.built.Endpoints, ofBackend, proxy),
-		xds.Secret:    resourcesOf(p.built.Secrets, ofSecret, proxy),
-		xds.Listener:  resourcesOf(p.built.Listeners, ofPort, proxy),
-		xds.Routes:    resourcesOf(p.built.Routes, ofTable, proxy),
+		xds.Secret: byName(resourcesOf(p.built.Secrets, ofSecret, proxy),
+			resourcesOf(p.built.Authorities, ofAuthority, proxy)),
+		xds.Listener: resourcesOf(p.built.Listeners, ofPort, proxy),
+		xds.Routes:   resourcesOf(p.built.Routes, ofTable, proxy),
 	}
 }
 
@@ -131,12 +133,19 @@ func resourcesOf[K incr.Key[K]](
 			out = append(out, r)
 		}
 	}
+	return byName(out)
+}
+
+// byName puts lists of resources together and sorts them by name.
+func byName(lists ...[]*xds.Resource) []*xds.Resource {
+	out := slices.Concat(lists...)
 	slices.SortFunc(out, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
 // Which proxy a resource is for, by its key.
-func ofBackend(k envoy.BackendKey) model.ProxyName  { return k.Proxy }
-func ofSecret(k envoy.SecretKey) model.ProxyName    { return k.Proxy }
-func ofPort(k model.PortKey) model.ProxyName        { return k.Proxy }
-func ofTable(k model.RouteTableKey) model.ProxyName { return k.Port().Proxy }
+func ofBackend(k envoy.BackendKey) model.ProxyName     { return k.Proxy }
+func ofAuthority(k envoy.AuthorityKey) model.ProxyName { return k.Proxy }
+func ofSecret(k envoy.SecretKey) model.ProxyName       { return k.Proxy }
+func ofPort(k model.PortKey) model.ProxyName           { return k.Proxy }
+func ofTable(k model.RouteTableKey) model.ProxyName    { return k.Port().Proxy }

@@ -37,6 +37,9 @@ func (s strays) update(p *Pipeline, touched []model.Ref, out *Outcome) {
 			look[ref] = true
 		}
 	}
+	for ref := range p.resolved.Policies.Changes() {
+		look[ref] = true
+	}
 	for _, ref := range slices.SortedFunc(maps.Keys(look), model.Ref.Compare) {
 		before, after := s[ref], p.stray(ref)
 		delete(s, ref)
@@ -104,6 +107,11 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 		return p.strayParent(ref, gwv1.ParentReference{
 			Group: parent.Group, Kind: parent.Kind, Namespace: parent.Namespace, Name: parent.Name,
 		}, "spec.parentRef", issue)
+	case *gwv1.BackendTLSPolicy:
+		// Without an ancestor no status can say what is wrong with it.
+		if policy, ok := p.resolved.Policies.Peek(ref); ok && len(policy.Status.Ancestors) == 0 {
+			return policy.Report
+		}
 	case *gwv1.HTTPRoute:
 		return p.strayParents(ref, &o.Spec.CommonRouteSpec, issue)
 	case *gwv1.GRPCRoute:

@@ -26,6 +26,7 @@ func (t *Tables) addBackends(e *incr.Engine) {
 
 func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, bool) {
 	out := model.Backend{Key: key}
+	out.TLS, out.Barred = t.backendTLS(r, key)
 	if key.Kind == model.KindBackend {
 		ext, ok := incr.Get(r, t.externals, key.Name)
 		if !ok || len(ext.Report) > 0 {

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fmt"
+	"slices"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -24,7 +25,14 @@ var appProtocols = map[string]model.AppProtocol{
 	"ws":                        model.AppWS,
 	"grpc":                      model.AppGRPC,
 	"kubernetes.io/grpc":        model.AppGRPC,
+	"https":                     model.AppHTTP,
+	"kubernetes.io/wss":         model.AppWS,
+	"gateway.envoyproxy.io/wss": model.AppWS,
+	"wss":                       model.AppWS,
 }
+
+// secureProtocols are those of appProtocols that are spoken over TLS.
+var secureProtocols = []string{"https", "kubernetes.io/wss", "gateway.envoyproxy.io/wss", "wss"}
 
 // appProtocol returns what is spoken to a backend that asks for a protocol and is put to a use, and whether they go
 // together.
@@ -66,18 +74,22 @@ func (v *routeResolver) resolveBackend(
 			"No ReferenceGrant in namespace %s lets a %s of namespace %s use %s", to.Namespace, v.key.Kind, v.key.Namespace, to))
 	}
 	key := model.BackendKey{Kind: to.Kind, Name: to.Name, Use: use}
-	if !isService {
-		if reason, message := v.checkExternal(key); reason != "" {
-			return refuse(reason, message)
+	check := v.checkExternal
+	if isService {
+		if ref.Port == nil {
+			return refuse(status.ReasonBackendNotFound, "The port is missing: it is required for a Service")
 		}
-		return key
+		key.Port = uint16(*ref.Port) // 1 to 65535 by its schema
+		check = v.checkService
 	}
-	if ref.Port == nil {
-		return refuse(status.ReasonBackendNotFound, "The port is missing: it is required for a Service")
-	}
-	key.Port = uint16(*ref.Port) // 1 to 65535 by its schema
-	if reason, message := v.checkService(key); reason != "" {
+	v.out.Mentions = append(v.out.Mentions, key)
+	if reason, message := check(key); reason != "" {
 		return refuse(reason, message)
+	}
+	// The status of the policy says why: the reference itself is right. Of connections, it depends on the listener
+	// whether the policy matters.
+	if v.originatesTLS() && v.t.guarded(v.r, key).Broken {
+		return model.BackendKey{}
 	}
 	return key
 }
@@ -110,8 +122,17 @@ func (v *routeResolver) checkService(key model.BackendKey) (reason, message stri
 	case !fits:
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"The appProtocol %q of port %d of %s cannot carry gRPC", port.App, key.Port, key.Ref())
+	case v.originatesTLS() && slices.Contains(secureProtocols, port.App) && v.t.guarded(v.r, key) == (guard{}):
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The appProtocol %q of port %d of %s is spoken over TLS, "+
+			"but nothing says whom to trust: attach a BackendTLSPolicy to the Service", port.App, key.Port, key.Ref())
 	}
 	return "", ""
+}
+
+// originatesTLS says whether the proxy itself speaks the backend's protocol for routes of this kind: those of TCP may
+// well carry the TLS of the client.
+func (v *routeResolver) originatesTLS() bool {
+	return v.key.Kind == model.KindHTTPRoute || v.key.Kind == model.KindGRPCRoute
 }
 
 // checkExternal returns why a Backend object cannot be used, or no reason.

@@ -24,6 +24,9 @@ type Bindings struct {
 	// Parents are the outcomes of the parentRefs that are ours, in the order of the spec, and behind them those of default
 	// Gateways.
 	Parents []ParentOutcome
+
+	// uses are the backends that routes of our Gateways use.
+	uses []useKey
 }
 
 // ParentOutcome is what became of one parentRef.
@@ -88,6 +91,9 @@ func (t *Tables) bindings(r *incr.Reader, key model.RouteKey) (Bindings, bool) {
 	slices.SortFunc(b.out.Bound, func(x, y model.Binding) int { return x.Listener.Compare(y.Listener) })
 	slices.SortFunc(b.out.Streams, func(x, y model.StreamBinding) int { return x.Listener.Compare(y.Listener) })
 	slices.SortFunc(b.out.Attached, model.ListenerKey.Compare)
+	if route != nil {
+		b.out.uses = uses(route.Mentions, b.out.Parents)
+	}
 	return b.out, true
 }
 
@@ -222,7 +228,7 @@ func (b *binder) bind(d *door, hosts []model.BoundHost) bool {
 		b.bindStream(d, mine)
 		return true
 	}
-	binding := model.Binding{Listener: d.Key, Table: model.HTTPTable(d.Port), Hosts: mine}
+	binding := model.Binding{Listener: d.Key, Table: model.HTTPTable(d.Port), Client: d.Client, Hosts: mine}
 	if d.Protocol == model.HTTPS {
 		binding.Table = model.HTTPSTable(d.Port, d.Key)
 	}

@@ -43,6 +43,9 @@ func (t *Tables) addCertificatePairs(e *incr.Engine) {
 		for i := range own.Gateway.Spec.Listeners {
 			out = append(out, certificatesOf(own.Gateway.Spec.Listeners[i].TLS, key.Namespace)...)
 		}
+		if tls := own.Gateway.Spec.TLS; tls != nil && tls.Backend != nil && tls.Backend.ClientCertificateRef != nil {
+			out = append(out, secretRef(*tls.Backend.ClientCertificateRef, key.Namespace).Name)
+		}
 		return out
 	})
 	namedBySets := incr.NewIndex(e, "secrets of listenersets", t.in.sets,
@@ -76,6 +79,26 @@ func certificatesOf(tls *gwv1.ListenerTLSConfig, namespace string) []model.Name 
 		out = append(out, secretRef(ref, namespace).Name)
 	}
 	return out
+}
+
+// addCertificates adds the pairs that listeners serve, and those that Gateways show to backends.
+func (t *Tables) addCertificates(e *incr.Engine) {
+	served := incr.NewIndex(e, "served secrets", t.contenders, func(_ model.ListenerKey, c *contender) []model.Name {
+		return c.Listener.Certificates
+	})
+	shown := incr.NewIndex(e, "client secrets", t.Gateways, func(_ model.Name, gw Gateway) []model.Name {
+		if gw.Client.Secret == (model.Name{}) {
+			return nil
+		}
+		return []model.Name{gw.Client.Secret}
+	})
+	t.Certificates = incr.NewTable(e, "certificates", func(r *incr.Reader, key model.Name) (Certificate, bool) {
+		p, ok := incr.Get(r, t.pairs, key)
+		if !ok || p.Problem != "" {
+			return Certificate{}, false
+		}
+		return p.Certificate, true
+	}, served, shown)
 }
 
 // readPair checks that a Secret holds a certificate chain and the key of its leaf, of a kind that Envoy (BoringSSL)

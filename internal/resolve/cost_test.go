@@ -65,6 +65,18 @@ endpoints: [{addresses: [%s]}]
 `, i, i, address)
 }
 
+// fleetPolicy is the BackendTLSPolicy of the i-th Service.
+func fleetPolicy(i int, hostname string) string {
+	return fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: p%d, namespace: default}
+spec:
+  targetRefs: [{group: "", kind: Service, name: s%d}]
+  validation: {hostname: %s, caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}]}
+`, i, i, hostname)
+}
+
 // work renders what was recomputed: "routes 1/1", recomputed and changed, for each table.
 func work(res incr.Result) string {
 	var out []string
@@ -95,9 +107,10 @@ func TestCostOfAChange(t *testing.T) {
 			return w.apply(strings.Replace(fleetService(7), "http, port: 80}", "http, port: 80, appProtocol: h2c}", 1))
 		}, "service ports 1/1, routes 1/0, backends 1/1, endpoints 1/0"},
 		{"a new route", func() incr.Result { return w.apply(fleetService(fleet), fleetRoute(fleet, "/")) },
-			"service ports 1/1, routes 1/1, bindings 1/1, backends 1/1, endpoints 1/1, gateway status 1/1, route status 1/1"},
+			"service ports 1/1, routes 1/1, bindings 1/1, backend uses 1/1, backends 1/1, endpoints 1/1, gateway status 1/1, " +
+				"route status 1/1"},
 		{"remove a route", func() incr.Result { return w.delete(model.GroupGateway, model.KindHTTPRoute, "default", "r7") },
-			"routes 1/1, bindings 1/1, backends 1/1, endpoints 1/1, gateway status 1/1, route status 1/1"},
+			"routes 1/1, bindings 1/1, backend uses 1/1, backends 1/1, endpoints 1/1, gateway status 1/1, route status 1/1"},
 		{"rotate a certificate", func() incr.Result { return w.apply(secretYAML(t, "cert")) },
 			"certificate pairs 1/1, gateways 1/0, certificates 1/1"},
 		{"another certificate", func() incr.Result { return w.apply(secretYAML(t, "new"), fleetGateway("new")) },
@@ -108,6 +121,14 @@ func TestCostOfAChange(t *testing.T) {
 			return w.apply(fleetGateway("new", `{name: other, port: 80, protocol: HTTP, hostname: "*.example.org"}`))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 3/1, sections 1/1, " +
 			"contenders 3/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, gateway status 1/1"},
+		{"a policy for a backend", func() incr.Result { return w.apply(fleetPolicy(9, "a.example"), caYAML(t, "ca")) },
+			"ca bundles 1/1, backendtlspolicy holders 1/1, backendtlspolicies 1/1, backend guards 1/1, authorities 1/1, " +
+				"routes 1/0, backends 1/1, policy status 1/1"},
+		{"another host name in the policy", func() incr.Result { return w.apply(fleetPolicy(9, "b.example")) },
+			"backendtlspolicy holders 1/0, backendtlspolicies 1/1, backend guards 1/0, backends 1/1, " +
+				"policy status 1/0"},
+		{"other CA certificates", func() incr.Result { return w.apply(caYAML(t, "ca")) },
+			"ca bundles 1/1, backendtlspolicies 1/0, authorities 1/1"},
 		{"a grant for others", func() incr.Result {
 			return w.apply(`
 apiVersion: gateway.networking.k8s.io/v1

@@ -22,6 +22,8 @@ type door struct {
 	// From says from which namespaces routes are let in; Namespaces selects them if it is Selector.
 	From       gwv1.FromNamespaces
 	Namespaces labels.Selector
+	// Client is what the Gateway shows to backends.
+	Client model.ClientCertificate
 	// Valid as in [model.Listener].
 	Valid bool
 	// Foreign is set for the listener of a ListenerSet that its Gateway does not let in.

@@ -19,7 +19,11 @@ type Gateway struct {
 	Created time.Time
 	// Addresses are the specific addresses that the Gateway asks to be bound to; if there are none it is bound to all.
 	Addresses []netip.Addr
-	Report    status.Report
+	// Client is what the Gateway shows to backends that it connects to by TLS.
+	Client model.ClientCertificate
+	// Insecure says that some HTTPS port lets in clients whose certificates are not valid.
+	Insecure bool
+	Report   status.Report
 
 	doors []*door
 	// rejected is set if the Gateway as a whole takes no traffic.
@@ -56,8 +60,10 @@ func (t *Tables) gateway(r *incr.Reader, key model.Name) (Gateway, bool) {
 	v.infrastructure(own.Class)
 	v.addresses()
 	v.out.rejected = len(v.out.Report) > 0
+	v.out.Client, v.out.Insecure = v.clientCertificate(), insecureFallback(v.gw)
 	source := &listenerSource{
-		t: t, r: r, ref: v.ref, gateway: v.ref, tls: v.gw.Spec.TLS, proxy: v.out.Proxy, rejected: v.out.rejected,
+		t: t, r: r, ref: v.ref, gateway: v.ref, tls: v.gw.Spec.TLS, client: v.out.Client, proxy: v.out.Proxy,
+		rejected: v.out.rejected,
 	}
 	for i := range v.gw.Spec.Listeners {
 		source.add(&v.gw.Spec.Listeners[i])

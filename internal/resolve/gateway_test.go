@@ -108,8 +108,6 @@ func TestGatewayWideProblems(t *testing.T) {
 			"Accepted ResolvedRefs", usable},
 		{"any address", `addresses: [{value: 0.0.0.0}, {type: IPAddress}]`,
 			"Accepted ResolvedRefs", options()},
-		{"backend client certificate", `tls: {backend: {clientCertificateRef: {name: cert}}}`,
-			"Accepted=False/ListenersNotValid ResolvedRefs Programmed=False/Invalid", options()},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -39,7 +39,9 @@ type listenerSource struct {
 	// namespace.
 	ref, gateway model.Ref
 	tls          *gwv1.GatewayTLSConfig
-	proxy        model.ProxyName
+	// client is what the Gateway shows to backends.
+	client model.ClientCertificate
+	proxy  model.ProxyName
 	// rejected is set if the object as a whole takes no traffic.
 	rejected bool
 
@@ -68,7 +70,7 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 		Hostname: strings.ToLower(string(deref(spec.Hostname, ""))),
 	}
 	d := &door{
-		Key: l.Key, Port: l.PortKey(s.proxy), Protocol: l.Protocol, Hostname: l.Hostname,
+		Key: l.Key, Port: l.PortKey(s.proxy), Protocol: l.Protocol, Hostname: l.Hostname, Client: s.client,
 	}
 	if v.protocol(l.Protocol) {
 		d.Kinds = v.kinds(supportedKinds(l.Protocol))
@@ -81,6 +83,9 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 		if v.terminates(l.Protocol) {
 			l.Certificates = v.certificates()
 		}
+		if l.Protocol == model.HTTPS {
+			l.Clients = v.clients()
+		}
 	}
 	l.Valid = !v.refused && !s.rejected
 	d.Valid = l.Valid
@@ -90,9 +95,14 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 
 // issue notes an issue with the listener. path is relative to the listener.
 func (v *listenerResolver) issue(condition, reason, path, message string) {
+	v.issueAt(condition, reason, v.path+path, message)
+}
+
+// issueAt notes an issue with the listener that is about another part of its object.
+func (v *listenerResolver) issueAt(condition, reason, path, message string) {
 	v.report = append(v.report, status.Issue{
 		Object: v.ref, Section: status.Section{Listener: string(v.spec.Name)},
-		Condition: condition, Reason: reason, Path: v.path + path, Message: message,
+		Condition: condition, Reason: reason, Path: path, Message: message,
 	})
 }
 
@@ -213,31 +223,6 @@ func (v *listenerResolver) unsupported(l model.Listener) {
 			v.refuse(status.ReasonUnsupportedValue, ".tls.options", "No TLS options are supported: remove them")
 		}
 	}
-	if v.tls == nil {
-		return
-	}
-	if v.tls.Backend != nil && v.tls.Backend.ClientCertificateRef != nil {
-		v.refuse(status.ReasonUnsupportedValue, "",
-			"spec.tls.backend.clientCertificateRef is not supported yet: remove it")
-	}
-	if v.terminates(l.Protocol) && validatesClients(v.tls.Frontend, v.spec.Port) {
-		v.refuse(status.ReasonUnsupportedValue, "",
-			"Client certificate validation (spec.tls.frontend) is not supported yet: remove it")
-	}
-}
-
-// validatesClients says whether the frontend configuration asks for client certificates on a port: that of the port,
-// or else the default.
-func validatesClients(f *gwv1.FrontendTLSConfig, port gwv1.PortNumber) bool {
-	if f == nil {
-		return false
-	}
-	for i := range f.PerPort {
-		if f.PerPort[i].Port == port {
-			return f.PerPort[i].TLS.Validation != nil
-		}
-	}
-	return f.Default.Validation != nil
 }
 
 // certificates resolves the listener's certificateRefs. Bad ones are left out as long as there is a good one.
@@ -251,7 +236,7 @@ func (v *listenerResolver) certificates() []model.Name {
 	var out []model.Name
 	for i, ref := range v.spec.TLS.CertificateRefs {
 		to := secretRef(ref, v.ref.Namespace)
-		reason, message := v.certificate(to)
+		reason, message := v.t.checkCertificate(v.r, v.ref, to)
 		if reason != "" {
 			v.issue(status.ResolvedRefs, string(reason), fmt.Sprintf(".tls.certificateRefs[%d]", i), message)
 		} else if !slices.Contains(out, to.Name) {
@@ -264,19 +249,19 @@ func (v *listenerResolver) certificates() []model.Name {
 	return out
 }
 
-// certificate returns why a certificateRef cannot be used, or no reason. Whether there is such a Secret in another
-// namespace is said only to those who are granted it.
-func (v *listenerResolver) certificate(to model.Ref) (gwv1.ListenerConditionReason, string) {
+// checkCertificate returns why an object cannot use a Secret as a certificate, or no reason. Whether there is such a
+// Secret in another namespace is said only to those who are granted it.
+func (t *Tables) checkCertificate(r *incr.Reader, from, to model.Ref) (gwv1.ListenerConditionReason, string) {
 	if to.Group != model.GroupCore || to.Kind != model.KindSecret {
 		return gwv1.ListenerReasonInvalidCertificateRef,
 			fmt.Sprintf("%s of group %q cannot hold a certificate: use a Secret", to.Kind, to.Group)
 	}
-	if !v.t.granted(v.r, v.ref, to) {
+	if !t.granted(r, from, to) {
 		return gwv1.ListenerReasonRefNotPermitted,
 			fmt.Sprintf("No ReferenceGrant in namespace %s lets %ss of namespace %s use %s",
-				to.Namespace, v.ref.Kind, v.ref.Namespace, to)
+				to.Namespace, from.Kind, from.Namespace, to)
 	}
-	p, ok := incr.Get(v.r, v.t.pairs, to.Name)
+	p, ok := incr.Get(r, t.pairs, to.Name)
 	switch {
 	case !ok:
 		return gwv1.ListenerReasonInvalidCertificateRef, fmt.Sprintf("%s does not exist", to)

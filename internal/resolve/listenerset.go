@@ -47,6 +47,8 @@ type hosting struct {
 	// Problem is what is wrong with the Gateway's allowedListeners: then it lets in none.
 	Problem string
 	TLS     *gwv1.GatewayTLSConfig
+	// Client is what the Gateway shows to backends.
+	Client model.ClientCertificate
 }
 
 // setParent is what a route needs to know of a ListenerSet that it names as a parent.
@@ -62,7 +64,7 @@ func (t *Tables) addListenerSets(e *incr.Engine) {
 		if !ok {
 			return hosting{}, false
 		}
-		out := hosting{Proxy: gw.Proxy, Rejected: gw.rejected, TLS: own.Gateway.Spec.TLS}
+		out := hosting{Proxy: gw.Proxy, Rejected: gw.rejected, TLS: own.Gateway.Spec.TLS, Client: gw.Client}
 		out.From, out.Namespaces, out.Problem = allowedListeners(own.Gateway.Spec.AllowedListeners)
 		return out, true
 	}, t.Gateways)
@@ -137,8 +139,8 @@ func (t *Tables) listenerSet(r *incr.Reader, key model.Name) (ListenerSet, bool)
 		out.Message = fmt.Sprintf("Gateway %s takes no traffic: see its status", parent.Gateway)
 	}
 	source := &listenerSource{
-		t: t, r: r, ref: setRef(key), gateway: gatewayRef(parent.Gateway), tls: host.TLS, proxy: host.Proxy,
-		rejected: out.Reason != "",
+		t: t, r: r, ref: setRef(key), gateway: gatewayRef(parent.Gateway), tls: host.TLS, client: host.Client,
+		proxy: host.Proxy, rejected: out.Reason != "",
 	}
 	for i := range set.Spec.Listeners {
 		spec := gwv1.Listener(set.Spec.Listeners[i])

@@ -121,16 +121,6 @@ func (t *Tables) addPorts(e *incr.Engine) {
 		slices.SortFunc(port.Listeners, func(a, b model.Listener) int { return compareHosts(a.Hostname, b.Hostname) })
 		return port, len(port.Listeners) > 0
 	}, taken)
-	served := incr.NewIndex(e, "served secrets", t.contenders, func(_ model.ListenerKey, c *contender) []model.Name {
-		return c.Listener.Certificates
-	})
-	t.Certificates = incr.NewTable(e, "certificates", func(r *incr.Reader, key model.Name) (Certificate, bool) {
-		p, ok := incr.Get(r, t.pairs, key)
-		if !ok || p.Problem != "" {
-			return Certificate{}, false
-		}
-		return p.Certificate, true
-	}, served)
 }
 
 func (c *contender) claim() claimKey { return claimKey{Port: c.Port, Hostname: c.Listener.Hostname} }

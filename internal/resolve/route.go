@@ -18,6 +18,8 @@ type Route struct {
 	RuleCount int
 	// Report holds the route's issues; they are those of all of its parents.
 	Report status.Report
+	// Mentions are the backends that the route refers to, whether or not they can be used, if it may refer to them.
+	Mentions []model.BackendKey
 	// Refused is set while the route stands in for the version that Envoy refused: Envoy's words, and what is live.
 	Refused string
 }
@@ -94,7 +96,7 @@ func (t *Tables) addRoutes(e *incr.Engine) {
 	t.Routes = incr.NewTable(e, "routes", t.route, t.routeKeys...)
 	t.references = incr.NewIndex(e, "backend references", t.Routes, func(_ model.RouteKey, rt *Route) []model.BackendKey {
 		var out []model.BackendKey
-		eachBackend(&rt.Route, func(b *model.BackendKey) {
+		rt.EachBackend(func(b *model.BackendKey) {
 			if *b != (model.BackendKey{}) {
 				out = append(out, *b)
 			}
@@ -164,51 +166,10 @@ func (v *routeResolver) refusal() {
 		return
 	}
 	v.out.Refused = "Envoy refused the route, and the version before it stays live: " + refused.Message
-	v.out.Route = cloneRoute(refused.LastGood)
-	eachBackend(&v.out.Route, func(b *model.BackendKey) {
-		if *b != (model.BackendKey{}) && !v.t.granted(v.r, v.key.Ref(), b.Ref()) {
+	v.out.Route = refused.LastGood.WithBackends(func(b *model.BackendKey) {
+		barred := v.originatesTLS() && v.t.guarded(v.r, *b).Broken
+		if *b != (model.BackendKey{}) && (barred || !v.t.granted(v.r, v.key.Ref(), b.Ref())) {
 			*b = model.BackendKey{}
 		}
 	})
-}
-
-// eachBackend calls f for every backend that a route refers to, those of its filters included.
-func eachBackend(route *model.Route, f func(*model.BackendKey)) {
-	attached := func(list []model.Attached) {
-		for i := range list {
-			for j := range list[i].Backends {
-				f(&list[i].Backends[j])
-			}
-		}
-	}
-	for i := range route.Rules {
-		rule := &route.Rules[i]
-		attached(rule.Attached)
-		for j := range rule.Backends {
-			f(&rule.Backends[j].Backend)
-			attached(rule.Backends[j].Attached)
-		}
-	}
-}
-
-// cloneRoute copies a route as far as eachBackend reaches into it.
-func cloneRoute(route *model.Route) model.Route {
-	out := *route
-	attached := func(list []model.Attached) []model.Attached {
-		list = append([]model.Attached(nil), list...)
-		for i := range list {
-			list[i].Backends = append([]model.BackendKey(nil), list[i].Backends...)
-		}
-		return list
-	}
-	out.Rules = append([]model.Rule(nil), route.Rules...)
-	for i := range out.Rules {
-		rule := &out.Rules[i]
-		rule.Attached = attached(rule.Attached)
-		rule.Backends = append([]model.WeightedBackend(nil), rule.Backends...)
-		for j := range rule.Backends {
-			rule.Backends[j].Attached = attached(rule.Backends[j].Attached)
-		}
-	}
-	return out
 }

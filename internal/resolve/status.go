@@ -29,7 +29,7 @@ func (t *Tables) gatewayStatus(r *incr.Reader, key model.Name) (gwv1.GatewayStat
 	own, _ := incr.Get(r, t.ours, key)
 	sets := int32(t.attachedSets.Len(r, key)) //nolint:gosec // a count of objects
 	in := status.Gateway{
-		Generation: own.Gateway.Generation, Report: gw.Report, AttachedListenerSets: &sets,
+		Generation: own.Gateway.Generation, Report: gw.Report, AttachedListenerSets: &sets, Insecure: gw.Insecure,
 		Listeners: t.listenerStatuses(r, written{Listeners: gw.Listeners, doors: gw.doors}, model.ListenerKey.String),
 	}
 	if isDefault(own.Gateway) {

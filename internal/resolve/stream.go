@@ -119,7 +119,7 @@ func (b *binder) bindStream(d *door, hosts []model.BoundHost) {
 		return
 	}
 	b.out.Streams = append(b.out.Streams, model.StreamBinding{
-		Port: d.Port, Listener: d.Key, Hosts: hosts, Created: b.created,
+		Port: d.Port, Listener: d.Key, Hosts: hosts, Client: d.Client, Created: b.created,
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -36,6 +37,8 @@ type Options struct {
 	// machine that is what they are for; in a cluster it would open the proxy's own admin interface and the cloud's
 	// metadata service to route authors.
 	LocalBackends bool
+	// SystemCAs is the path of the CA certificates of the system that the proxies run on, empty if there are none.
+	SystemCAs string
 }
 
 // Tables are the results: the model, and the statuses.
@@ -71,8 +74,10 @@ type Tables struct {
 	Backends *incr.Table[model.BackendKey, model.Backend]
 	// Endpoints are the addresses of the same backends, sorted; the value is empty, not missing, if there are none.
 	Endpoints *incr.Table[model.BackendKey, []model.Endpoint]
-	// Certificates are the Secrets that valid listeners serve.
+	// Certificates are the Secrets that valid listeners serve, and those that Gateways show to backends.
 	Certificates *incr.Table[model.Name, Certificate]
+	// Authorities are the CA certificates of every trust that a listener or a policy of backends has.
+	Authorities *incr.Table[model.Trust, Authority]
 
 	// GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus, BackendStatus and EnvoyProxyStatus have an entry
 	// for each object that is ours to report on. The times of transitions are left zero, and Programmed to
@@ -83,6 +88,9 @@ type Tables struct {
 	RouteStatus        *incr.Table[model.RouteKey, gwv1.RouteStatus]
 	BackendStatus      *incr.Table[model.Name, egv1a1.BackendStatus]
 	EnvoyProxyStatus   *incr.Table[model.Name, egv1a1.EnvoyProxyStatus]
+	// Policies are the policies of all kinds, those that are for no traffic of ours included: their status has no
+	// ancestors.
+	Policies *incr.Table[model.Ref, Policy]
 
 	opts    Options
 	in      inputs
@@ -112,14 +120,19 @@ type Tables struct {
 	arenas       *incr.Table[model.PortKey, arena]
 	owners       *incr.Table[claimKey, owner]
 	// narrower are the owners of hostnames that a wildcard, or every host, covers.
-	narrower   *incr.Index[claimKey, claimKey, owner]
-	labels     *incr.Table[model.Name, map[string]string]
-	services   *incr.Table[model.Name, *service]
-	externals  *incr.Table[model.Name, *external]
-	slices     *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
-	routeKeys  []incr.KeySource[model.RouteKey]
-	references *incr.Index[model.BackendKey, model.RouteKey, *Route]
-	attached   *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
+	narrower    *incr.Index[claimKey, claimKey, owner]
+	labels      *incr.Table[model.Name, map[string]string]
+	services    *incr.Table[model.Name, *service]
+	externals   *incr.Table[model.Name, *external]
+	slices      *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
+	routeKeys   []incr.KeySource[model.RouteKey]
+	references  *incr.Index[model.BackendKey, model.RouteKey, *Route]
+	attached    *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
+	bundles     *incr.Table[model.Ref, *bundle]
+	tlsPolicies *incr.Table[model.Name, *tlsPolicy]
+	tlsHolders  *incr.Table[model.Ref, holders]
+	guards      *incr.Table[model.Ref, []sectionGuard]
+	uses        *incr.Index[model.Ref, useKey, struct{}]
 }
 
 // inputs are the kinds that the package reads.
@@ -139,6 +152,10 @@ type inputs struct {
 	slices       *incr.Input[model.Name, *discoveryv1.EndpointSlice]
 	secrets      *incr.Input[model.Name, *corev1.Secret]
 	namespaces   *incr.Input[model.Name, *corev1.Namespace]
+
+	configMaps   *incr.Input[model.Name, *corev1.ConfigMap]
+	trustBundles *incr.Input[model.Name, *certificatesv1.ClusterTrustBundle]
+	backendTLS   *incr.Input[model.Name, *gwv1.BackendTLSPolicy]
 }
 
 // New adds the tables to the engine, behind the inputs of the store.
@@ -163,6 +180,10 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 			slices:       resource.Of[*discoveryv1.EndpointSlice](store),
 			secrets:      resource.Of[*corev1.Secret](store),
 			namespaces:   resource.Of[*corev1.Namespace](store),
+
+			configMaps:   resource.Of[*corev1.ConfigMap](store),
+			trustBundles: resource.Of[*certificatesv1.ClusterTrustBundle](store),
+			backendTLS:   resource.Of[*gwv1.BackendTLSPolicy](store),
 		},
 	}
 	// The order is that of dependence: a table reads only what was added before it.
@@ -170,16 +191,22 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addClasses(e)
 	t.addGrants(e)
 	t.addCertificatePairs(e)
+	t.addBundles(e)
 	t.addGateways(e)
 	t.addViews(e)
 	t.addListenerSets(e)
 	t.addDoors(e)
 	t.addFleets(e)
 	t.addPorts(e)
+	t.addCertificates(e)
+	t.addTLSPolicies(e)
+	t.addAuthorities(e)
 	t.addRoutes(e)
 	t.addBindings(e)
 	t.addStreams(e)
+	t.addUses(e)
 	t.addBackends(e)
 	t.addStatuses(e)
+	t.addPolicies(e)
 	return t
 }

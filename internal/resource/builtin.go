@@ -1,6 +1,7 @@
 package resource
 
 import (
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -33,11 +34,12 @@ func on[T Object](name validation.ValidateNameFunc, defaults func(T), check func
 }
 
 var builtins = map[string]builtin{
-	model.KindService:       on(validation.NameIsDNSLabel, defaultService, checkService),
-	model.KindEndpointSlice: on(validation.NameIsDNSSubdomain, defaultEndpointSlice, checkEndpointSlice),
-	model.KindSecret:        on(validation.NameIsDNSSubdomain, defaultSecret, checkSecret),
-	model.KindConfigMap:     on(validation.NameIsDNSSubdomain, nil, checkConfigMap),
-	model.KindNamespace:     on(validation.NameIsDNSLabel, defaultNamespace, nil),
+	model.KindService:            on(validation.NameIsDNSLabel, defaultService, checkService),
+	model.KindEndpointSlice:      on(validation.NameIsDNSSubdomain, defaultEndpointSlice, checkEndpointSlice),
+	model.KindSecret:             on(validation.NameIsDNSSubdomain, defaultSecret, checkSecret),
+	model.KindConfigMap:          on(validation.NameIsDNSSubdomain, nil, checkConfigMap),
+	model.KindClusterTrustBundle: on(trustBundleName, nil, checkTrustBundle),
+	model.KindNamespace:          on(validation.NameIsDNSLabel, defaultNamespace, nil),
 }
 
 // objectMeta returns the metadata of an object of a Builtin kind.
@@ -50,6 +52,8 @@ func objectMeta(obj Object) *metav1.ObjectMeta {
 	case *corev1.Secret:
 		return &o.ObjectMeta
 	case *corev1.ConfigMap:
+		return &o.ObjectMeta
+	case *certificatesv1.ClusterTrustBundle:
 		return &o.ObjectMeta
 	case *corev1.Namespace:
 		return &o.ObjectMeta

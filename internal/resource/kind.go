@@ -6,6 +6,7 @@ package resource
 
 import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,6 +103,10 @@ var Kinds = []Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindReferenceGrant, Plural: "referencegrants",
 		Older: []string{"v1beta1", "v1alpha2"},
 	}),
+	kind[gwv1.BackendTLSPolicy](Kind{
+		Group: model.GroupGateway, Version: "v1", Kind: model.KindBackendTLSPolicy, Plural: "backendtlspolicies",
+		Older: []string{"v1alpha3"},
+	}),
 	kind[egv1a1.Backend](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindBackend, Plural: "backends",
 	}),
@@ -114,6 +119,10 @@ var Kinds = []Kind{
 	}),
 	kind[corev1.Secret](Kind{Version: "v1", Kind: model.KindSecret, Plural: "secrets", Builtin: true}),
 	kind[corev1.ConfigMap](Kind{Version: "v1", Kind: model.KindConfigMap, Plural: "configmaps", Builtin: true}),
+	kind[certificatesv1.ClusterTrustBundle](Kind{
+		Group: model.GroupCertificates, Version: "v1", Kind: model.KindClusterTrustBundle, Plural: "clustertrustbundles",
+		Older: []string{"v1beta1", "v1alpha1"}, Cluster: true, Builtin: true,
+	}),
 	kind[corev1.Namespace](Kind{
 		Version: "v1", Kind: model.KindNamespace, Plural: "namespaces", Cluster: true, Builtin: true,
 	}),

@@ -41,7 +41,8 @@ const maxMessage = 32768
 // was forbidden comes before what was mistyped, and that before what may only be late.
 var severity = []string{
 	ReasonRefNotPermitted, ReasonInvalidParameters, "UnsupportedAddress", ReasonUnsupportedProtocol, ReasonInvalidKind,
-	"InvalidCertificateRef", "InvalidRouteKinds", "IncompatibleFilters", ReasonUnsupportedValue, ReasonBackendNotFound,
+	"InvalidCertificateRef", "InvalidCACertificateKind", "InvalidRouteKinds", "IncompatibleFilters",
+	ReasonUnsupportedValue, ReasonBackendNotFound,
 }
 
 // rank is the place of a reason in severity; unknown reasons come after all others.

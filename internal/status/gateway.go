@@ -21,6 +21,8 @@ type Gateway struct {
 	AttachedListenerSets *int32
 	// DefaultScope is set if the Gateway is a default Gateway.
 	DefaultScope gwv1.GatewayDefaultScope
+	// Insecure says that some HTTPS port lets in clients whose certificates are not valid.
+	Insecure bool
 }
 
 // Listener is what is known of a listener when its status is made.
@@ -67,6 +69,11 @@ func (g Gateway) Build() gwv1.GatewayStatus {
 	if g.DefaultScope != "" {
 		out.Conditions = append(out.Conditions, True(DefaultGateway, DefaultGateway,
 			fmt.Sprintf("The Gateway has default scope %s", g.DefaultScope), g.Generation))
+	}
+	if g.Insecure {
+		out.Conditions = append(out.Conditions, True(string(gwv1.GatewayConditionInsecureFrontendValidationMode),
+			string(gwv1.GatewayReasonConfigurationChanged),
+			"Clients without a valid certificate are let in: the mode is AllowInsecureFallback", g.Generation))
 	}
 	if issues := g.Report.Of(Programmed, Section{}); len(issues) > 0 {
 		out.Conditions = append(out.Conditions, False(Programmed, issues.Reason(), issues.Message(), g.Generation))

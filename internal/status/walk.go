@@ -12,7 +12,7 @@ import (
 
 // EachCondition calls f for every condition of a status, with the name of the part of the status that it is in: "" for
 // the whole object, else one that is unique in the object. The status is a *gwv1.GatewayStatus,
-// *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus, *egv1a1.BackendStatus or
+// *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus, *gwv1.PolicyStatus, *egv1a1.BackendStatus or
 // *egv1a1.EnvoyProxyStatus; anything else has no conditions.
 func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	each := func(section string, list []metav1.Condition) {
@@ -38,6 +38,11 @@ func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 			parent, _ := json.Marshal(s.Parents[i].ParentRef)
 			each("parent "+string(parent), s.Parents[i].Conditions)
 		}
+	case *gwv1.PolicyStatus:
+		for i := range s.Ancestors {
+			ancestor, _ := json.Marshal(s.Ancestors[i].AncestorRef)
+			each("ancestor "+string(ancestor), s.Ancestors[i].Conditions)
+		}
 	case *egv1a1.BackendStatus:
 		each("", s.Conditions)
 	case *egv1a1.EnvoyProxyStatus:
@@ -58,6 +63,8 @@ func Copy(status any) any {
 	case *gwv1.ListenerSetStatus:
 		return s.DeepCopy()
 	case *gwv1.RouteStatus:
+		return s.DeepCopy()
+	case *gwv1.PolicyStatus:
 		return s.DeepCopy()
 	case *egv1a1.BackendStatus:
 		return s.DeepCopy()

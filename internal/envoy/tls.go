@@ -1,0 +1,130 @@
+package envoy
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// tlsParameters are the versions of TLS that are spoken on both sides: Envoy's own default towards backends stops
+// at 1.2.
+func tlsParameters() *tlsv3.TlsParameters {
+	return &tlsv3.TlsParameters{
+		TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
+		TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+	}
+}
+
+// tlsSocket wraps a TLS context as a transport socket.
+func tlsSocket(context proto.Message) *corev3.TransportSocket {
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: toAny(context)},
+	}
+}
+
+// sds is the configuration of a secret that Envoy asks for by name.
+func sds(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: ads(secretTimeout)}
+}
+
+// backendSocket is the transport socket of connections to a backend. CA certificates and the client certificate come by
+// SDS, so that they can change without the cluster. ALPN is left to Envoy, which offers the protocol of the connection
+// pool that makes the connection, and none for TCP.
+func backendSocket(b *model.BackendTLS, client model.Name) *corev3.TransportSocket {
+	common := &tlsv3.CommonTlsContext{
+		TlsParams: tlsParameters(),
+		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext: &tlsv3.CertificateValidationContext{
+					MatchTypedSubjectAltNames: subjectMatchers(b.Names),
+				},
+				ValidationContextSdsSecretConfig: sds(b.Trust.String()),
+			},
+		},
+	}
+	if client != (model.Name{}) {
+		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{sds(client.String())}
+	}
+	return tlsSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: b.SNI})
+}
+
+// subjectMatchers say which names a certificate has to be for. Envoy lets a wildcard of the certificate stand for one
+// label of an exact DNS name, as RFC 6125 has it.
+func subjectMatchers(names []model.SubjectName) []*tlsv3.SubjectAltNameMatcher {
+	out := make([]*tlsv3.SubjectAltNameMatcher, len(names))
+	for i, n := range names {
+		m := &tlsv3.SubjectAltNameMatcher{SanType: tlsv3.SubjectAltNameMatcher_DNS, Matcher: exactly(n.Value)}
+		if n.URI {
+			m.SanType = tlsv3.SubjectAltNameMatcher_URI
+		} else if strings.HasPrefix(n.Value, "*.") {
+			m.Matcher = &matcherv3.StringMatcher{
+				MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: n.Value[1:]}, IgnoreCase: true,
+			}
+		}
+		out[i] = m
+	}
+	return out
+}
+
+func exactly(value string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
+}
+
+// downstreamTLS is the transport socket of a listener that terminates TLS, with the application protocols that it
+// offers by ALPN.
+func downstreamTLS(l *model.Listener, alpn []string) *corev3.TransportSocket {
+	tls := &tlsv3.DownstreamTlsContext{
+		CommonTlsContext: &tlsv3.CommonTlsContext{TlsParams: tlsParameters(), AlpnProtocols: alpn},
+	}
+	for _, c := range l.Certificates {
+		tls.CommonTlsContext.TlsCertificateSdsSecretConfigs = append(
+			tls.CommonTlsContext.TlsCertificateSdsSecretConfigs, sds(c.String()))
+	}
+	validateClients(tls, l.Clients)
+	return tlsSocket(tls)
+}
+
+// validateClients has an HTTPS listener ask clients for a certificate.
+func validateClients(tls *tlsv3.DownstreamTlsContext, v *model.ClientValidation) {
+	if v == nil {
+		return
+	}
+	tls.RequireClientCertificate = wrapperspb.Bool(!v.Optional)
+	if !v.Optional {
+		tls.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig{
+			ValidationContextSdsSecretConfig: sds(v.Trust.String()),
+		}
+		return
+	}
+	tls.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
+		CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+			DefaultValidationContext: &tlsv3.CertificateValidationContext{
+				TrustChainVerification: tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED,
+			},
+			ValidationContextSdsSecretConfig: sds(v.Trust.String()),
+		},
+	}
+}
+
+// authority returns the SDS resource of the CA certificates of a trust.
+func authority(trust model.Trust, a resolve.Authority) *xds.Resource {
+	source := inline(a.Bundle)
+	if a.File != "" {
+		source = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: a.File}}
+	}
+	name := trust.String()
+	body := marshal(&tlsv3.Secret{
+		Name: name,
+		Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: source}},
+	})
+	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: trust.Bundles()}
+}

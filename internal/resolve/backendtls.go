@@ -1,0 +1,239 @@
+package resolve
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// tlsPolicy is a BackendTLSPolicy, resolved.
+type tlsPolicy struct {
+	// TLS is nil if the policy cannot be applied: then what it is meant to secure must not be connected to.
+	TLS *model.BackendTLS
+	// Report holds what is wrong with it, but for its conflicts with other policies.
+	Report status.Report
+}
+
+// guard is what the routes to a backend need to know of its policy.
+type guard struct {
+	// Policy is the BackendTLSPolicy that governs the backend, empty if none does.
+	Policy model.Name
+	// Broken says that the policy cannot be applied, so that requests must fail rather than be sent in cleartext.
+	Broken bool
+}
+
+// sectionGuard is the guard of a section of an object.
+type sectionGuard struct {
+	Section string
+	guard
+}
+
+func (t *Tables) addTLSPolicies(e *incr.Engine) {
+	attached := attachPolicies(e, "backendtlspolicy", t.in.backendTLS, tlsTargets)
+	t.tlsHolders = attached.holders
+	t.tlsPolicies = incr.NewTable(e, "backendtlspolicies", t.tlsPolicy, t.in.backendTLS)
+	// Routes read this and not the policies themselves: another CA or host name reaches no route.
+	t.guards = incr.NewTable(e, "backend guards", func(r *incr.Reader, key model.Ref) ([]sectionGuard, bool) {
+		held, ok := incr.Get(r, t.tlsHolders, key)
+		out := make([]sectionGuard, len(held))
+		for i, h := range held {
+			p, _ := incr.Get(r, t.tlsPolicies, h.Policy)
+			out[i] = sectionGuard{h.Section, guard{Policy: h.Policy, Broken: p == nil || p.TLS == nil}}
+		}
+		return out, ok
+	}, t.tlsHolders)
+}
+
+// tlsTargets are the targets of a BackendTLSPolicy.
+func tlsTargets(key model.Name, p *gwv1.BackendTLSPolicy) []policyTarget {
+	out := make([]policyTarget, len(p.Spec.TargetRefs))
+	for i, ref := range p.Spec.TargetRefs {
+		out[i] = localTarget(ref, key.Namespace)
+	}
+	return out
+}
+
+// guarded returns the guard of a backend. There is no TLS over datagrams, so UDP has none.
+func (t *Tables) guarded(r *incr.Reader, key model.BackendKey) guard {
+	if key.Use == model.AppUDP {
+		return guard{}
+	}
+	guards, ok := incr.Get(r, t.guards, key.Ref())
+	if !ok {
+		return guard{}
+	}
+	section := t.portName(r, key)
+	var whole guard
+	for _, g := range guards {
+		switch g.Section {
+		case "":
+			whole = g.guard
+		case section:
+			return g.guard
+		}
+	}
+	return whole
+}
+
+// portName is the name of the port of a Service that a backend is, by which policies name it; "" if it has none.
+func (t *Tables) portName(r *incr.Reader, key model.BackendKey) string {
+	if key.Kind != model.KindService {
+		return ""
+	}
+	svc, ok := incr.Get(r, t.services, key.Name)
+	if !ok {
+		return ""
+	}
+	port, _ := svc.port(key.Port, corev1.ProtocolTCP)
+	return port.Name
+}
+
+// backendTLS returns how connections to a backend are secured, nil for cleartext, or that they must not be made.
+func (t *Tables) backendTLS(r *incr.Reader, key model.BackendKey) (tls *model.BackendTLS, barred bool) {
+	g := t.guarded(r, key)
+	if g == (guard{}) {
+		return nil, false
+	}
+	p, ok := incr.Get(r, t.tlsPolicies, g.Policy)
+	if !ok || p.TLS == nil {
+		return nil, true
+	}
+	return p.TLS, false
+}
+
+// tlsResolver resolves one BackendTLSPolicy.
+type tlsResolver struct {
+	t   *Tables
+	r   *incr.Reader
+	key model.Name
+	out tlsPolicy
+	// refused is set once the policy cannot be applied.
+	refused bool
+}
+
+func (t *Tables) tlsPolicy(r *incr.Reader, key model.Name) (*tlsPolicy, bool) {
+	p, ok := incr.Get(r, t.in.backendTLS, key)
+	if !ok {
+		return nil, false
+	}
+	v := &tlsResolver{t: t, r: r, key: key}
+	for i, target := range tlsTargets(key, p) {
+		v.target(fmt.Sprintf("spec.targetRefs[%d]", i), target)
+	}
+	spec := &p.Spec.Validation
+	tls := &model.BackendTLS{SNI: strings.ToLower(string(spec.Hostname)), Trust: v.trust(spec), Names: subjectNames(spec)}
+	if len(p.Spec.Options) > 0 {
+		v.refuse(string(gwv1.PolicyReasonInvalid), "spec.options", "No TLS options are supported: remove them")
+	}
+	if !v.refused {
+		v.out.TLS = tls
+	}
+	return &v.out, true
+}
+
+func (v *tlsResolver) issue(condition, reason, path, message string) {
+	v.out.Report = append(v.out.Report, status.Issue{
+		Object: tlsPolicyRef(v.key), Condition: condition, Reason: reason, Path: path, Message: message,
+	})
+}
+
+// refuse notes an issue because of which the policy cannot be applied.
+func (v *tlsResolver) refuse(reason, path, message string) {
+	v.issue(status.Accepted, reason, path, message)
+	v.refused = true
+}
+
+// tlsPolicyRef is the reference of a BackendTLSPolicy.
+func tlsPolicyRef(name model.Name) model.Ref {
+	return model.Ref{Group: model.GroupGateway, Kind: model.KindBackendTLSPolicy, Name: name}
+}
+
+// target checks that there is what the policy is attached to. If there is not, the policy still holds for its other
+// targets.
+func (v *tlsResolver) target(path string, target policyTarget) {
+	missing := func(path, message string) {
+		v.issue(status.Accepted, string(gwv1.PolicyReasonTargetNotFound), path, message)
+	}
+	switch {
+	case target.Group == model.GroupCore && target.Kind == model.KindService:
+		svc, ok := incr.Get(v.r, v.t.services, target.Name)
+		if !ok {
+			missing(path, fmt.Sprintf("%s does not exist", target.Ref))
+		} else if target.Section != "" && !slices.ContainsFunc(svc.Ports, func(p servicePort) bool {
+			return p.Name == target.Section
+		}) {
+			missing(path+".sectionName", fmt.Sprintf("%s has no port named %s", target.Ref, target.Section))
+		}
+	case target.Group == model.GroupEnvoyGateway && target.Kind == model.KindBackend:
+		if _, ok := incr.Get(v.r, v.t.externals, target.Name); !ok {
+			missing(path, fmt.Sprintf("%s does not exist", target.Ref))
+		} else if target.Section != "" {
+			missing(path+".sectionName", "A Backend has no named ports: remove the section name")
+		}
+	default:
+		missing(path, fmt.Sprintf("%s of group %q is no backend that can be secured: use a Service, or a Backend of group %s",
+			target.Kind, target.Group, model.GroupEnvoyGateway))
+	}
+}
+
+// trust resolves who may sign the backend's certificate. Bad references are left out as long as there is a good one.
+func (v *tlsResolver) trust(spec *gwv1.BackendTLSPolicyValidation) model.Trust {
+	if len(spec.CACertificateRefs) == 0 {
+		return v.wellKnown(deref(spec.WellKnownCACertificates, ""))
+	}
+	var bundles []model.Ref
+	for i, ref := range spec.CACertificateRefs {
+		path := fmt.Sprintf("spec.validation.caCertificateRefs[%d]", i)
+		to := localBundle(ref, v.key.Namespace)
+		if !holdsBundles(to) {
+			v.issue(status.ResolvedRefs, status.ReasonInvalidKind, path, wrongBundleKind(to))
+			continue
+		}
+		if problem := v.t.bundleProblem(v.r, to); problem != "" {
+			v.issue(status.ResolvedRefs, string(gwv1.BackendTLSPolicyReasonInvalidCACertificateRef), path, problem)
+			continue
+		}
+		bundles = append(bundles, to)
+	}
+	if len(bundles) == 0 {
+		v.refuse(string(gwv1.BackendTLSPolicyReasonNoValidCACertificate), "spec.validation.caCertificateRefs",
+			"None of the CA certificates is valid: requests to the targets fail")
+	}
+	return model.TrustIn(bundles)
+}
+
+func (v *tlsResolver) wellKnown(name gwv1.WellKnownCACertificatesType) model.Trust {
+	const path = "spec.validation.wellKnownCACertificates"
+	switch {
+	case name != gwv1.WellKnownCACertificatesSystem:
+		v.refuse(string(gwv1.PolicyReasonInvalid), path,
+			fmt.Sprintf("%q is not known: use System, or caCertificateRefs", name))
+	case v.t.opts.SystemCAs == "":
+		v.refuse(string(gwv1.PolicyReasonInvalid), path,
+			"There are no CA certificates on the proxy's system: install them (ca-certificates), or use caCertificateRefs")
+	}
+	return model.SystemTrust
+}
+
+// subjectNames are what the backend's certificate has to be for: the hostname, unless names are given.
+func subjectNames(spec *gwv1.BackendTLSPolicyValidation) []model.SubjectName {
+	if len(spec.SubjectAltNames) == 0 {
+		return []model.SubjectName{{Value: strings.ToLower(string(spec.Hostname))}}
+	}
+	out := make([]model.SubjectName, len(spec.SubjectAltNames))
+	for i, san := range spec.SubjectAltNames {
+		if san.Type == gwv1.URISubjectAltNameType {
+			out[i] = model.SubjectName{URI: true, Value: string(san.URI)}
+		} else {
+			out[i] = model.SubjectName{Value: strings.ToLower(string(san.Hostname))}
+		}
+	}
+	return out
+}
