@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func (a *authority) secret(t *testing.T, name, kind string, hosts ...string) str
 	return tlsSecret(name, cert, key)
 }
 
-// issue returns a certificate for the hosts and its key, both as PEM.
+// issue returns a certificate and its key, both as PEM. Hosts with a scheme are URIs.
 func (a *authority) issue(t *testing.T, name, kind string, hosts ...string) (certPEM, keyPEM []byte) {
 	t.Helper()
 	var public, private any
@@ -77,9 +78,16 @@ func (a *authority) issue(t *testing.T, name, kind string, hosts ...string) (cer
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: hosts,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, host := range hosts {
+		if uri, err := url.Parse(host); err == nil && uri.Scheme != "" {
+			template.URIs = append(template.URIs, uri)
+			continue
+		}
+		template.DNSNames = append(template.DNSNames, host)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
 	if err != nil {
@@ -91,6 +99,20 @@ func (a *authority) issue(t *testing.T, name, kind string, hosts ...string) (cer
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+}
+
+// bundle returns a ConfigMap with the certificates of authorities.
+func bundle(name string, authorities ...*authority) string {
+	return fmt.Sprintf("\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {ca.crt: %q}\n",
+		name, bundleText(authorities...))
+}
+
+func bundleText(authorities ...*authority) string {
+	var b strings.Builder
+	for _, a := range authorities {
+		b.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
+	}
+	return b.String()
 }
 
 func tlsSecret(name string, cert, key []byte) string {

@@ -15,9 +15,10 @@ type object struct {
 	Kind     string            `json:"kind"`
 	Metadata metav1.ObjectMeta `json:"metadata"`
 	Status   struct {
-		Conditions []metav1.Condition       `json:"conditions"`
-		Listeners  []gwv1.ListenerStatus    `json:"listeners"`
-		Parents    []gwv1.RouteParentStatus `json:"parents"`
+		Conditions []metav1.Condition          `json:"conditions"`
+		Listeners  []gwv1.ListenerStatus       `json:"listeners"`
+		Parents    []gwv1.RouteParentStatus    `json:"parents"`
+		Ancestors  []gwv1.PolicyAncestorStatus `json:"ancestors"`
 	} `json:"status"`
 }
 
@@ -37,7 +38,7 @@ func (in *instance) objects() ([]object, error) {
 // conditionWant is a condition that an object has to get.
 type conditionWant struct {
 	// kind and name (namespace/name) of the object, listener of a Gateway or "" for its own conditions. Of a route the
-	// first parent is looked at.
+	// first parent is looked at, of a policy the first ancestor.
 	kind, name, listener string
 	// condition is "Type=Status/Reason", for example "Programmed=True/Programmed".
 	condition string
@@ -76,6 +77,8 @@ func (o *object) conditions(listener string) []metav1.Condition {
 		return nil
 	case len(o.Status.Parents) > 0:
 		return o.Status.Parents[0].Conditions
+	case len(o.Status.Ancestors) > 0:
+		return o.Status.Ancestors[0].Conditions
 	default:
 		return o.Status.Conditions
 	}
