@@ -49,7 +49,10 @@ whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and 
 }
 
 // statusKinds are the kinds that have a status, as shells complete them.
-var statusKinds = []string{"backends", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets"}
+var statusKinds = []string{
+	"backends", "backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets",
+	"tcproutes", "tlsroutes", "udproutes",
+}
 
 // completeFormats makes shells complete the values of --output.
 func completeFormats(cmd *cobra.Command, formats ...string) {
@@ -120,6 +123,9 @@ func (c statusClient) wants(o statusObject) bool {
 // singular is a kind as the user may have written it, in lower case and without the ending of its plural.
 func singular(kind string) string {
 	kind = strings.ToLower(kind)
+	if policy, ok := strings.CutSuffix(kind, "policies"); ok {
+		return policy + "policy"
+	}
 	if strings.HasSuffix(kind, "sses") {
 		return strings.TrimSuffix(kind, "es")
 	}
@@ -185,7 +191,7 @@ func summarize(status map[string]any) summary {
 				return
 			}
 			// Conditions of the whole first: the message of a part says more, so it comes last and wins.
-			for _, key := range []string{"conditions", "parents", "listeners"} {
+			for _, key := range []string{"conditions", "parents", "ancestors", "listeners"} {
 				walk(v[key])
 			}
 		}

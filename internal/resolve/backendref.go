@@ -123,8 +123,9 @@ func (v *routeResolver) checkService(key model.BackendKey) (reason, message stri
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"The appProtocol %q of port %d of %s cannot carry gRPC", port.App, key.Port, key.Ref())
 	case v.originatesTLS() && slices.Contains(secureProtocols, port.App) && v.t.guarded(v.r, key) == (guard{}):
-		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The appProtocol %q of port %d of %s is spoken over TLS, "+
-			"but nothing says whom to trust: attach a BackendTLSPolicy to the Service", port.App, key.Port, key.Ref())
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
+			"The appProtocol %q of port %d of %s needs TLS, but nothing says whom to trust: attach a BackendTLSPolicy to it",
+			port.App, key.Port, key.Ref())
 	}
 	return "", ""
 }

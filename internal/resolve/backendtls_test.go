@@ -217,7 +217,7 @@ func TestSecureAppProtocol(t *testing.T) {
 		w := newWorld(t, options(), classYAML, gatewayYAML("gw", plainHTTP), svc, routeYAML("r", "", aRoute),
 			caYAML(t, "ca"))
 		expect(t, protocol, w.route(http("r")), "gw: Accepted ResolvedRefs=False/UnsupportedProtocol")
-		if !strings.Contains(w.messages(http("r")), "attach a BackendTLSPolicy to the Service") {
+		if !strings.Contains(w.messages(http("r")), "attach a BackendTLSPolicy to it") {
 			t.Errorf("the message does not help: %s", w.messages(http("r")))
 		}
 		w.apply(policyYAML("p", toSvc, trustsCA))

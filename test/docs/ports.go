@@ -11,8 +11,9 @@ import (
 )
 
 // pagePorts are the ports that pages may use: 8080, 8081 and 8443 for listeners, 9101 and 9102 for the backends one and
-// two, 9109 for nobody, and that of the admin API. Where a page is tested each becomes a free port of its own.
-var pagePorts = []string{"8080", "8081", "8443", "9101", "9102", "9109", "19000"}
+// two, 9109 for nobody, 9443 for a server that the page itself starts, and that of the admin API. Where a page is
+// tested each becomes a free port of its own.
+var pagePorts = []string{"8080", "8081", "8443", "9101", "9102", "9109", "9443", "19000"}
 
 // pageSocket is the Unix socket of the backend three.
 const pageSocket = "/tmp/sluice-example.sock"

@@ -4,6 +4,10 @@
   resources:
   - namespaces
   verbs: [get, list, watch]
+- apiGroups: ["certificates.k8s.io"]
+  resources:
+  - clustertrustbundles
+  verbs: [get, list, watch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
   - gatewayclasses
@@ -31,6 +35,7 @@
   verbs: [get, list, watch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
+  - backendtlspolicies
   - gateways
   - grpcroutes
   - httproutes
@@ -47,6 +52,7 @@
   verbs: [patch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
+  - backendtlspolicies/status
   - gateways/status
   - grpcroutes/status
   - httproutes/status
