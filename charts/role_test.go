@@ -42,7 +42,6 @@ func granted(t *testing.T, role object) rights {
 
 var (
 	read  = []string{"get", "list", "watch"}
-	owned = []string{"create", "delete", "get", "list", "patch", "watch"}
 	state = []string{"patch"}
 )
 
@@ -69,16 +68,18 @@ func expected(cluster bool) rights {
 // what a fleet consists of is made, and nothing else.
 func TestRoles(t *testing.T) {
 	namespaced := expected(false)
-	for _, fleet := range []string{
-		"/configmaps", "/secrets", "/serviceaccounts", "/services", "apps/daemonsets", "apps/deployments",
-		"autoscaling/horizontalpodautoscalers", "policy/poddisruptionbudgets",
-	} {
-		namespaced.add(fleet, owned...)
+	cluster := expected(true)
+	for _, rule := range kube.Rules() {
+		to := namespaced
+		if slices.Contains(rule.Resources, "nodes") {
+			to = cluster
+		}
+		for _, plural := range rule.Resources {
+			to.add(rule.APIGroups[0]+"/"+plural, rule.Verbs...)
+		}
 	}
 	namespaced.add("gateway.networking.k8s.io/gateways/finalizers", "update")
-	cluster := expected(true)
 	cluster.add("apiextensions.k8s.io/customresourcedefinitions", "list", "watch")
-	cluster.add("/nodes", "list", "watch")
 	want := map[string]rights{
 		"ClusterRole sluice-cluster":    cluster,
 		"ClusterRole sluice-namespaced": namespaced,
