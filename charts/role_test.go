@@ -78,7 +78,6 @@ func TestRoles(t *testing.T) {
 			to.add(rule.APIGroups[0]+"/"+plural, rule.Verbs...)
 		}
 	}
-	namespaced.add("gateway.networking.k8s.io/gateways/finalizers", "update")
 	cluster.add("apiextensions.k8s.io/customresourcedefinitions", "list", "watch")
 	want := map[string]rights{
 		"ClusterRole sluice-cluster":    cluster,

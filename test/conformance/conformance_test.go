@@ -108,14 +108,21 @@ func runSuite(t *testing.T, c *cluster.Cluster) results {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the suite: %v\n%s", err, out)
 	}
-	cmd := c.Command(t.Context(), append([]string{"go", "tool", "test2json", binary}, suiteArgs()...)...)
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
+	suite := c.Command(t.Context(), append([]string{binary}, suiteArgs()...)...)
+	convert := exec.Command("go", "tool", "test2json")
+	suite.Stderr, convert.Stderr = os.Stderr, os.Stderr
+	var err error
+	if convert.Stdin, err = suite.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := convert.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start the suite: %v", err)
+	for _, cmd := range []*exec.Cmd{convert, suite} {
+		if err := cmd.Start(); err != nil {
+			t.Fatalf("start the suite: %v", err)
+		}
 	}
 	began := time.Now()
 	got, err := readResults(stdout, func(name, action string) {
@@ -123,8 +130,8 @@ func runSuite(t *testing.T, c *cluster.Cluster) results {
 			fmt.Fprintf(os.Stderr, "%7.1fs %s %s\n", time.Since(began).Seconds(), action, name)
 		}
 	})
-	// How it ended says no more than the results do: it is an error if one test failed.
-	_ = cmd.Wait()
+	// How they ended says no more than the results do: it is an error if one test failed.
+	_, _ = convert.Wait(), suite.Wait()
 	if err != nil {
 		t.Fatalf("read what the suite says: %v", err)
 	}

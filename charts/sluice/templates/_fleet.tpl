@@ -21,9 +21,4 @@ an Envoy shows who it is. Watched, so that drift is put right. */ -}}
   resources:
   - poddisruptionbudgets
   verbs: [get, list, watch, create, patch, delete]
-# To be named as an owner that waits for what it owns, where the cluster enforces it.
-- apiGroups: ["gateway.networking.k8s.io"]
-  resources:
-  - gateways/finalizers
-  verbs: [update]
 {{- end -}}
