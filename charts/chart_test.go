@@ -171,6 +171,8 @@ gatewayClass: {name: edge, parametersRef: {name: defaults}}
 		"--xds-address=0.0.0.0:18000",
 		"--admin-address=0.0.0.0:19001",
 		"--service=sluice",
+		"--service=sluice",
+		"--cluster-domain=cluster.local",
 		"--sluice-image=r.example/sluice@" + digest,
 		"--envoy-image=r.example/envoy:1",
 		"--watch-namespace=shop",

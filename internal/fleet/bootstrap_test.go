@@ -46,7 +46,7 @@ func pod() fleet.Config {
 	return fleet.Config{
 		Cluster: "default/gw", AdminSocket: "/var/run/sluice/admin.sock", ProbeBind: "0.0.0.0",
 		Remote: &fleet.Remote{
-			Host: "sluice.sluice-system.svc.cluster.local", Port: 18000, Identity: "spiffe://example.com/server",
+			Host: "sluice.sluice-system.svc.cluster.local.", Port: 18000, Identity: "spiffe://example.com/server",
 			CertificateSecret: "/etc/sluice/certificate.json", AuthoritySecret: "/etc/sluice/authority.json",
 		},
 	}

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -133,7 +134,8 @@ const remoteConnectTimeout = 5 * time.Second
 
 func (r *Remote) transportSocket() (*corev3.TransportSocket, error) {
 	config, err := anypb.New(&tlsv3.UpstreamTlsContext{
-		Sni: r.Host,
+		// The dot that ends a full name is for the resolver: in SNI it is an error (RFC 6066 section 3).
+		Sni: strings.TrimSuffix(r.Host, "."),
 		CommonTlsContext: &tlsv3.CommonTlsContext{
 			TlsParams: &tlsv3.TlsParameters{
 				TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
