@@ -246,8 +246,6 @@ func (r *renderer) arguments() []string {
 	}
 	if c := r.spec.Concurrency; c != nil {
 		out = append(out, "--concurrency", strconv.Itoa(int(*c)))
-	} else {
-		out = append(out, "--cpuset-threads")
 	}
 	return append(out, r.spec.ExtraArgs...)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -50,6 +51,8 @@ func (o owner) mergeField(have, want reflect.Value) {
 		have.Set(reflect.ValueOf(mergeEntries(o, list, as[[]gwv1.RouteParentStatus](want), parent)))
 	case []gwv1.PolicyAncestorStatus:
 		have.Set(reflect.ValueOf(mergeEntries(o, list, as[[]gwv1.PolicyAncestorStatus](want), ancestor)))
+	case []egv1a1.EnvoyProxyAncestorStatus:
+		have.Set(reflect.ValueOf(mergeUsers(o, list, as[[]egv1a1.EnvoyProxyAncestorStatus](want))))
 	default:
 		if !want.IsValid() {
 			return
@@ -110,6 +113,23 @@ func mergeEntries[T any](o owner, have, want []T, of func(*T) entry) []T {
 		}
 		*e.conditions = o.conditions(before, *e.conditions)
 		out = append(out, w)
+	}
+	return out
+}
+
+// mergeUsers merges what is said of an EnvoyProxy to those that use it. Such entries do not say whose they are: ours
+// are those for our Gateways and classes, all others stay.
+func mergeUsers(o owner, have, want []egv1a1.EnvoyProxyAncestorStatus) []egv1a1.EnvoyProxyAncestorStatus {
+	out := slices.Clone(have)
+	for _, w := range want {
+		i := slices.IndexFunc(out, func(h egv1a1.EnvoyProxyAncestorStatus) bool {
+			return reflect.DeepEqual(h.AncestorRef, w.AncestorRef)
+		})
+		if i < 0 {
+			i = len(out)
+			out = append(out, egv1a1.EnvoyProxyAncestorStatus{AncestorRef: w.AncestorRef})
+		}
+		out[i].Conditions = o.conditions(out[i].Conditions, w.Conditions)
 	}
 	return out
 }
