@@ -59,8 +59,13 @@ func backends(yield func(model.BackendKey) bool) {
 			if !yield(model.BackendKey{Kind: model.KindBackend, Name: n, Use: use}) {
 				return
 			}
-			for _, port := range hostilePorts {
-				if !yield(model.BackendKey{Kind: model.KindService, Name: n, Port: port, Use: use}) {
+			for i, port := range hostilePorts {
+				k := model.BackendKey{Kind: model.KindService, Name: n, Port: port, Use: use, Passthrough: i%2 == 0}
+				if !yield(k) {
+					return
+				}
+				k.Client = model.Name{Namespace: hostile[i], Name: hostile[2*i]}
+				if !yield(k) {
 					return
 				}
 			}
@@ -98,8 +103,30 @@ func hosts(yield func(model.HostKey) bool) {
 	}
 }
 
+// trusts yields the trust in one and in two objects that hold CA certificates.
+func trusts(yield func(model.Trust) bool) {
+	if !yield(model.SystemTrust) {
+		return
+	}
+	for n := range names {
+		bundles := []model.Ref{
+			{Kind: model.KindConfigMap, Name: n}, {Kind: model.KindSecret, Name: n},
+			{
+				Group: model.GroupCertificates, Kind: model.KindClusterTrustBundle,
+				Name: model.Name{Name: n.Name + ":" + n.Namespace},
+			},
+		}
+		for i := range bundles {
+			if !yield(model.TrustIn(bundles[i:i+1])) || !yield(model.TrustIn(bundles[:i+1])) {
+				return
+			}
+		}
+	}
+}
+
 func TestNamesAreInjective(t *testing.T) {
 	t.Run("backends", func(t *testing.T) { injective(t, backends) })
+	t.Run("trusts", func(t *testing.T) { injective(t, trusts) })
 	t.Run("route tables", func(t *testing.T) { injective(t, routeTables) })
 	t.Run("hosts", func(t *testing.T) { injective(t, hosts) })
 }
@@ -117,6 +144,12 @@ func TestNames(t *testing.T) {
 		{model.BackendKey{Kind: model.KindService, Name: shop, Port: 80}, "service/shop/cart/80"},
 		{model.BackendKey{Kind: model.KindService, Name: shop, Port: 80, Use: model.AppGRPC}, "service/shop/cart/80~grpc"},
 		{model.BackendKey{Kind: model.KindBackend, Name: shop}, "backend/shop/cart"},
+		{model.BackendKey{Kind: model.KindBackend, Name: shop, Client: model.Name{Namespace: "a", Name: "b"}},
+			"backend/shop/cart~client/a/b"},
+		{model.BackendKey{Kind: model.KindBackend, Name: shop, Passthrough: true}, "backend/shop/cart~passthrough"},
+		{model.SystemTrust, "ca:system"},
+		{model.TrustIn([]model.Ref{{Kind: model.KindSecret, Name: shop}, {Kind: model.KindConfigMap, Name: shop}}),
+			"ca:configmap/shop/cart,secret/shop/cart"},
 		{model.PortKey{Proxy: "p", Port: 80}, "p:80"},
 		{model.PortKey{Proxy: "p", Port: 53, Transport: model.OverUDP}, "p:53/udp"},
 		{plain, "http/80"},

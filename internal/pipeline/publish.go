@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -49,8 +50,8 @@ func (p *Pipeline) publish() {
 	for key, c := range p.resolved.RouteStatus.Changes() {
 		p.put(key.Ref(), &c.New, c.Has)
 	}
-	for ref, c := range p.resolved.Policies.Changes() {
-		p.put(ref, &c.New.Status, c.Has && len(c.New.Status.Ancestors) > 0)
+	for ref := range p.resolved.Policies.Changes() {
+		p.putPolicy(ref)
 	}
 	for name := range p.resolved.BackendStatus.Changes() {
 		p.putBackend(name)
@@ -183,14 +184,20 @@ func (p *Pipeline) putBackend(name model.Name) {
 		return
 	}
 	out := st.DeepCopy()
+	cluster := model.BackendKey{Kind: model.KindBackend, Name: name}.String()
+	var refusals []string
 	for _, px := range p.proxies {
-		for _, use := range []model.AppProtocol{model.AppHTTP, model.AppGRPC} {
-			cluster := model.BackendKey{Kind: model.KindBackend, Name: name, Use: use}.String()
-			if why, ok := px.refused[resourceID{xds.Cluster, cluster}]; ok {
-				out.Conditions = []metav1.Condition{status.False(status.Accepted, status.ReasonInvalid,
-					"Envoy refused the backend: "+why, p.generation(ref))}
+		for id, why := range px.refused {
+			// Behind the name of the backend is what tells its clusters apart.
+			own := id.name == cluster || strings.HasPrefix(id.name, cluster+"~")
+			if own && id.typ == xds.Cluster {
+				refusals = append(refusals, why)
 			}
 		}
+	}
+	if len(refusals) > 0 {
+		out.Conditions = []metav1.Condition{status.False(status.Accepted, status.ReasonInvalid,
+			"Envoy refused the backend: "+slices.Min(refusals), p.generation(ref))}
 	}
 	p.put(ref, out, true)
 }
@@ -210,6 +217,9 @@ func (p *Pipeline) publishOwners(owners []model.Ref) {
 			p.putBackend(owner.Name)
 		case model.KindSecret:
 			p.putUsers(owner.Name)
+			p.putTrusting(owner)
+		case model.KindConfigMap, model.KindClusterTrustBundle:
+			p.putTrusting(owner)
 		}
 	}
 }

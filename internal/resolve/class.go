@@ -16,7 +16,9 @@ import (
 
 // coreFeatures are the features that this package alone, or this package and the mapping to Envoy, answer for.
 var coreFeatures = []gwv1.FeatureName{
-	"Gateway", "GatewayAddressEmpty", "GatewayHTTPListenerIsolation", "GatewayPort8080",
+	"BackendTLSPolicy", "BackendTLSPolicySANValidation", "ClusterTrustBundle", "Gateway", "GatewayAddressEmpty",
+	"GatewayBackendClientCertificate", "GatewayFrontendClientCertificateValidation",
+	"GatewayFrontendClientCertificateValidationInsecureFallback", "GatewayHTTPListenerIsolation", "GatewayPort8080",
 	"GatewayRouteHostnameIntersectionPrecedence", "GRPCRoute", "GRPCRouteNamedRouteRule", "HTTPRoute",
 	"HTTPRouteBackendProtocolH2C", "HTTPRouteBackendProtocolWebSocket", "HTTPRouteDestinationPortMatching",
 	"HTTPRouteMethodMatching", "HTTPRouteNamedRouteRule", "HTTPRouteParentRefPort", "HTTPRouteQueryParamMatching",

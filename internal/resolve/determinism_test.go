@@ -44,6 +44,12 @@ spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}
 `,
 		parentsYAML("apps", "r", `[{name: c, namespace: default}, {name: a, namespace: default}]`),
 	}
+	docs = append(docs, caYAML(t, "ca"), policyYAML("x", toSvc, trustsCA),
+		policyYAML("y", toSvc, strings.Replace(trustsCA, "name: ca", "name: gone", 1)),
+		policyYAML("z", toSvc+", sectionName: h2", trustsCA),
+		policyYAML("b", "group: gateway.envoyproxy.io, kind: Backend, name: b", trustsCA),
+		frontendYAML(gatewayYAML("t", httpsListener), `default: {validation: {caCertificateRefs: [`+
+			`{group: "", kind: ConfigMap, name: ca}, {group: "", kind: ConfigMap, name: gone}]}}`))
 	for i := range 3 {
 		slice := fleetSlice(i, fmt.Sprintf("10.0.0.%d", i))
 		docs = append(docs, strings.Replace(slice, fmt.Sprintf("service-name: s%d", i), "service-name: svc", 1))
@@ -102,6 +108,8 @@ func compareWorlds(t *testing.T, got, want *world) {
 	compareTables(t, "backends", got.Backends.All(), want.Backends.All())
 	compareTables(t, "endpoints", got.Endpoints.All(), want.Endpoints.All())
 	compareTables(t, "certificates", got.Certificates.All(), want.Certificates.All())
+	compareTables(t, "authorities", got.Authorities.All(), want.Authorities.All())
+	compareTables(t, "policies", got.Policies.All(), want.Policies.All())
 	compareTables(t, "gatewayclass status", got.GatewayClassStatus.All(), want.GatewayClassStatus.All())
 	compareTables(t, "gateway status", got.GatewayStatus.All(), want.GatewayStatus.All())
 	compareTables(t, "route status", got.RouteStatus.All(), want.RouteStatus.All())

@@ -15,6 +15,8 @@ import (
 type Policy struct {
 	// Report holds the policy's issues.
 	Report status.Report
+	// Trust is that of a policy for TLS, the zero value for others.
+	Trust model.Trust
 	// Status has an ancestor for each Gateway whose traffic the policy is for.
 	Status gwv1.PolicyStatus
 }
@@ -25,21 +27,26 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		func(name model.Name, _ *gwv1.BackendTLSPolicy) []model.Ref { return []model.Ref{tlsPolicyRef(name)} })
 	t.Policies = incr.NewTable(e, "policy status", func(r *incr.Reader, key model.Ref) (Policy, bool) {
 		var in status.Policy
+		var trust model.Trust
 		ok := false
 		if key.Kind == model.KindBackendTLSPolicy {
-			in, ok = t.tlsPolicyStatus(r, key.Name)
+			in, trust, ok = t.tlsPolicyStatus(r, key.Name)
 		}
 		if !ok {
 			return Policy{}, false
 		}
-		return Policy{Report: in.Report.Select(func(status.Issue) bool { return true }), Status: in.Build()}, true
+		every := func(status.Issue) bool { return true }
+		return Policy{Report: in.Report.Select(every), Trust: trust, Status: in.Build()}, true
 	}, tlsKeys)
 }
 
-func (t *Tables) tlsPolicyStatus(r *incr.Reader, key model.Name) (status.Policy, bool) {
+func (t *Tables) tlsPolicyStatus(r *incr.Reader, key model.Name) (_ status.Policy, trust model.Trust, ok bool) {
 	resolved, ok := incr.Get(r, t.tlsPolicies, key)
 	if !ok {
-		return status.Policy{}, false
+		return status.Policy{}, trust, false
+	}
+	if resolved.TLS != nil {
+		trust = resolved.TLS.Trust
 	}
 	p, _ := incr.Get(r, t.in.backendTLS, key)
 	out := status.Policy{Generation: p.Generation, Report: slices.Clone(resolved.Report)}
@@ -57,7 +64,7 @@ func (t *Tables) tlsPolicyStatus(r *incr.Reader, key model.Name) (status.Policy,
 		gateways = append(gateways, t.gatewaysOf(r, target)...)
 	}
 	out.Ancestors = t.ancestors(r, gateways)
-	return out, true
+	return out, trust, true
 }
 
 // gatewaysOf returns the Gateways with routes to a backend that is the target of a policy.

@@ -447,3 +447,45 @@ spec:
 	in.write("missing.yaml", clients.secret(t, "missing", "ecdsa"))
 	shown("missing.example", "missing")
 }
+
+// TestBackendTLSOfStreams connects to one secure backend in every way that connections can: the client's own TLS goes
+// through untouched, what the gateway decrypted is encrypted again, and TCP is encrypted.
+func TestBackendTLSOfStreams(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newAuthority(t), newAuthority(t)
+	in := start(t, files{
+		"gateway.yaml": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: sluice
+  listeners:
+  - {name: pass, protocol: TLS, port: ${HTTPS}, hostname: pass.example, tls: {mode: Passthrough}}
+  - {name: end, protocol: TLS, port: ${HTTPS}, hostname: end.example,
+     tls: {mode: Terminate, certificateRefs: [{name: end}]}}
+  - {name: tcp, protocol: TCP, port: ${SPARE}}
+`,
+		"backends.yaml": greeterYAML(map[string]int{
+			"greeter": greet(t, "greeter", theirs.certificate(t, "pass.example", "backend.example")),
+		}) + securedBy("p", backendGroup+"greeter", trusting("ca", "backend.example")),
+		"ca.yaml": bundle("ca", theirs),
+		"routes.yaml": ours.secret(t, "end", "ecdsa", "end.example") +
+			streamYAML("TLSRoute", "tls", "{name: gw}", "pass.example, end.example", backend("greeter", 1)) +
+			streamYAML("TCPRoute", "tcp", "{name: gw}", "", backend("greeter", 1)),
+	})
+	in.wantAnswer(t, "HTTPS", sni("pass.example", theirs), "greeter")
+	in.wantAnswer(t, "HTTPS", sni("end.example", ours), "greeter")
+	in.wantAnswer(t, "SPARE", nil, "greeter")
+	// Without its CA the policy cannot be applied. That is of no matter to the client's own TLS.
+	in.remove("ca.yaml")
+	in.wantAnswer(t, "SPARE", nil, "")
+	in.wantAnswer(t, "HTTPS", sni("end.example", ours), "")
+	in.wantAnswer(t, "HTTPS", sni("pass.example", theirs), "greeter")
+	in.write("ca.yaml", bundle("ca", ours))
+	in.condition(t, conditionWant{kind: "BackendTLSPolicy", name: "default/p", condition: "Accepted=True/Accepted"})
+	in.wantAnswer(t, "SPARE", nil, "")
+	in.write("ca.yaml", bundle("ca", ours, theirs))
+	in.wantAnswer(t, "SPARE", nil, "greeter")
+	in.wantAnswer(t, "HTTPS", sni("end.example", ours), "greeter")
+}

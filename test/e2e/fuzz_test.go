@@ -38,10 +38,15 @@ func FuzzYAMLToEnvoy(f *testing.F) {
 		}
 		f.Add(string(content))
 	}
+	secure, err := os.ReadFile(filepath.Join("testdata", "secure.yaml"))
+	if err != nil {
+		f.Fatal(err)
+	}
 	for _, seed := range []string{
 		plain.Replace(gatewayYAML) + "---" + plain.Replace(backendsYAML) +
 			plain.Replace(route("a", "[a.example]", [2]string{"a", `[{path: {type: RegularExpression, value: "/[a-z]+"}}]`})),
 		plain.Replace(gatewayYAML) + slice("a", "IPv6", "80", `[{addresses: ["::1"], conditions: {ready: false}}]`),
+		plain.Replace(gatewayYAML) + string(secure),
 	} {
 		f.Add(seed)
 	}

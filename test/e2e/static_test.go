@@ -57,7 +57,7 @@ func checkEnvoyTakes(t *testing.T, binary string, s *static) {
 	// Nobody serves xDS here: everything is put where Envoy would otherwise ask for it.
 	bootstrap.DynamicResources = nil
 	bootstrap.StaticResources = &bootstrapv3.Bootstrap_StaticResources{
-		Clusters: append(bootstrap.StaticResources.Clusters, s.inlineClusters()...), Secrets: s.secrets,
+		Clusters: append(bootstrap.StaticResources.Clusters, s.inlineClusters(t)...), Secrets: s.secrets,
 		Listeners: s.inlineListeners(t),
 	}
 	content, err := fleet.JSON(bootstrap)
@@ -79,12 +79,16 @@ func checkEnvoyTakes(t *testing.T, binary string, s *static) {
 }
 
 // inlineClusters returns the clusters with their endpoints in them.
-func (s *static) inlineClusters() []*clusterv3.Cluster {
+func (s *static) inlineClusters(t *testing.T) []*clusterv3.Cluster {
+	t.Helper()
 	assignments := map[string]*endpointv3.ClusterLoadAssignment{}
 	for _, a := range s.endpoints {
 		assignments[a.GetClusterName()] = a
 	}
 	for _, c := range s.clusters {
+		change(t, c.GetTransportSocket().GetTypedConfig(), func(m *tlsv3.UpstreamTlsContext) {
+			bareSecrets(m.GetCommonTlsContext())
+		})
 		if c.GetType() != clusterv3.Cluster_EDS {
 			continue
 		}
@@ -128,13 +132,22 @@ func (s *static) inlineListeners(t *testing.T) []*listenerv3.Listener {
 				})
 			}
 			change(t, chain.GetTransportSocket().GetTypedConfig(), func(m *tlsv3.DownstreamTlsContext) {
-				for _, secret := range m.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
-					secret.SdsConfig = nil
-				}
+				bareSecrets(m.GetCommonTlsContext())
 			})
 		}
 	}
 	return s.listeners
+}
+
+// bareSecrets leaves only the names of secrets, by which Envoy finds those in its bootstrap.
+func bareSecrets(tls *tlsv3.CommonTlsContext) {
+	secrets := append(tls.GetTlsCertificateSdsSecretConfigs(), tls.GetValidationContextSdsSecretConfig(),
+		tls.GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
+	for _, secret := range secrets {
+		if secret != nil {
+			secret.SdsConfig = nil
+		}
+	}
 }
 
 // change unpacks a message, changes it and packs it again, if it is of the type M.

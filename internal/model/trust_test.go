@@ -1,0 +1,59 @@
+package model_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// TestTrust: a trust says itself what it is made of, whatever the order in which that was said, also when it is too
+// much for a name.
+func TestTrust(t *testing.T) {
+	var many []model.Ref
+	for i := range 16 {
+		many = append(many, model.Ref{
+			Kind: model.KindConfigMap, Name: model.Name{Namespace: "a-namespace", Name: fmt.Sprintf("authority-%02d", i)},
+		})
+	}
+	bundle := model.Ref{
+		Group: model.GroupCertificates, Kind: model.KindClusterTrustBundle, Name: model.Name{Name: "example.com:ca:v1"},
+	}
+	for _, refs := range [][]model.Ref{many[:1], {bundle}, append([]model.Ref{bundle}, many...)} {
+		want := slices.Clone(refs)
+		slices.SortFunc(want, func(a, b model.Ref) int {
+			return strings.Compare(strings.ToLower(a.Kind)+a.Name.String(), strings.ToLower(b.Kind)+b.Name.String())
+		})
+		there := model.TrustIn(refs)
+		slices.Reverse(refs)
+		if back := model.TrustIn(append(refs, refs[0])); back != there || back.Compare(there) != 0 {
+			t.Errorf("%s and %s should be the same", there, back)
+		}
+		if got := there.Bundles(); !slices.Equal(got, want) {
+			t.Errorf("%s is made of %v, want %v", there, got, want)
+		}
+		if name := there.String(); len(name) > 203 || !strings.HasPrefix(name, "ca:") {
+			t.Errorf("the name is %q", name)
+		}
+	}
+	if got := append(model.SystemTrust.Bundles(), model.Trust{}.Bundles()...); got != nil {
+		t.Errorf("the system's CAs, and nobody, are made of %v", got)
+	}
+}
+
+// TestSplitOfSecureBackends: the parts of a split keep what tells their clusters apart.
+func TestSplitOfSecureBackends(t *testing.T) {
+	name := model.Name{Namespace: "shop", Name: "cart"}
+	for _, key := range []model.BackendKey{
+		{Kind: model.KindService, Name: name, Port: 80, Use: model.AppGRPC, Client: name},
+		{Kind: model.KindBackend, Name: name, Client: name},
+		{Kind: model.KindBackend, Name: name, Passthrough: true},
+	} {
+		parts := model.Split([]model.WeightedBackend{{Backend: key, Weight: 3}}).Parts()
+		if want := (model.WeightedBackend{Backend: key, Weight: 3}); len(parts) != 1 || parts[0].Backend != want.Backend {
+			t.Errorf("got %+v, want %+v", parts, want)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package pipeline
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// putPolicy publishes the status of a policy, with Envoy's words if it refuses the CA certificates. A policy that is
+// for no traffic of ours has none.
+func (p *Pipeline) putPolicy(ref model.Ref) {
+	policy, ok := p.resolved.Policies.Peek(ref)
+	if !ok || len(policy.Status.Ancestors) == 0 {
+		p.put(ref, nil, false)
+		return
+	}
+	out := policy.Status.DeepCopy()
+	for _, px := range p.proxies {
+		why, refused := px.refused[resourceID{xds.Secret, policy.Trust.String()}]
+		if !refused {
+			continue
+		}
+		for i := range out.Ancestors {
+			conditions := out.Ancestors[i].Conditions
+			at := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == status.Accepted })
+			conditions[at] = status.False(status.Accepted, string(gwv1.PolicyReasonInvalid),
+				"Envoy refused the CA certificates: "+why, p.generation(ref))
+		}
+	}
+	p.put(ref, out, true)
+}
+
+// putTrusting publishes the statuses of the policies and listeners that trust the CA certificates in an object.
+func (p *Pipeline) putTrusting(bundle model.Ref) {
+	trusts := func(t model.Trust) bool { return slices.Contains(t.Bundles(), bundle) }
+	for ref, policy := range p.resolved.Policies.All() {
+		if trusts(policy.Trust) {
+			p.putPolicy(ref)
+		}
+	}
+	sources := map[model.Ref]bool{}
+	for key, seat := range p.resolved.Seats.All() {
+		if c := seat.Listener.Clients; c != nil && trusts(c.Trust) {
+			sources[key.Source] = true
+		}
+	}
+	p.putSources(sources)
+}
