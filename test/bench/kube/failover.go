@@ -38,7 +38,7 @@ func failover(ctx context.Context, w *world) error {
 	}
 	const changes = 40
 	result, err := w.underLoad(ctx, req, changes, func(k int) error {
-		return slice(k/2%len(ports), k%2 == 0)
+		return slice((k-1)/2%len(ports), k%2 == 0) // k counts from 1: each goes, and comes back with the next change
 	})
 	if err != nil {
 		return err

@@ -6,11 +6,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strconv"
@@ -28,8 +29,9 @@ type options struct {
 	quick   bool
 	routes  []int
 	only    string
-	// inside says that the program runs in the cluster's network already.
-	inside bool
+	// inside is the system to measure for a program that runs in the cluster's network already, and figures is the file
+	// that what it measured goes to. The program runs itself with them.
+	inside, figures string
 }
 
 func main() {
@@ -51,7 +53,8 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.quick, "quick", false, "smaller sizes and shorter runs: shows that it works, not how fast it is")
 	flags.StringVar(&routes, "routes", "", "numbers of routes to measure with (default 100,1000,5000; quick 50,200)")
 	flags.StringVar(&o.only, "only", "", "measure only: "+strings.Join(names(), ", "))
-	flags.BoolVar(&o.inside, "inside", false, "for the program itself: it runs in the cluster's network")
+	flags.StringVar(&o.inside, "inside", "", "for the program itself")
+	flags.StringVar(&o.figures, "figures", "", "for the program itself")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -105,65 +108,82 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, s := range []system{sluice, envoyGateway} {
+		if o.inside == s.name {
+			return inside(ctx, o, s)
+		}
+	}
 	c, err := cluster.Open(o.cluster)
-	if errors.Is(err, cluster.ErrNotRunning) && !o.inside {
+	if errors.Is(err, cluster.ErrNotRunning) {
 		c, err = cluster.Up(ctx, cluster.Options{Name: o.cluster, Nodes: 1, Log: os.Stderr})
 	}
 	if err != nil {
 		return err
 	}
-	if !o.inside {
-		return enter(ctx, c, args)
-	}
 	peers := map[string]figure{}
 	if o.peer {
-		if peers, err = measure(ctx, c, o, envoyGateway); err != nil {
+		if peers, err = measure(ctx, c, args, envoyGateway); err != nil {
 			return fmt.Errorf("envoy-gateway: %w", err)
 		}
 	}
-	own, err := measure(ctx, c, o, sluice)
+	own, err := measure(ctx, c, args, sluice)
 	print(own, peers)
 	return err
 }
 
-// enter runs this program again in the network of the cluster, where the addresses of Gateways lead to them.
-func enter(ctx context.Context, c *cluster.Cluster, args []string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := c.Command(ctx, slices.Concat([]string{self, "-inside"}, args)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	var exit *exec.ExitError
-	if err := cmd.Run(); errors.As(err, &exit) {
-		return errors.New("not everything was measured: see above")
-	} else if err != nil {
-		return fmt.Errorf("enter the cluster's network: %w", err)
-	}
-	return nil
-}
-
-// measure installs a system, runs the scenarios on it, and removes it. It returns what was measured until an error.
-func measure(ctx context.Context, c *cluster.Cluster, o options, s system) (map[string]figure, error) {
+// measure installs a system, runs this program again in the cluster's network, where the addresses of Gateways lead to
+// them, and removes the system. It returns what was measured until an error.
+func measure(ctx context.Context, c *cluster.Cluster, args []string, s system) (map[string]figure, error) {
 	if err := s.install(ctx, c); err != nil {
 		return nil, err
 	}
-	w, err := newWorld(ctx, o, s)
+	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	file, err := os.CreateTemp("", "sluice-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = errors.Join(file.Close(), os.Remove(file.Name())) }()
+	cmd := c.Command(ctx, slices.Concat([]string{self, "-inside", s.name, "-figures", file.Name()}, args)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	// It has a world to clean up.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	failed := cmd.Run()
+	figures := map[string]figure{}
+	if err := json.NewDecoder(file).Decode(&figures); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read what was measured: %w", err)
+	}
+	if failed != nil {
+		return figures, fmt.Errorf("not everything was measured, see above: %w", failed)
+	}
+	return figures, s.uninstall(ctx, c)
+}
+
+// inside runs the scenarios on a system that is installed, and writes the figures so far also if one fails.
+func inside(ctx context.Context, o options, s system) error {
+	w, err := newWorld(ctx, o, s)
+	if err != nil {
+		return err
+	}
 	// Also after an interrupt: the next run starts from nothing.
 	defer w.close(context.WithoutCancel(ctx))
+	var failed error
 	for _, scenario := range scenarios {
 		if o.only != "" && o.only != scenario.name {
 			continue
 		}
 		if err := scenario.run(ctx, w); err != nil {
-			return w.figures, fmt.Errorf("%s: %w", scenario.name, err)
+			failed = fmt.Errorf("%s: %w", scenario.name, err)
+			break
 		}
 	}
-	return w.figures, s.uninstall(ctx, c)
+	data, err := json.Marshal(w.measured)
+	if err != nil {
+		return err
+	}
+	return errors.Join(failed, os.WriteFile(o.figures, data, 0o600))
 }
 
 // print prints the table of Sluice's figures beside those of the peer.
@@ -172,7 +192,7 @@ func print(own, peers map[string]figure) {
 	for _, f := range own {
 		rows = append(rows, f)
 	}
-	slices.SortFunc(rows, func(a, b figure) int { return a.order - b.order })
+	slices.SortFunc(rows, func(a, b figure) int { return a.Order - b.Order })
 	var t table.Table
 	for _, f := range rows {
 		f.Peer = peers[f.What].Measured

@@ -28,7 +28,7 @@ const pollEvery = 500 * time.Microsecond
 type figure struct {
 	table.Row
 
-	order int
+	Order int
 }
 
 // world is a Gateway of the system under measurement, with routes and their backends.
@@ -41,8 +41,8 @@ type world struct {
 	// address is the Gateway's host:port.
 	address string
 	// n is how many Services, EndpointSlices and HTTPRoutes there are.
-	n       int
-	figures map[string]figure
+	n        int
+	measured map[string]figure
 }
 
 func newWorld(ctx context.Context, o options, s system) (*world, error) {
@@ -54,7 +54,7 @@ func newWorld(ctx context.Context, o options, s system) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{options: o, client: api, system: s, figures: map[string]figure{}}
+	w := &world{options: o, client: api, system: s, measured: map[string]figure{}}
 	if w.backends, err = newBackends(backendIP); err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (w *world) close(ctx context.Context) {
 
 // add notes a figure.
 func (w *world) add(r table.Row) {
-	w.figures[r.What] = figure{Row: r, order: len(w.figures)}
+	w.measured[r.What] = figure{Row: r, Order: len(w.measured)}
 	fmt.Printf("%s: %s: %s %s\n", w.system.name, r.What, r.Unit.Format(r.Measured), r.Note)
 }
 
