@@ -21,6 +21,7 @@ import (
 	fleetkube "github.com/sluice-gateway/sluice/internal/fleet/kube"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
+	"github.com/sluice-gateway/sluice/internal/peer"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/pki"
 	pkikube "github.com/sluice-gateway/sluice/internal/pki/kube"
@@ -46,6 +47,9 @@ type controlPlane struct {
 	metrics   *ops.Metrics
 	// fleets is nil if no Envoys are to be run.
 	fleets *fleetkube.Manager
+	// hub is what other replicas listen to; replica tells this process apart from theirs.
+	hub     *peer.Hub
+	replica string
 
 	mu sync.Mutex
 	// unready is why nobody should be sent here; nil once everybody can be served.
@@ -94,6 +98,10 @@ func (c *controlPlane) run(ctx context.Context) error {
 	}
 	c.apply(batch)
 	settleMemory()
+	heard, err := c.hearPeers(ctx)
+	if err != nil {
+		return err
+	}
 	// Only now: an Envoy that is told less than everything would remove what it serves.
 	stop, err := c.serveXDS(failed)
 	if err != nil {
@@ -101,14 +109,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	}
 	c.setReady(nil)
 	c.log.Info("Serving", "version", version, "objects", len(batch.Set), "after", time.Since(began).String())
-	go func() { failed <- c.source.Watch(ctx, c.apply) }()
-	go c.keeper.Run(ctx, pkikube.Every)
-	go c.watchFleets(ctx)
-	led := make(chan struct{})
-	go func() {
-		defer close(led)
-		c.lead(ctx)
-	}()
+	led := c.goOn(ctx, failed)
 
 	select {
 	case <-ctx.Done():
@@ -118,8 +119,22 @@ func (c *controlPlane) run(ctx context.Context) error {
 	cancel()
 	c.setReady(errors.New("stopping"))
 	<-led // the Lease is given back at once: the next leader has work to do
+	heard()
 	stop()
 	return ended(err)
+}
+
+// goOn starts what goes on until the context ends. The channel is closed when this replica does not lead any more.
+func (c *controlPlane) goOn(ctx context.Context, failed chan<- error) (led <-chan struct{}) {
+	go func() { failed <- c.source.Watch(ctx, c.apply) }()
+	go c.keeper.Run(ctx, pkikube.Every)
+	go c.watchFleets(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		c.lead(ctx)
+	}()
+	return over
 }
 
 // ended drops the error of a context that was ended on purpose.
@@ -162,6 +177,7 @@ func (c *controlPlane) build() error {
 	if err := c.buildFleets(); err != nil {
 		return err
 	}
+	c.buildPeers()
 	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
 	c.pipeline = pipeline.New(pipeline.Options{
 		Controllers: c.flags.controllers,
@@ -173,6 +189,8 @@ func (c *controlPlane) build() error {
 		Bind:     "0.0.0.0",
 		Workers:  runtime.GOMAXPROCS(0),
 		Features: all.Supported,
+		Say:      c.hub.Say,
+		Build:    version,
 		Serve:    c.server.Update,
 		Publish:  func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
 	})

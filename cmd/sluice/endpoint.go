@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -31,17 +30,9 @@ const (
 
 // authorize says which proxy a stream is of: the one that its certificate names. What the node says does not matter.
 func authorize(ctx context.Context, _ *corev3.Node) (model.ProxyName, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return "", status.Error(codes.Unauthenticated, "the peer is not known")
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return "", status.Error(codes.Unauthenticated, "the connection has no TLS")
-	}
-	id, err := pki.Identity(info.State)
+	id, err := identify(ctx)
 	if err != nil {
-		return "", status.Error(codes.Unauthenticated, err.Error())
+		return "", err
 	}
 	name, err := pki.ProxyOf(id)
 	if err != nil {
@@ -61,6 +52,7 @@ func (c *controlPlane) serveXDS(failed chan<- error) (stop func(), err error) {
 		grpc.ConnectionTimeout(handshakeTimeout), grpc.MaxConcurrentStreams(maxStreams))
 	server := grpc.NewServer(options...)
 	c.server.Register(server)
+	c.hub.Register(server)
 	go func() {
 		if err := server.Serve(listener); err != nil {
 			failed <- fmt.Errorf("xDS on %s: %w", c.flags.xds, err)

@@ -24,6 +24,8 @@ type serveFlags struct {
 	envoyImage, ownImage string
 	// service and clusterDomain make up the name under which Envoys find the replicas.
 	service, clusterDomain string
+	// peers are where the replicas are, if not behind the service.
+	peers []string
 }
 
 func serveCommand() *cobra.Command {
@@ -69,7 +71,10 @@ signs. While the API server is away, everything is served as it was last known.`
 	flags.StringVar(&f.envoyImage, "envoy-image", "",
 		"The image of the Envoys (default: the Envoy that Sluice is tested with)")
 	flags.StringVar(&f.ownImage, "sluice-image", "", "The image of Sluice itself, for what runs beside each Envoy")
-	flags.StringVar(&f.service, "service", "sluice", "Sluice's own Service, by which Envoys find the replicas")
+	flags.StringVar(&f.service, "service", "sluice",
+		"Sluice's own Service, by which Envoys find the replicas, and these one another")
+	flags.StringArrayVar(&f.peers, "peer", nil,
+		"Where another replica serves Envoys, host:port; repeatable (default: the endpoints of the Service)")
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "The cluster's DNS domain")
 	return cmd
 }

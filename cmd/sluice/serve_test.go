@@ -97,7 +97,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // startReplica runs a replica in the test's own process.
-func startReplica(t *testing.T, server *apiserver.Server, name string) *replica {
+func startReplica(t *testing.T, server *apiserver.Server, name string, args ...string) *replica {
 	t.Helper()
 	config := server.Config(apiserver.Admin)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
@@ -114,10 +114,10 @@ current-context: x
 	}
 	r := &replica{xds: freeAddress(t), admin: freeAddress(t), logs: &buffer{}}
 	cmd := serveCommand()
-	cmd.SetArgs([]string{
+	cmd.SetArgs(append([]string{
 		"--kubeconfig", kubeconfig, "--namespace", "sluice-system", "--xds-address", r.xds, "--admin-address", r.admin,
 		"--lease-duration", "3s", "--renew-deadline", "2s", "--retry-period", "200ms", "--shutdown-timeout", "100ms",
-	})
+	}, args...))
 	cmd.SetErr(r.logs)
 	t.Setenv("POD_NAME", name)
 	ctx, cancel := context.WithCancel(context.Background())

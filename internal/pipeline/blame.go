@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/peer"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -16,10 +17,15 @@ import (
 type blame struct {
 	// before has, for each route that changed since everything was last live, what it was then; nil if it is new.
 	before map[model.RouteKey]*model.Route
+	// recent has, while there are other replicas, what each route that changed was before its last changes, the oldest
+	// first: where no Envoy is connected nothing is ever live, so that only others can tell which of these is good.
+	recent map[model.RouteKey][]*model.Route
 	// refused are the routes that Envoy refuses, with its words.
 	refused map[model.RouteKey]string
 	// trials are the searches that are under way, by virtual host.
 	trials map[hostID]*trial
+	// say tells other replicas of the routes that are refused.
+	say func(peer.Statement)
 }
 
 // hostID is a virtual host as the xDS server names it, or a listener: then host is empty.
@@ -42,15 +48,28 @@ type trial struct {
 // cannotBind is what Envoy says of a listener whose port it does not get.
 const cannotBind = "cannot bind"
 
-func (b *blame) init() {
+// maxRecent is how many versions of a route before the present one are kept for the word of others.
+const maxRecent = 2
+
+func (b *blame) init(say func(peer.Statement)) {
+	b.say = say
+	b.recent = map[model.RouteKey][]*model.Route{}
 	b.before = map[model.RouteKey]*model.Route{}
 	b.refused = map[model.RouteKey]string{}
 	b.trials = map[hostID]*trial{}
 }
 
 // remember keeps what the routes changed by the last commit were before, until that is known to be live or refused.
-func (b *blame) remember(t *resolve.Tables) {
+// others says whether there are other replicas.
+func (b *blame) remember(t *resolve.Tables, others bool) {
 	for k, c := range t.Routes.Changes() {
+		switch {
+		case !c.Has:
+			delete(b.recent, k)
+		case c.HadOld && others:
+			recent := append(b.recent[k], &c.Old.Route)
+			b.recent[k] = slices.Clone(recent[max(0, len(recent)-maxRecent):])
+		}
 		if _, ok := b.before[k]; ok {
 			continue
 		}
@@ -86,8 +105,7 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 // convict takes in that at least one of the accused is guilty.
 func (b *blame) convict(p *Pipeline, id hostID, t *trial) {
 	if len(t.accused) == 1 {
-		b.refused[t.accused[0]] = t.message
-		b.standBack(p, t.accused[0], t.message)
+		b.refuse(t.accused[0], b.standBack(p, t.accused[0], t.message))
 		b.next(p, id, t)
 		return
 	}
@@ -130,10 +148,53 @@ func (b *blame) lived(p *Pipeline, e xds.Event) bool {
 			b.next(p, id, t)
 		}
 	}
-	if len(b.trials) == 0 && e.Version >= p.proxy(e.Proxy).version {
+	if len(b.trials) == 0 && p.settled() {
 		b.before = map[model.RouteKey]*model.Route{}
 	}
 	return changed
+}
+
+// settled reports whether all Envoys that are connected have everything.
+func (p *Pipeline) settled() bool {
+	for _, px := range p.proxies {
+		if px.connected > 0 && px.live < px.version {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse notes that Envoy refuses a route, which stands back already.
+func (b *blame) refuse(k model.RouteKey, r resolve.Refusal) {
+	b.refused[k] = r.Message
+	st := peer.Statement{Subject: routeSubject(k), Message: r.Message}
+	if r.Version != nil {
+		st.Content = peer.Content(r.Version)
+	}
+	if r.LastGood != nil {
+		st.Good = peer.Content(r.LastGood)
+	}
+	b.say(st)
+}
+
+// version returns the version of a route before the present one that has the given content, nil if it is not known.
+func (b *blame) version(k model.RouteKey, content uint64) *model.Route {
+	for _, r := range append(slices.Clone(b.recent[k]), b.before[k]) {
+		if content != 0 && r != nil && peer.Content(r) == content {
+			return r
+		}
+	}
+	return nil
+}
+
+// tried reports whether the route is on trial, or waits for its turn.
+func (b *blame) tried(k model.RouteKey) bool {
+	for _, t := range b.trials {
+		if slices.Contains(t.accused, k) || slices.Contains(t.untried, k) {
+			return true
+		}
+	}
+	return false
 }
 
 // suspects are the routes among the owners that changed since everything was last live or, if none did, all of them.
@@ -159,7 +220,7 @@ func (b *blame) suspects(p *Pipeline, owners []model.Ref) (suspects []model.Rout
 }
 
 // standBack takes what a route is now out of the configuration: its last good version stays, if there is one.
-func (b *blame) standBack(p *Pipeline, k model.RouteKey, message string) {
+func (b *blame) standBack(p *Pipeline, k model.RouteKey, message string) resolve.Refusal {
 	refusal, ok := p.resolved.Refused.Peek(k)
 	if !ok {
 		if route, found := p.resolved.Routes.Peek(k); found {
@@ -169,6 +230,7 @@ func (b *blame) standBack(p *Pipeline, k model.RouteKey, message string) {
 	}
 	refusal.Message = message
 	p.resolved.Refused.Set(k, refusal)
+	return refusal
 }
 
 // forgive drops a refusal because the object has changed.
@@ -177,6 +239,7 @@ func (p *Pipeline) forgive(ref model.Ref) {
 	if _, ok := p.blame.refused[k]; ok {
 		delete(p.blame.refused, k)
 		p.resolved.Refused.Delete(k)
+		p.say(peer.Statement{Subject: routeSubject(k), Withdrawn: true})
 	}
 }
 

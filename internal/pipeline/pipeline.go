@@ -6,6 +6,7 @@
 package pipeline
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/peer"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
@@ -55,6 +57,11 @@ type Options struct {
 	LocalBackends bool
 	// SystemCAs is the path of the proxies' system CA certificates: see [resolve.Options].
 	SystemCAs string
+	// Say is told what other replicas should know of the Envoys that are connected here. It must not call back, nor
+	// block. nil if there are no others.
+	Say func(peer.Statement)
+	// Build is the version of Sluice, which other replicas may or may not share.
+	Build string
 }
 
 // Pipeline is the engine with its tables, and what has become of their results. It is safe for concurrent use.
@@ -70,18 +77,31 @@ type Pipeline struct {
 	proxies  map[model.ProxyName]*proxy
 	blame    blame
 	strays   strays
+	// book is what other replicas say.
+	book *peer.Book
 }
 
 // proxy is what is known about the Envoys of a proxy.
 type proxy struct {
 	// version is of the last change that was handed over, live of the last that all Envoys have ACKed.
 	version, live uint64
-	// waiting are the versions that brought listeners which are not live yet.
-	waiting map[model.ListenerKey]uint64
-	// refused are the resources that Envoy refuses, by type and name, with its words.
-	refused map[resourceID]string
+	// connected is how many Envoys are connected here.
+	connected int
+	// waiting are the listeners that are not programmed yet.
+	waiting map[model.ListenerKey]waiting
+	// refused are the resources that Envoy refuses, by type and name.
+	refused map[resourceID]refusal
 	// placed is where the Envoys are.
 	placed resolve.Placement
+}
+
+// waiting is what a listener waits for.
+type waiting struct {
+	// version is the one that brought it.
+	version uint64
+	// content is its hash, and state what other replicas have been told.
+	content uint64
+	state   peer.State
 }
 
 type resourceID struct {
@@ -89,18 +109,25 @@ type resourceID struct {
 	name string
 }
 
+// refusal is a version of a resource that Envoy refuses, with its words.
+type refusal struct {
+	hash    uint64
+	message string
+}
+
 // New returns a pipeline that has seen nothing yet.
 func New(opts Options) *Pipeline {
 	e := incr.New(opts.Workers)
 	p := &Pipeline{
 		opts: opts, engine: e, store: resource.NewStore(e), proxies: map[model.ProxyName]*proxy{}, strays: strays{},
+		book: peer.NewBook(opts.Build),
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
-	p.blame.init()
+	p.blame.init(p.say)
 	return p
 }
 
@@ -132,6 +159,9 @@ func (p *Pipeline) Apply(set []source.Object, remove []model.Ref, unbound map[mo
 		p.forgive(ref)
 	}
 	out := p.commit()
+	if p.adoptRoutes() {
+		out = out.then(p.commit())
+	}
 	if p.opts.Alone {
 		p.strays.update(p, refs(set, remove), &out)
 	}
@@ -157,12 +187,27 @@ func (p *Pipeline) setUnbound(ports map[model.PortKey]string) {
 	}
 }
 
+// then returns the outcome of two commits in a row.
+func (o Outcome) then(next Outcome) Outcome {
+	if o.Versions == nil {
+		o.Versions = next.Versions
+	}
+	maps.Copy(o.Versions, next.Versions)
+	o.Result.Tables = append(o.Result.Tables, next.Result.Tables...)
+	o.Result.Faults = append(o.Result.Faults, next.Result.Faults...)
+	o.Compute += next.Compute
+	o.Push += next.Push
+	o.Issues = append(o.Issues, next.Issues...)
+	o.Fixed = append(o.Fixed, next.Fixed...)
+	return o
+}
+
 // commit runs the engine and hands on what changed. The caller holds the lock.
 func (p *Pipeline) commit() Outcome {
 	began := time.Now()
 	out := Outcome{Result: p.engine.Commit()}
 	out.Compute = time.Since(began)
-	p.blame.remember(p.resolved)
+	p.blame.remember(p.resolved, !p.book.Empty())
 	began = time.Now()
 	var healed []model.Ref
 	out.Versions, healed = p.push()
@@ -177,7 +222,7 @@ func (p *Pipeline) commit() Outcome {
 func (p *Pipeline) proxy(name model.ProxyName) *proxy {
 	px, ok := p.proxies[name]
 	if !ok {
-		px = &proxy{waiting: map[model.ListenerKey]uint64{}, refused: map[resourceID]string{}}
+		px = &proxy{waiting: map[model.ListenerKey]waiting{}, refused: map[resourceID]refusal{}}
 		p.proxies[name] = px
 	}
 	return px
@@ -188,16 +233,20 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e.Kind {
+	case xds.Connected:
+		p.connect(e.Proxy, 1)
+	case xds.Disconnected:
+		p.connect(e.Proxy, -1)
 	case xds.Live:
 		px := p.proxy(e.Proxy)
 		px.live = max(px.live, e.Version)
-		p.publishLive(px)
+		p.review(e.Proxy)
 		if p.blame.lived(p, e) {
 			return p.commit()
 		}
 	case xds.Rejected:
 		if e.Type != xds.Routes {
-			p.proxy(e.Proxy).refused[resourceID{e.Type, e.Resource}] = e.Message
+			p.refuse(e.Proxy, resourceID{e.Type, e.Resource}, refusal{e.Hash, e.Message})
 			p.publishOwners(e.Owners)
 		}
 		if routes := e.Type == xds.Routes || e.Type == xds.Listener; routes && p.blame.accuse(p, e) {

@@ -29,7 +29,7 @@ func (p *Pipeline) putPolicy(ref model.Ref) {
 			conditions := out.Ancestors[i].Conditions
 			at := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == status.Accepted })
 			conditions[at] = status.False(status.Accepted, string(gwv1.PolicyReasonInvalid),
-				"Envoy refused the CA certificates: "+why, p.generation(ref))
+				"Envoy refused the CA certificates: "+why.message, p.generation(ref))
 		}
 	}
 	p.put(ref, out, true)

@@ -124,19 +124,19 @@ func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
 	px := p.proxy(name)
 	key := l.PortKey(name)
 	if why, ok := px.refused[resourceID{xds.Listener, ListenerName(key)}]; ok {
-		return "Envoy refused the listener: " + why
+		return "Envoy refused the listener: " + why.message
 	}
 	for _, c := range l.Certificates {
 		if why, ok := px.refused[resourceID{xds.Secret, c.String()}]; ok {
-			return fmt.Sprintf("Envoy refused the certificate of Secret %s: %s", c, why)
+			return fmt.Sprintf("Envoy refused the certificate of Secret %s: %s", c, why.message)
 		}
 	}
 	if l.Clients != nil {
 		if why, ok := px.refused[resourceID{xds.Secret, l.Clients.Trust.String()}]; ok {
-			return fmt.Sprintf("Envoy refused the CA certificates of %s: %s", l.Clients.Trust, why)
+			return fmt.Sprintf("Envoy refused the CA certificates of %s: %s", l.Clients.Trust, why.message)
 		}
 	}
-	if version, ok := px.waiting[l.Key]; ok && version > px.live {
+	if w, ok := px.waiting[l.Key]; ok && !p.programmed(name, l.Key, w) {
 		return "Waiting for Envoy to take the configuration"
 	}
 	return ""
@@ -191,7 +191,7 @@ func (p *Pipeline) putBackend(name model.Name) {
 			// Behind the name of the backend is what tells its clusters apart.
 			own := id.name == cluster || strings.HasPrefix(id.name, cluster+"~")
 			if own && id.typ == xds.Cluster {
-				refusals = append(refusals, why)
+				refusals = append(refusals, why.message)
 			}
 		}
 	}
@@ -233,20 +233,6 @@ func (p *Pipeline) putUsers(secret model.Name) {
 		}
 	}
 	p.putSources(sources)
-}
-
-// publishLive publishes the Gateways and ListenerSets whose listeners have become live.
-func (p *Pipeline) publishLive(px *proxy) {
-	sources := map[model.Ref]bool{}
-	for key, version := range px.waiting {
-		if version <= px.live {
-			sources[key.Source] = true
-			delete(px.waiting, key)
-		}
-	}
-	if p.opts.Publish != nil {
-		p.putSources(sources)
-	}
 }
 
 // Addresses returns the addresses of the status of a Gateway that is reached at the given IP addresses.

@@ -12,7 +12,7 @@ import (
 )
 
 // push hands what the last commit changed to the xDS server, proxy by proxy. It returns their versions, and the owners
-// of what was refused before and is something else now.
+// of what was refused before and is something else now, or is known to be refused by what other replicas say.
 func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.Ref) {
 	changes := p.changes()
 	if !p.started {
@@ -36,16 +36,17 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 			if _, ok := px.refused[id]; ok && c.Resource != nil {
 				healed = append(healed, c.Resource.Owners...)
 			}
-			delete(px.refused, id)
+			p.heal(name, id)
 		}
 		if p.opts.Serve != nil {
 			px.version = p.opts.Serve(name, list)
 		}
 		versions[name] = px.version
+		healed = append(healed, p.adoptResources(name, list)...)
 	}
+	p.dropListeners()
 	for listener, port := range p.fresh() {
-		px := p.proxy(port.Proxy)
-		px.waiting[listener] = px.version
+		p.wait(port.Proxy, listener)
 	}
 	p.await(mended)
 	return versions, healed
@@ -58,9 +59,8 @@ func (p *Pipeline) await(mended map[model.PortKey]bool) {
 			continue
 		}
 		port, _ := p.resolved.Ports.Peek(key)
-		px := p.proxy(key.Proxy)
 		for i := range port.Listeners {
-			px.waiting[port.Listeners[i].Key] = px.version
+			p.wait(key.Proxy, port.Listeners[i].Key)
 		}
 	}
 }
