@@ -14,7 +14,9 @@ CLUSTER_NODES ?= 1
 # The race detector needs a C compiler.
 RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
-UNIT = $$(go list ./... | grep -v -e /test/e2e$$ -e /test/cluster$$ -e /test/conformance$$ -e /test/release$$)
+# Tests of the whole program, which cannot run beside others, and all the others.
+WHOLE = ./test/e2e ./test/cluster ./test/release
+UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway/sluice/%,$(WHOLE) ./test/conformance))
 
 # The name that the Gateway API's collection of reports wants.
 REPORT = experimental-$(VERSION)-default-report.yaml
@@ -53,10 +55,12 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then wi
 	go vet ./...
 	@[ -n '$(RACE)' ] || echo 'skipped: the race detector, for there is no C compiler'
 	@[ -n '$(RACE)' ] || [ "$${CI:-}" != true ]
-	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}"; \
-	{ go test $(RACE) -json $(UNIT) || failed=1; \
-	   go run ./test/cluster/cmd build >&2 || failed=1; \
-	   SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -p 1 -json ./test/e2e ./test/cluster ./test/release || failed=1; \
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
+	{ go run ./test/cluster/cmd build >&2 || failed=1; \
+	   go test $(RACE) -json $(UNIT) || failed=1; \
+	   go test -count=1 -p 1 -timeout 30m -json $(WHOLE) || failed=1; \
+	   go test -count=1 -timeout 30m -json ./test/conformance -full || failed=1; \
+	   go run ./test/cluster/cmd -name test down >&2 || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally
 
 conformance: envoy ## The Gateway API's conformance suite on Kubernetes, as root; RUN=NAME for one test, else a report

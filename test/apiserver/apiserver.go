@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/sluice-gateway/sluice/test/cluster/component"
 )
 
 // Server is a running API server. It is on a loopback port, and ends with the test.
@@ -41,11 +43,11 @@ const (
 	Nobody = "nobody"
 )
 
-// Start runs an API server. The binaries are in the folder that $SLUICE_KUBE_BIN names, or on PATH. Without them the
-// test is skipped, but fails where CI is "true".
+// Start runs an API server. The binaries are in the folder that $SLUICE_KUBE_BIN names, or else those of test clusters
+// if they are built, or else on PATH. Without them the test is skipped, but fails where CI is "true".
 func Start(t testing.TB) *Server {
 	t.Helper()
-	bin, err := binaries()
+	bin, err := binaries(t.Context())
 	if err != nil {
 		if os.Getenv("CI") == "true" || os.Getenv("SLUICE_KUBE_BIN") != "" {
 			t.Fatal(err)
@@ -67,13 +69,17 @@ func Start(t testing.TB) *Server {
 }
 
 // binaries returns the folder of the binaries.
-func binaries() (string, error) {
+func binaries(ctx context.Context) (string, error) {
 	if dir := os.Getenv("SLUICE_KUBE_BIN"); dir != "" {
 		return dir, nil
 	}
+	if dir, err := component.Built(ctx, "kubernetes"); err != nil || dir != "" {
+		return dir, err
+	}
 	for _, name := range []string{"etcd", "kube-apiserver"} {
 		if _, err := exec.LookPath(name); err != nil {
-			return "", fmt.Errorf("the test needs %s on PATH or in the folder $SLUICE_KUBE_BIN: %w", name, err)
+			return "", fmt.Errorf("the test needs %s: build it with \"go run ./test/cluster/cmd build\", "+
+				"or name its folder in $SLUICE_KUBE_BIN: %w", name, err)
 		}
 	}
 	return "", nil

@@ -109,6 +109,31 @@ func Build(ctx context.Context, log io.Writer) (programs map[string]string, hash
 	return programs, hex.EncodeToString(all.Sum(nil))[:hashLength], nil
 }
 
+// Built returns the folder of the programs of a set that is in the cache, "" if it is not: it never builds.
+func Built(ctx context.Context, name string) (string, error) {
+	cache, err := Cache()
+	if err != nil {
+		return "", err
+	}
+	source, err := sourceDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(sets, func(s set) bool { return s.name == name })
+	if i < 0 {
+		return "", fmt.Errorf("there is no set of programs %q", name)
+	}
+	sum, err := sets[i].hash(filepath.Join(source, name))
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(cache, name+"-"+sum, "bin")
+	if _, err := os.Stat(bin); err != nil {
+		return "", nil //nolint:nilerr // not built yet, which is an answer
+	}
+	return bin, nil
+}
+
 // hashLength is how many characters of a hash tell sets apart.
 const hashLength = 16
 
