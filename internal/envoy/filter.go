@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -17,6 +19,9 @@ type filterUse struct {
 	// Type is the type URL of Config.
 	Type   string
 	Config []byte
+	// Idle is what a host says so that the filter runs for all of its routes, and does nothing for those that do not
+	// configure it. It is nil for a filter that needs none.
+	Idle *anypb.Any
 }
 
 func (f filterUse) compare(o filterUse) int {
@@ -34,7 +39,11 @@ func standing(chain *feature.Chain) []filterUse {
 
 func use(f feature.RankedFilter) filterUse {
 	packed := toAny(f.Config)
-	return filterUse{Rank: f.Rank, Name: f.Name, Disabled: f.Disabled, Type: packed.TypeUrl, Config: packed.Value}
+	out := filterUse{Rank: f.Rank, Name: f.Name, Disabled: f.Disabled, Type: packed.TypeUrl, Config: packed.Value}
+	if f.Idle != nil {
+		out.Idle = toAny(f.Idle)
+	}
+	return out
 }
 
 // filterUses returns the filters that the rules of a route need besides those, each once, in chain order.

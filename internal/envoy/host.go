@@ -41,20 +41,26 @@ func compareHostnames(a, b string) int {
 	return cmp.Or(compareBool(exact(a), exact(b)), compareDesc(len(a), len(b)))
 }
 
-// virtualHost puts a host together from its routes, which it sorts.
-func virtualHost(key model.HostKey, routes []hostRoute) *xds.Part {
-	sortHostRoutes(routes)
-	body := marshal(&routev3.VirtualHost{Name: key.Domain, Domains: []string{key.Domain}})
+// virtualHost puts a host together from its routes, which are sorted. needs are the backends that it needs besides
+// those of its routes.
+func virtualHost(host *routev3.VirtualHost, routes []hostRoute, needs []model.BackendKey) *xds.Part {
+	body := marshal(host)
 	if tree, ok := pathTree(routes); ok {
 		body = protowire.AppendTag(body, fieldHostMatcher, protowire.BytesType)
 		body = protowire.AppendBytes(body, tree)
 	} else {
 		body = appendRoutes(body, fieldHostRoutes, routes)
 	}
-	part := newPart(key.Domain, body)
+	part := newPart(host.GetName(), body)
+	for _, b := range needs {
+		part.Needs = append(part.Needs, b.String())
+	}
 	for i, r := range routes {
 		for _, b := range r.Needs {
 			part.Needs = append(part.Needs, b.String())
+		}
+		if r.Rank.Route == (model.RouteKey{}) {
+			continue
 		}
 		if i == 0 || r.Rank.Route != routes[i-1].Rank.Route {
 			part.Owners = append(part.Owners, r.Rank.Route.Ref())
@@ -67,14 +73,22 @@ func virtualHost(key model.HostKey, routes []hostRoute) *xds.Part {
 	return part
 }
 
-// misdirected answers everything for a domain with 421: another listener of the port owns it, and the client sent the
+// newHost returns the virtual host of a domain without routes.
+func newHost(domain string) *routev3.VirtualHost {
+	return &routev3.VirtualHost{Name: domain, Domains: []string{domain}}
+}
+
+// misdirected is the answer to everything for a domain that another listener of the port owns: the client sent the
 // request on the wrong connection (RFC 9110 section 15.5.20).
-func misdirected(domain string) *xds.Part {
+const misdirected = 421
+
+// answering answers everything for a domain with a status.
+func answering(domain string, status uint32) *xds.Part {
 	return newPart(domain, marshal(&routev3.VirtualHost{
 		Name: domain, Domains: []string{domain},
 		Routes: []*routev3.Route{{
 			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			Action: respond(421),
+			Action: respond(status),
 		}},
 	}))
 }

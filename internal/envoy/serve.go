@@ -91,6 +91,7 @@ func equalServed(a, b served) bool {
 // listeners of the port say about a domain that nobody serves.
 func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	var routes []hostRoute
+	var filters []filterUse
 	for route, bindings := range b.in.Hosts.Values(r, k) {
 		client, from, ok := boundFrom(bindings.Bound, k)
 		if !ok {
@@ -100,13 +101,23 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 		for i := range s.entries {
 			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
 		}
+		filters = append(filters, s.filters...)
 	}
 	if len(routes) == 0 && k.Table.Secure() {
 		if hostname, ok := b.in.Hostname(r, k.Table.Listener()); ok && !ownsDomain(hostname, k.Domain) {
-			return misdirected(k.Domain), true
+			return answering(k.Domain, misdirected), true
 		}
 	}
-	return virtualHost(k, routes), true
+	sortHostRoutes(routes)
+	host, g := newHost(k.Domain), b.guardOf(r, k)
+	switch {
+	case g == nil:
+		return virtualHost(host, routes, nil), true
+	case g.Fault != nil:
+		return answering(k.Domain, g.Fault.Status), true
+	}
+	behind := b.guardHost(g, host, routes, filters)
+	return virtualHost(behind.Proto, behind.routes, behind.Needs), true
 }
 
 // boundFrom returns the most specific of the route's own hostnames that the host came from, and what the listener's

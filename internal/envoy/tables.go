@@ -113,15 +113,17 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	})
 
 	streamBackends, udpPorts := b.addStreams(e)
-	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends)
+	b.addGuards(e)
+	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked}
+	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked)
 	clientSecrets := incr.NewIndex(e, "client secret uses", secured, clientSecretsOf)
 	clusterTrusts := incr.NewIndex(e, "backend trust uses", secured, func(k BackendKey, s security) []AuthorityKey {
 		return []AuthorityKey{{Proxy: k.Proxy, Trust: s.Trust}}
 	})
 
 	out := &Tables{}
-	out.Clusters = incr.NewTable(e, "clusters", b.cluster, backends, streamBackends, udpPorts).Equal(equalResource)
-	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, backends, streamBackends, udpPorts).Equal(equalResource)
+	out.Clusters = incr.NewTable(e, "clusters", b.cluster, uses...).Equal(equalResource)
+	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, uses...).Equal(equalResource)
 	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets, clientSecrets).Equal(equalResource)
 	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts).Equal(equalResource)
 	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
@@ -144,6 +146,9 @@ type builder struct {
 	opts    Options
 	served  *incr.Table[siteKey, served]
 	filters *incr.Index[model.PortKey, siteKey, served]
+	guards  *incr.Table[model.ListenerKey, *guard]
+	guarded *incr.Index[model.PortKey, model.ListenerKey, *guard]
+	asked   *incr.Index[BackendKey, model.ListenerKey, *guard]
 	hosts   *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
 	chains  *incr.Table[chainKey, chain]
 	// portChains are the chains by port.
@@ -254,6 +259,11 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 		return udpListener(b.bind(r, k.Proxy), port), true
 	}
 	filters := standing(b.opts.Chain)
+	for _, l := range port.Listeners {
+		for _, f := range b.opts.Chain.ListenerFilters(l.Filters) {
+			filters = append(filters, use(f))
+		}
+	}
 	for _, s := range b.filters.Values(r, k) {
 		filters = append(filters, s.filters...)
 	}

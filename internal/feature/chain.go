@@ -49,6 +49,20 @@ func (c *Chain) Check(route *model.Route) status.Report {
 	return report
 }
 
+// CheckAttached asks the features for what they refuse of what is attached to anything but a route: to a listener, to a
+// backend. The issues have their Path, but neither Object nor Section.
+func (c *Chain) CheckAttached(attached []model.Attached) status.Report {
+	var report status.Report
+	for _, a := range attached {
+		for _, p := range c.check(a, &model.Rule{Attached: attached}) {
+			report = append(report, status.Issue{
+				Condition: status.Accepted, Reason: p.Reason, Message: p.Message, Path: a.Path + p.Path,
+			})
+		}
+	}
+	return report
+}
+
 func (c *Chain) check(a model.Attached, rule *model.Rule) []Problem {
 	rank, ok := c.rank[a.Feature]
 	if !ok {
@@ -72,6 +86,15 @@ func (c *Chain) ApplyRoute(r *Route, attached []model.Attached) {
 	}
 }
 
+// ApplyHost applies the filters of a listener to one of its hosts.
+func (c *Chain) ApplyHost(h *Host, filters []model.Attached) {
+	for _, a := range c.sorted(filters) {
+		if f, ok := c.features[c.rank[a.Feature]].(HostApplier); ok {
+			f.ApplyHost(h, a)
+		}
+	}
+}
+
 // RankedFilter is an HTTP filter with its place in the chain.
 type RankedFilter struct {
 	Rank int
@@ -80,8 +103,13 @@ type RankedFilter struct {
 
 // HTTPFilters returns the filters that a rule needs besides the standing ones, in chain order, each once.
 func (c *Chain) HTTPFilters(rule *model.Rule) []RankedFilter {
+	return c.ListenerFilters(everyAttached(rule))
+}
+
+// ListenerFilters returns the filters that the filters of a listener need besides the standing ones, like HTTPFilters.
+func (c *Chain) ListenerFilters(attached []model.Attached) []RankedFilter {
 	var out []RankedFilter
-	for _, a := range c.sorted(everyAttached(rule)) {
+	for _, a := range c.sorted(attached) {
 		rank := c.rank[a.Feature]
 		f, ok := c.features[rank].(FilterUser)
 		if !ok {

@@ -2,8 +2,8 @@
 // applied.
 //
 // A feature is one folder below this one: what it checks, what it becomes in Envoy, its tests and its page. It
-// implements [Feature] and whichever of [Checker], [RouteApplier] and [FilterUser] it needs; the [Chain] finds out
-// which. Features never import one another, and nothing outside a feature's folder knows its fields.
+// implements [Feature] and whichever of [Checker], [RouteApplier], [HostApplier] and [FilterUser] it needs; the [Chain]
+// finds out which. Features never import one another, and nothing outside a feature's folder knows its fields.
 package feature
 
 import (
@@ -22,7 +22,8 @@ type Feature interface {
 
 // Checker is a feature that can refuse what a user wrote beyond what the CRD's schema refuses.
 type Checker interface {
-	// Check returns what is wrong with a, which is on the rule or on one of its backends. It must not change either.
+	// Check returns what is wrong with a, which is on the rule or on one of its backends. It must not change either. For
+	// what is not attached to a route the rule has nothing but all that is attached there.
 	Check(a model.Attached, rule *model.Rule) []Problem
 }
 
@@ -40,6 +41,16 @@ type Problem struct {
 type RouteApplier interface {
 	// ApplyRoute changes r.Proto for a. Everything that a user can get wrong has been refused by Check before.
 	ApplyRoute(r *Route, a model.Attached)
+}
+
+// HostApplier is a feature that acts on every request of a listener, before a route is chosen.
+//
+// It shapes the virtual hosts of the listener, because the plain HTTP listeners of a port share one connection manager:
+// they are told apart by host alone. Requests that match no route are answered by a route too, so that they pass the
+// listener's filters like all others.
+type HostApplier interface {
+	// ApplyHost changes h.Proto for a, a filter of the listener that the host is of.
+	ApplyHost(h *Host, a model.Attached)
 }
 
 // Stander is a feature with HTTP filters that every listener has from the start, whether or not a route uses them.
@@ -75,6 +86,11 @@ type HTTPFilter struct {
 	Config proto.Message
 	// Disabled filters run only for routes that enable them.
 	Disabled bool
+	// Idle is the configuration of a route for which the filter runs and does nothing. A Disabled filter of routes needs
+	// it. Envoy decides which filters a request passes by the route that it has when it arrives; behind a filter of the
+	// listener that changes the request, the route may be another. There all filters run, and the route that the
+	// request has by then tells them what to do.
+	Idle proto.Message
 }
 
 // Pinner is a feature that holds clients to one of the endpoints that a rule can send them to. The endpoints of all of
@@ -104,11 +120,24 @@ func (r *Route) Action() *routev3.RouteAction { return r.Proto.GetRoute() }
 
 // Use returns the cluster of a backend that a feature sends requests to, and notes that the route needs it. For an
 // invalid backend it returns a name that no cluster has.
-func (r *Route) Use(b model.BackendKey) string {
+func (r *Route) Use(b model.BackendKey) string { return use(&r.Needs, b) }
+
+// Host is an Envoy virtual host while the filters of its listener are applied to it.
+type Host struct {
+	// Proto has its name and domains; its routes are not in it.
+	Proto *routev3.VirtualHost
+	// Needs collects the backends that the filters ask.
+	Needs []model.BackendKey
+}
+
+// Use is like [Route.Use].
+func (h *Host) Use(b model.BackendKey) string { return use(&h.Needs, b) }
+
+func use(needs *[]model.BackendKey, b model.BackendKey) string {
 	if b == (model.BackendKey{}) {
 		return InvalidCluster
 	}
-	r.Needs = append(r.Needs, b)
+	*needs = append(*needs, b)
 	return b.String()
 }
 

@@ -9,11 +9,11 @@ import (
 
 // BackendKey identifies what a reference to a backend means: the object and, for a Service, the port.
 type BackendKey struct {
-	// Kind is KindService or KindBackend, or KindSplit or KindUDPPort for what stands for several of these. It is empty
-	// for an invalid reference.
+	// Kind is KindService, KindBackend or KindXBackend, or KindSplit or KindUDPPort for what stands for several of these.
+	// It is empty for an invalid reference.
 	Kind string
 	Name
-	// Port is the Service's port, 0 for a Backend.
+	// Port is the Service's port, 0 for the other kinds.
 	Port uint16
 	// Use is AppGRPC when a GRPCRoute refers to the backend, AppUDP when a UDPRoute does, else empty: gRPC needs HTTP/2
 	// where HTTP would be served by HTTP/1.1, so a backend used both ways has two clusters; and a Service has TCP and UDP
@@ -87,8 +87,11 @@ func (k BackendKey) String() string {
 // Ref returns the backend's object.
 func (k BackendKey) Ref() Ref {
 	r := Ref{Kind: k.Kind, Name: k.Name}
-	if k.Kind == KindBackend {
+	switch k.Kind {
+	case KindBackend:
 		r.Group = GroupEnvoyGateway
+	case KindXBackend:
+		r.Group = GroupGatewayX
 	}
 	return r
 }

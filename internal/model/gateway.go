@@ -96,6 +96,11 @@ type Listener struct {
 	Certificates []Name
 	// Clients says how the certificates of clients are validated; nil if clients are not asked for one.
 	Clients *ClientValidation
+	// Filters is what the listener's own filters ask of features, in the order of the spec: they act on every request
+	// that the listener takes, before a route is chosen.
+	Filters []Attached
+	// Fault, if not nil, is what every request is answered with instead: one of the filters could not be applied.
+	Fault *Fault
 	// Valid says that the listener can be programmed, as far as it alone can tell.
 	Valid bool
 }

@@ -65,6 +65,8 @@ const (
 	KindNamespace      = "Namespace"
 	KindBackend        = "Backend"
 	KindEnvoyProxy     = "EnvoyProxy"
+	KindXBackend       = "XBackend"
+	KindPod            = "Pod"
 
 	KindBackendTLSPolicy   = "BackendTLSPolicy"
 	KindClusterTrustBundle = "ClusterTrustBundle"
@@ -75,6 +77,7 @@ const (
 	GroupCore         = ""
 	GroupDiscovery    = "discovery.k8s.io"
 	GroupGateway      = "gateway.networking.k8s.io"
+	GroupGatewayX     = "gateway.networking.x-k8s.io"
 	GroupEnvoyGateway = "gateway.envoyproxy.io"
 	GroupCertificates = "certificates.k8s.io"
 )

@@ -145,7 +145,7 @@ type WeightedBackend struct {
 	Attached []Attached
 }
 
-// Attached is configuration for one feature, on a rule or on one of its backends.
+// Attached is configuration for one feature, on a rule, on one of its backends, or on a listener.
 type Attached struct {
 	// Feature is the name of the feature it is for.
 	Feature string
@@ -156,7 +156,13 @@ type Attached struct {
 	Backends []BackendKey
 	// Path is the field that it was written in, for messages: "spec.rules[0].filters[1]".
 	Path string
+	// Index is its position among the filters of a listener, which run in exactly that order; 0 for everything else.
+	Index int
 }
+
+// ListenerFilter returns the name of the feature that a filter of a listener is for. It is not that of the filter of
+// the same type in a route: both can apply to one request.
+func ListenerFilter(typ string) string { return "Listener" + typ }
 
 // Binding is a route attached to one listener.
 type Binding struct {

@@ -41,6 +41,9 @@ func (p *Pipeline) Issues() status.Report {
 	for ref, policy := range p.resolved.Policies.All() {
 		out.now = append(out.now, status.Problems(ref, &policy.Status)...)
 	}
+	for name, st := range p.resolved.XBackendStatus.All() {
+		out.now = append(out.now, status.Problems(xbackendRef(name), &st)...)
+	}
 	for _, report := range p.strays {
 		out.now = append(out.now, report...)
 	}
@@ -73,6 +76,9 @@ func (p *Pipeline) issueChanges() (now, fixed status.Report) {
 		compare(&out, ref, incr.Change[gwv1.PolicyStatus]{
 			Old: c.Old.Status, HadOld: c.HadOld, New: c.New.Status, Has: c.Has,
 		})
+	}
+	for name, c := range p.resolved.XBackendStatus.Changes() {
+		compare(&out, xbackendRef(name), c)
 	}
 	slices.SortFunc(out.now, status.Issue.Compare)
 	slices.SortFunc(out.fixed, status.Issue.Compare)
@@ -118,4 +124,8 @@ func backendRef(name model.Name) model.Ref {
 
 func envoyProxyRef(name model.Name) model.Ref {
 	return model.Ref{Group: model.GroupEnvoyGateway, Kind: model.KindEnvoyProxy, Name: name}
+}
+
+func xbackendRef(name model.Name) model.Ref {
+	return model.Ref{Group: model.GroupGatewayX, Kind: model.KindXBackend, Name: name}
 }

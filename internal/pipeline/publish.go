@@ -22,9 +22,8 @@ type Status struct {
 	// Version is the API version of the object's kind, Generation the generation that the status is about.
 	Version    string
 	Generation int64
-	// Status is a *gwv1.GatewayStatus, *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus,
-	// *gwv1.PolicyStatus, *egv1a1.BackendStatus or *egv1a1.EnvoyProxyStatus, never changed; nil if there is nothing to
-	// say about the object any more.
+	// Status is one of the types that [status.EachCondition] knows, never changed; nil if there is nothing to say about
+	// the object any more.
 	Status any
 }
 
@@ -58,6 +57,9 @@ func (p *Pipeline) publish() {
 	}
 	for name, c := range p.resolved.EnvoyProxyStatus.Changes() {
 		p.put(envoyProxyRef(name), &c.New, c.Has)
+	}
+	for name := range p.resolved.XBackendStatus.Changes() {
+		p.putXBackend(name)
 	}
 }
 
@@ -184,7 +186,36 @@ func (p *Pipeline) putBackend(name model.Name) {
 		return
 	}
 	out := st.DeepCopy()
-	cluster := model.BackendKey{Kind: model.KindBackend, Name: name}.String()
+	if why := p.refusedCluster(model.BackendKey{Kind: model.KindBackend, Name: name}); why != "" {
+		out.Conditions = []metav1.Condition{p.refusedBackend(ref, why)}
+	}
+	p.put(ref, out, true)
+}
+
+// putXBackend is putBackend for an XBackend.
+func (p *Pipeline) putXBackend(name model.Name) {
+	ref := xbackendRef(name)
+	st, ok := p.resolved.XBackendStatus.Peek(name)
+	if !ok {
+		p.put(ref, nil, false)
+		return
+	}
+	out := st.DeepCopy()
+	if why := p.refusedCluster(model.BackendKey{Kind: model.KindXBackend, Name: name}); why != "" {
+		for i := range out.Ancestors {
+			out.Ancestors[i].Conditions = []metav1.Condition{p.refusedBackend(ref, why)}
+		}
+	}
+	p.put(ref, out, true)
+}
+
+func (p *Pipeline) refusedBackend(ref model.Ref, why string) metav1.Condition {
+	return status.False(status.Accepted, status.ReasonInvalid, "Envoy refused the backend: "+why, p.generation(ref))
+}
+
+// refusedCluster returns Envoy's words if it refuses a cluster of the backend, whatever its use; else "".
+func (p *Pipeline) refusedCluster(backend model.BackendKey) string {
+	cluster := backend.String()
 	var refusals []string
 	for _, px := range p.proxies {
 		for id, why := range px.refused {
@@ -195,11 +226,10 @@ func (p *Pipeline) putBackend(name model.Name) {
 			}
 		}
 	}
-	if len(refusals) > 0 {
-		out.Conditions = []metav1.Condition{status.False(status.Accepted, status.ReasonInvalid,
-			"Envoy refused the backend: "+slices.Min(refusals), p.generation(ref))}
+	if len(refusals) == 0 {
+		return ""
 	}
-	p.put(ref, out, true)
+	return slices.Min(refusals)
 }
 
 // publishOwners publishes the statuses of objects that own a resource which is refused now, or was.
@@ -215,6 +245,8 @@ func (p *Pipeline) publishOwners(owners []model.Ref) {
 			p.putListenerSet(owner.Name)
 		case model.KindBackend:
 			p.putBackend(owner.Name)
+		case model.KindXBackend:
+			p.putXBackend(owner.Name)
 		case model.KindSecret:
 			p.putUsers(owner.Name)
 			p.putTrusting(owner)

@@ -12,7 +12,9 @@ import (
 )
 
 func (t *Tables) addBackends(e *incr.Engine) {
-	t.Backends = incr.NewTable(e, "backends", t.backend, t.references)
+	listeners := incr.NewIndex(e, "backends of listeners", t.contenders,
+		func(_ model.ListenerKey, c *contender) []model.BackendKey { return listenerBackends(&c.Listener) })
+	t.Backends = incr.NewTable(e, "backends", t.backend, t.references, listeners)
 	t.slices = incr.NewIndex(e, "slices by service", t.in.slices,
 		func(key model.Name, s *discoveryv1.EndpointSlice) []model.Name {
 			name, ok := s.Labels[discoveryv1.LabelServiceName]
@@ -21,19 +23,30 @@ func (t *Tables) addBackends(e *incr.Engine) {
 			}
 			return []model.Name{{Namespace: key.Namespace, Name: name}}
 		})
-	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references)
+	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references, listeners)
 }
 
 func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, bool) {
 	out := model.Backend{Key: key}
 	out.TLS, out.Barred = t.backendTLS(r, key)
-	if key.Kind == model.KindBackend {
+	switch key.Kind {
+	case model.KindBackend:
 		ext, ok := incr.Get(r, t.externals, key.Name)
 		if !ok || len(ext.Report) > 0 {
 			return model.Backend{}, false
 		}
 		out.Address, out.Fallback = ext.Address, ext.Fallback
 		out.Protocol, _ = appProtocol(ext.Protocol, key.Use)
+		return out, true
+	case model.KindXBackend:
+		b, ok := incr.Get(r, t.xbackends, key.Name)
+		if !ok || len(b.Report) > 0 {
+			return model.Backend{}, false
+		}
+		if b.Hostname != "" {
+			out.Address = model.AddressDNS
+		}
+		out.Protocol, _ = appProtocol(b.Protocol, key.Use)
 		return out, true
 	}
 	svc, ok := incr.Get(r, t.services, key.Name)
@@ -49,14 +62,26 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 }
 
 func (t *Tables) endpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoint, bool) {
-	if key.Kind == model.KindBackend {
+	switch key.Kind {
+	case model.KindBackend:
 		ext, ok := incr.Get(r, t.externals, key.Name)
 		if !ok || len(ext.Report) > 0 {
 			return nil, false
 		}
 		b, _ := incr.Get(r, t.in.backends, key.Name)
 		return sorted(externalEndpoints(b)), true
+	case model.KindXBackend:
+		b, ok := incr.Get(r, t.xbackends, key.Name)
+		if !ok || len(b.Report) > 0 {
+			return nil, false
+		}
+		return sorted(t.endpointsOf(r, key.Name, b)), true
 	}
+	return t.serviceEndpoints(r, key)
+}
+
+// serviceEndpoints returns the endpoints of a port of a Service: those of its EndpointSlices.
+func (t *Tables) serviceEndpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoint, bool) {
 	svc, ok := incr.Get(r, t.services, key.Name)
 	if !ok {
 		return nil, false
@@ -120,4 +145,16 @@ func sorted(list []model.Endpoint) []model.Endpoint {
 		return []model.Endpoint{}
 	}
 	return list
+}
+
+// attachedTo returns what a backend asks of features for every route that leads to it.
+func (t *Tables) attachedTo(r *incr.Reader, key model.BackendKey) []model.Attached {
+	if key.Kind != model.KindXBackend {
+		return nil
+	}
+	b, ok := incr.Get(r, t.xbackends, key.Name)
+	if !ok {
+		return nil
+	}
+	return b.Attached
 }

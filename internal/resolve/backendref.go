@@ -50,53 +50,92 @@ func appProtocol(asked, use model.AppProtocol) (model.AppProtocol, bool) {
 	}
 }
 
-// resolveBackend returns the backend that a reference means. If it cannot be used it notes why and returns the zero
-// value. What another namespace holds is said only to those who are granted it.
+// resolveBackend returns the backend that a reference of the route means. If it cannot be used it notes why and returns
+// the zero value.
 func (v *routeResolver) resolveBackend(
 	ref *gwv1.BackendObjectReference, use model.AppProtocol, path string,
 ) model.BackendKey {
-	to := model.Ref{
-		Group: string(deref(ref.Group, "")), Kind: string(deref(ref.Kind, model.KindService)),
-		Name: model.Name{Namespace: string(deref(ref.Namespace, gwv1.Namespace(v.key.Namespace))), Name: string(ref.Name)},
+	found := v.t.backendOf(v.r, v.key.Ref(), ref, use)
+	if found.Mention != (model.BackendKey{}) {
+		v.out.Mentions = append(v.out.Mentions, found.Mention)
 	}
-	refuse := func(reason, message string) model.BackendKey {
-		v.issue(status.ResolvedRefs, reason, path, message)
+	if found.Reason != "" {
+		v.issue(status.ResolvedRefs, found.Reason, path, found.Message)
+	}
+	return found.key()
+}
+
+// referral is what a reference to a backend comes to.
+type referral struct {
+	// Mention is the backend, whether or not it can be used; the zero value if it may not be referred to.
+	Mention model.BackendKey
+	// Reason is why it cannot be used, empty if it can. Message goes with it.
+	Reason, Message string
+	// Barred is set if a BackendTLSPolicy of the backend cannot be applied. The status of the policy says why: the
+	// reference itself is right.
+	Barred bool
+}
+
+// key returns the backend, the zero value if it cannot be used.
+func (f referral) key() model.BackendKey {
+	if f.Reason != "" || f.Barred {
 		return model.BackendKey{}
 	}
-	isService := to.Group == model.GroupCore && to.Kind == model.KindService
-	if !isService && (to.Group != model.GroupEnvoyGateway || to.Kind != model.KindBackend) {
-		return refuse(status.ReasonInvalidKind, fmt.Sprintf(
-			"%s of group %q cannot be a backend: use a Service, or a Backend of group %s",
-			to.Kind, to.Group, model.GroupEnvoyGateway))
+	return f.Mention
+}
+
+// backendOf returns the backend that a reference in the object from means. What another namespace holds is said only
+// to those who are granted it.
+func (t *Tables) backendOf(
+	r *incr.Reader, from model.Ref, ref *gwv1.BackendObjectReference, use model.AppProtocol,
+) referral {
+	to := model.Ref{
+		Group: string(deref(ref.Group, "")), Kind: string(deref(ref.Kind, model.KindService)),
+		Name: model.Name{Namespace: string(deref(ref.Namespace, gwv1.Namespace(from.Namespace))), Name: string(ref.Name)},
 	}
-	if !v.t.granted(v.r, v.key.Ref(), to) {
-		return refuse(status.ReasonRefNotPermitted, fmt.Sprintf(
-			"No ReferenceGrant in namespace %s lets a %s of namespace %s use %s", to.Namespace, v.key.Kind, v.key.Namespace, to))
+	refuse := func(reason, format string, args ...any) referral {
+		return referral{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
-	key := model.BackendKey{Kind: to.Kind, Name: to.Name, Use: use}
-	check := v.checkExternal
-	if isService {
+	check := t.backendCheck(to)
+	if check == nil {
+		return refuse(status.ReasonInvalidKind,
+			"%s of group %q cannot be a backend: use a Service, a Backend of group %s, or an XBackend of group %s",
+			to.Kind, to.Group, model.GroupEnvoyGateway, model.GroupGatewayX)
+	}
+	if !t.granted(r, from, to) {
+		return refuse(status.ReasonRefNotPermitted, "No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
+			to.Namespace, from.Kind, from.Namespace, to)
+	}
+	found := referral{Mention: model.BackendKey{Kind: to.Kind, Name: to.Name, Use: use}}
+	if to.Kind == model.KindService {
 		if ref.Port == nil {
 			return refuse(status.ReasonBackendNotFound, "The port is missing: it is required for a Service")
 		}
-		key.Port = uint16(*ref.Port) // 1 to 65535 by its schema
-		check = v.checkService
+		found.Mention.Port = uint16(*ref.Port) // 1 to 65535 by its schema
 	}
-	v.out.Mentions = append(v.out.Mentions, key)
-	if reason, message := check(key); reason != "" {
-		return refuse(reason, message)
+	found.Reason, found.Message = check(r, from, found.Mention)
+	// Those of TCP may well carry the TLS of the client: it depends on the listener whether the policy matters.
+	found.Barred = !isStream(from.Kind) && t.guarded(r, found.Mention).Broken
+	return found
+}
+
+// backendCheck returns the function that says why a backend of a kind cannot be used by an object, or no reason; nil if
+// the kind is none of backends.
+func (t *Tables) backendCheck(to model.Ref) func(*incr.Reader, model.Ref, model.BackendKey) (reason, message string) {
+	switch {
+	case to.Group == model.GroupCore && to.Kind == model.KindService:
+		return t.checkService
+	case to.Group == model.GroupEnvoyGateway && to.Kind == model.KindBackend:
+		return t.checkExternal
+	case to.Group == model.GroupGatewayX && to.Kind == model.KindXBackend:
+		return t.checkXBackend
 	}
-	// The status of the policy says why: the reference itself is right. Of connections, it depends on the listener
-	// whether the policy matters.
-	if v.originatesTLS() && v.t.guarded(v.r, key).Broken {
-		return model.BackendKey{}
-	}
-	return key
+	return nil
 }
 
 // checkService returns why the port of a Service cannot be used, or no reason.
-func (v *routeResolver) checkService(key model.BackendKey) (reason, message string) {
-	svc, ok := incr.Get(v.r, v.t.services, key.Name)
+func (t *Tables) checkService(r *incr.Reader, from model.Ref, key model.BackendKey) (reason, message string) {
+	svc, ok := incr.Get(r, t.services, key.Name)
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", key.Ref())
 	}
@@ -114,7 +153,7 @@ func (v *routeResolver) checkService(key model.BackendKey) (reason, message stri
 	case port.Protocol != transport:
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"Port %d of %s is not a %s port", key.Port, key.Ref(), transport)
-	case isStream(v.key.Kind):
+	case isStream(from.Kind):
 		// Whatever the application speaks, its bytes are passed on.
 	case !known:
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
@@ -122,7 +161,7 @@ func (v *routeResolver) checkService(key model.BackendKey) (reason, message stri
 	case !fits:
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"The appProtocol %q of port %d of %s cannot carry gRPC", port.App, key.Port, key.Ref())
-	case v.originatesTLS() && slices.Contains(secureProtocols, port.App) && v.t.guarded(v.r, key) == (guard{}):
+	case slices.Contains(secureProtocols, port.App) && t.guarded(r, key) == (guard{}):
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"The appProtocol %q of port %d of %s needs TLS, but nothing says whom to trust: attach a BackendTLSPolicy to it",
 			port.App, key.Port, key.Ref())
@@ -130,15 +169,9 @@ func (v *routeResolver) checkService(key model.BackendKey) (reason, message stri
 	return "", ""
 }
 
-// originatesTLS says whether the proxy itself speaks the backend's protocol for routes of this kind: those of TCP may
-// well carry the TLS of the client.
-func (v *routeResolver) originatesTLS() bool {
-	return v.key.Kind == model.KindHTTPRoute || v.key.Kind == model.KindGRPCRoute
-}
-
 // checkExternal returns why a Backend object cannot be used, or no reason.
-func (v *routeResolver) checkExternal(key model.BackendKey) (reason, message string) {
-	ext, ok := incr.Get(v.r, v.t.externals, key.Name)
+func (t *Tables) checkExternal(r *incr.Reader, _ model.Ref, key model.BackendKey) (reason, message string) {
+	ext, ok := incr.Get(r, t.externals, key.Name)
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", key.Ref())
 	}

@@ -95,7 +95,8 @@ func TestCostOfAChange(t *testing.T) {
 		do   func() incr.Result
 		want string
 	}{
-		{"edit a route", func() incr.Result { return w.apply(route) }, "routes 1/1, bindings 1/0, route status 1/0"},
+		{"edit a route", func() incr.Result { return w.apply(route) },
+			"routes 1/1, bindings 1/0, route status 1/0"},
 		{"nothing but the generation", func() incr.Result {
 			return w.apply(strings.Replace(route, "namespace: default", "namespace: default, generation: 2", 1))
 		}, "routes 1/0, bindings 1/0, route status 1/1"},

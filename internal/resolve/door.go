@@ -121,3 +121,12 @@ func gatewayRef(name model.Name) model.Ref {
 func setRef(name model.Name) model.Ref {
 	return model.Ref{Group: model.GroupGateway, Kind: model.KindListenerSet, Name: name}
 }
+
+// Client returns the certificate that the Gateway of a listener shows to backends.
+func (t *Tables) Client(r *incr.Reader, listener model.ListenerKey) model.ClientCertificate {
+	d, ok := incr.Get(r, t.doors, listener)
+	if !ok {
+		return model.ClientCertificate{}
+	}
+	return d.Client
+}

@@ -250,6 +250,9 @@ func (b *ruleBuilder) backend(ref *gwv1.BackendRef, filters []filter, index int)
 		}
 		out.Attached = append(out.Attached, a)
 	}
+	if !isStream(b.key.Kind) {
+		out.Attached = append(out.Attached, b.t.attachedTo(b.r, out.Backend)...)
+	}
 	b.Backends = append(b.Backends, out)
 }
 
@@ -265,8 +268,15 @@ func (b *ruleBuilder) use() model.AppProtocol {
 	}
 }
 
-// finish returns the rule, failed if there is nothing that could answer its requests.
+// finish returns the rule, failed if there is nothing that could answer its requests. What the rule says itself of
+// session persistence outranks what its backends say (GEP-1619).
 func (b *ruleBuilder) finish() model.Rule {
+	persistent := func(a model.Attached) bool { return a.Feature == "SessionPersistence" }
+	if slices.ContainsFunc(b.Attached, persistent) {
+		for i := range b.Backends {
+			b.Backends[i].Attached = slices.DeleteFunc(b.Backends[i].Attached, persistent)
+		}
+	}
 	redirects := slices.ContainsFunc(b.Attached, func(a model.Attached) bool {
 		return a.Feature == string(gwv1.HTTPRouteFilterRequestRedirect)
 	})

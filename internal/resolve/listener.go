@@ -80,6 +80,7 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 			v.reserved(l.Port)
 		}
 		l.Passthrough = l.Protocol == model.TLS && v.mode() == gwv1.TLSModePassthrough
+		l.Filters, l.Fault = v.filters()
 		if v.terminates(l.Protocol) {
 			l.Certificates = v.certificates()
 		}
@@ -211,9 +212,6 @@ func (v *listenerResolver) namespaces() (gwv1.FromNamespaces, labels.Selector) {
 // unsupported refuses the listener for everything that guards it and that Sluice does not do yet: to leave it out would
 // open what it was meant to close.
 func (v *listenerResolver) unsupported(l model.Listener) {
-	if v.spec.Filters != nil && len(v.spec.Filters.Requests) > 0 {
-		v.refuse(status.ReasonUnsupportedValue, ".filters", "Listener filters are not supported yet: remove them")
-	}
 	if v.spec.TLS != nil {
 		if mode := v.mode(); !modeFits(l.Protocol, mode) {
 			v.refuse(status.ReasonUnsupportedValue, ".tls.mode",

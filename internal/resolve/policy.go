@@ -138,15 +138,45 @@ func uses(mentions []model.BackendKey, parents []ParentOutcome) []useKey {
 	return slices.Compact(out)
 }
 
+// listenerUses are the uses that the listeners of a Gateway make of backends themselves.
+func listenerUses(gateway model.Name, listeners []model.Listener) []useKey {
+	var out []useKey
+	for i := range listeners {
+		for _, b := range listenerBackends(&listeners[i]) {
+			out = append(out, useKey{Backend: b.Ref(), Port: b.Port, Gateway: gateway})
+		}
+	}
+	return out
+}
+
+// listenerBackends returns the backends that a listener refers to itself.
+func listenerBackends(l *model.Listener) []model.BackendKey {
+	var out []model.BackendKey
+	for _, a := range l.Filters {
+		for _, b := range a.Backends {
+			if b != (model.BackendKey{}) {
+				out = append(out, b)
+			}
+		}
+	}
+	return out
+}
+
 // addUses adds the index of who uses a backend. It changes only when a Gateway starts or stops using one, not with each
 // route that does.
 func (t *Tables) addUses(e *incr.Engine) {
 	byUse := incr.NewIndex(e, "backend use keys", t.Bindings, func(_ model.RouteKey, b Bindings) []useKey {
 		return b.uses
 	})
+	byGateway := incr.NewIndex(e, "backends of gateways", t.Gateways, func(key model.Name, gw Gateway) []useKey {
+		return listenerUses(key, gw.Listeners)
+	})
+	bySet := incr.NewIndex(e, "backends of listenersets", t.ListenerSets, func(_ model.Name, s ListenerSet) []useKey {
+		return listenerUses(s.Gateway, s.Listeners)
+	})
 	used := incr.NewTable(e, "backend uses", func(*incr.Reader, useKey) (struct{}, bool) {
 		return struct{}{}, true
-	}, byUse)
+	}, byUse, byGateway, bySet)
 	t.uses = incr.NewIndex(e, "uses of backend", used, func(k useKey, _ struct{}) []model.Ref {
 		return []model.Ref{k.Backend}
 	})

@@ -221,3 +221,14 @@ func (t *Tables) overlaps(r *incr.Reader, l *model.Listener, port model.PortKey)
 	slices.SortFunc(out, model.ListenerKey.Compare)
 	return out
 }
+
+// Owner returns the listener of a port that takes the requests for a hostname that some route serves there, or that a
+// listener has: the one with the most specific hostname that covers it.
+func (t *Tables) Owner(r *incr.Reader, port model.PortKey, hostname string) (model.ListenerKey, bool) {
+	for h, ok := hostname, true; ok; h, ok = widen(h) {
+		if holder, taken := incr.Get(r, t.owners, claimKey{Port: port, Hostname: h}); taken {
+			return holder, true
+		}
+	}
+	return model.ListenerKey{}, false
+}

@@ -167,7 +167,7 @@ func (v *routeResolver) refusal() {
 	}
 	v.out.Refused = "Envoy refused the route, and the version before it stays live: " + refused.Message
 	v.out.Route = refused.LastGood.WithBackends(func(b *model.BackendKey) {
-		barred := v.originatesTLS() && v.t.guarded(v.r, *b).Broken
+		barred := !isStream(v.key.Kind) && v.t.guarded(v.r, *b).Broken
 		if *b != (model.BackendKey{}) && (barred || !v.t.granted(v.r, v.key.Ref(), b.Ref())) {
 			*b = model.BackendKey{}
 		}

@@ -17,6 +17,7 @@ func (t *Tables) addStatuses(e *incr.Engine) {
 	t.addListenerSetStatuses(e)
 	t.GatewayStatus = incr.NewTable(e, "gateway status", t.gatewayStatus, t.Gateways)
 	t.RouteStatus = incr.NewTable(e, "route status", t.routeStatus, t.Routes)
+	t.XBackendStatus = incr.NewTable(e, "xbackend status", t.xbackendStatus, t.xbackends)
 	t.BackendStatus = incr.NewTable(e, "backend status", t.backendStatus, t.externals)
 	t.EnvoyProxyStatus = incr.NewTable(e, "envoyproxy status", t.envoyProxyStatus, t.parameters)
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -27,6 +28,9 @@ type Options struct {
 	// Check adds what features refuse in a route, and gives the rules that it refuses a Fault; may be nil. Its issues
 	// have Section.Rule and Path filled, and their Condition is Accepted.
 	Check func(*model.Route) status.Report
+	// CheckAttached returns what features refuse of what is attached to a listener or a backend; may be nil. Its issues
+	// have Path, Reason and Message filled.
+	CheckAttached func([]model.Attached) status.Report
 	// Features are the Gateway API features that the rest of the program adds to those of this package: they are
 	// listed in the status of our GatewayClasses.
 	Features []gwv1.FeatureName
@@ -79,9 +83,9 @@ type Tables struct {
 	// Authorities are the CA certificates of every trust that a listener or a policy of backends has.
 	Authorities *incr.Table[model.Trust, Authority]
 
-	// GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus, BackendStatus and EnvoyProxyStatus have an entry
-	// for each object that is ours to report on. The times of transitions are left zero, and Programmed to
-	// [status.Program] and [status.ProgramListenerSet].
+	// GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus, BackendStatus, EnvoyProxyStatus and
+	// XBackendStatus have an entry for each object that is ours to report on: an XBackend is while a Gateway of ours uses
+	// it. The times of transitions are left zero, and Programmed to [status.Program] and [status.ProgramListenerSet].
 	GatewayClassStatus *incr.Table[model.Name, gwv1.GatewayClassStatus]
 	GatewayStatus      *incr.Table[model.Name, gwv1.GatewayStatus]
 	ListenerSetStatus  *incr.Table[model.Name, gwv1.ListenerSetStatus]
@@ -90,7 +94,8 @@ type Tables struct {
 	EnvoyProxyStatus   *incr.Table[model.Name, egv1a1.EnvoyProxyStatus]
 	// Policies are the policies of all kinds, those that are for no traffic of ours included: their status has no
 	// ancestors.
-	Policies *incr.Table[model.Ref, Policy]
+	Policies       *incr.Table[model.Ref, Policy]
+	XBackendStatus *incr.Table[model.Name, gwxv1a1.BackendStatus]
 
 	opts    Options
 	in      inputs
@@ -133,6 +138,9 @@ type Tables struct {
 	tlsHolders  *incr.Table[model.Ref, holders]
 	guards      *incr.Table[model.Ref, []sectionGuard]
 	uses        *incr.Index[model.Ref, useKey, struct{}]
+	xbackends   *incr.Table[model.Name, *xbackend]
+	pods        *incr.Table[model.Name, *pod]
+	podLabels   *incr.Index[labelKey, model.Name, *pod]
 }
 
 // inputs are the kinds that the package reads.
@@ -156,6 +164,8 @@ type inputs struct {
 	configMaps   *incr.Input[model.Name, *corev1.ConfigMap]
 	trustBundles *incr.Input[model.Name, *certificatesv1.ClusterTrustBundle]
 	backendTLS   *incr.Input[model.Name, *gwv1.BackendTLSPolicy]
+	xbackends    *incr.Input[model.Name, *gwxv1a1.XBackend]
+	pods         *incr.Input[model.Name, *corev1.Pod]
 }
 
 // New adds the tables to the engine, behind the inputs of the store.
@@ -184,22 +194,25 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 			configMaps:   resource.Of[*corev1.ConfigMap](store),
 			trustBundles: resource.Of[*certificatesv1.ClusterTrustBundle](store),
 			backendTLS:   resource.Of[*gwv1.BackendTLSPolicy](store),
+			xbackends:    resource.Of[*gwxv1a1.XBackend](store),
+			pods:         resource.Of[*corev1.Pod](store),
 		},
 	}
 	// The order is that of dependence: a table reads only what was added before it.
 	t.addParameters(e)
 	t.addClasses(e)
 	t.addGrants(e)
+	t.addViews(e)
+	t.addXBackends(e)
 	t.addCertificatePairs(e)
 	t.addBundles(e)
+	t.addTLSPolicies(e)
 	t.addGateways(e)
-	t.addViews(e)
 	t.addListenerSets(e)
 	t.addDoors(e)
 	t.addFleets(e)
 	t.addPorts(e)
 	t.addCertificates(e)
-	t.addTLSPolicies(e)
 	t.addAuthorities(e)
 	t.addRoutes(e)
 	t.addBindings(e)

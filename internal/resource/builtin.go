@@ -39,6 +39,7 @@ var builtins = map[string]builtin{
 	model.KindSecret:             on(validation.NameIsDNSSubdomain, defaultSecret, checkSecret),
 	model.KindConfigMap:          on(validation.NameIsDNSSubdomain, nil, checkConfigMap),
 	model.KindClusterTrustBundle: on(trustBundleName, nil, checkTrustBundle),
+	model.KindPod:                on(validation.NameIsDNSSubdomain, nil, checkPod),
 	model.KindNamespace:          on(validation.NameIsDNSLabel, defaultNamespace, nil),
 }
 
@@ -54,6 +55,8 @@ func objectMeta(obj Object) *metav1.ObjectMeta {
 	case *corev1.ConfigMap:
 		return &o.ObjectMeta
 	case *certificatesv1.ClusterTrustBundle:
+		return &o.ObjectMeta
+	case *corev1.Pod:
 		return &o.ObjectMeta
 	case *corev1.Namespace:
 		return &o.ObjectMeta

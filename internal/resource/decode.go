@@ -192,7 +192,9 @@ var serverOwned = []string{
 
 // body validates, defaults and converts the object, whose kind is known.
 func (d *decoder) body() {
-	delete(d.obj, "status")
+	if !d.kind.Status {
+		delete(d.obj, "status")
+	}
 	if metadata, ok := d.obj["metadata"].(map[string]any); ok {
 		for _, key := range serverOwned {
 			delete(metadata, key)

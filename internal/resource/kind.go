@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -34,6 +35,8 @@ type Kind struct {
 	Cluster bool
 	// Builtin kinds are Kubernetes' own: they have no CRD, so nothing but their Go type to validate against.
 	Builtin bool
+	// Status says that Sluice reads the status of the kind, in files too: that of a Pod has its addresses.
+	Status bool
 
 	new     func() Object
 	newList func() runtime.Object
@@ -113,6 +116,9 @@ var Kinds = []Kind{
 	kind[egv1a1.EnvoyProxy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyProxy, Plural: "envoyproxies",
 	}),
+	kind[gwxv1a1.XBackend](Kind{
+		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXBackend, Plural: "xbackends",
+	}),
 	kind[corev1.Service](Kind{Version: "v1", Kind: model.KindService, Plural: "services", Builtin: true}),
 	kind[discoveryv1.EndpointSlice](Kind{
 		Group: model.GroupDiscovery, Version: "v1", Kind: model.KindEndpointSlice, Plural: "endpointslices", Builtin: true,
@@ -123,6 +129,7 @@ var Kinds = []Kind{
 		Group: model.GroupCertificates, Version: "v1", Kind: model.KindClusterTrustBundle, Plural: "clustertrustbundles",
 		Older: []string{"v1beta1", "v1alpha1"}, Cluster: true, Builtin: true,
 	}),
+	kind[corev1.Pod](Kind{Version: "v1", Kind: model.KindPod, Plural: "pods", Builtin: true, Status: true}),
 	kind[corev1.Namespace](Kind{
 		Version: "v1", Kind: model.KindNamespace, Plural: "namespaces", Cluster: true, Builtin: true,
 	}),

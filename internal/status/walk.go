@@ -6,19 +6,24 @@ import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
 // EachCondition calls f for every condition of a status, with the name of the part of the status that it is in: "" for
 // the whole object, else one that is unique in the object. The status is a *gwv1.GatewayStatus,
-// *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus, *gwv1.PolicyStatus, *egv1a1.BackendStatus or
-// *egv1a1.EnvoyProxyStatus; anything else has no conditions.
+// *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus, *gwv1.PolicyStatus, *egv1a1.BackendStatus,
+// *egv1a1.EnvoyProxyStatus or *gwxv1a1.BackendStatus; anything else has no conditions.
 func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	each := func(section string, list []metav1.Condition) {
 		for i := range list {
 			f(section, &list[i])
 		}
+	}
+	ancestor := func(ref gwv1.ParentReference, list []metav1.Condition) {
+		name, _ := json.Marshal(ref)
+		each("ancestor "+string(name), list)
 	}
 	switch s := status.(type) {
 	case *gwv1.GatewayClassStatus:
@@ -38,17 +43,27 @@ func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 			parent, _ := json.Marshal(s.Parents[i].ParentRef)
 			each("parent "+string(parent), s.Parents[i].Conditions)
 		}
-	case *gwv1.PolicyStatus:
-		for i := range s.Ancestors {
-			ancestor, _ := json.Marshal(s.Ancestors[i].AncestorRef)
-			each("ancestor "+string(ancestor), s.Ancestors[i].Conditions)
-		}
 	case *egv1a1.BackendStatus:
 		each("", s.Conditions)
+	default:
+		eachAncestor(status, ancestor)
+	}
+}
+
+// eachAncestor calls f for every ancestor of a status that has these and nothing else.
+func eachAncestor(status any, f func(ref gwv1.ParentReference, list []metav1.Condition)) {
+	switch s := status.(type) {
+	case *gwv1.PolicyStatus:
+		for i := range s.Ancestors {
+			f(s.Ancestors[i].AncestorRef, s.Ancestors[i].Conditions)
+		}
 	case *egv1a1.EnvoyProxyStatus:
 		for i := range s.Ancestors {
-			ancestor, _ := json.Marshal(s.Ancestors[i].AncestorRef)
-			each("ancestor "+string(ancestor), s.Ancestors[i].Conditions)
+			f(s.Ancestors[i].AncestorRef, s.Ancestors[i].Conditions)
+		}
+	case *gwxv1a1.BackendStatus:
+		for i := range s.Ancestors {
+			f(s.Ancestors[i].AncestorRef, s.Ancestors[i].Conditions)
 		}
 	}
 }
@@ -69,6 +84,8 @@ func Copy(status any) any {
 	case *egv1a1.BackendStatus:
 		return s.DeepCopy()
 	case *egv1a1.EnvoyProxyStatus:
+		return s.DeepCopy()
+	case *gwxv1a1.BackendStatus:
 		return s.DeepCopy()
 	}
 	return nil

@@ -21,6 +21,7 @@
 - apiGroups: [""]
   resources:
   - configmaps
+  - pods
   - secrets
   - services
   verbs: [get, list, watch]
@@ -45,6 +46,10 @@
   - tlsroutes
   - udproutes
   verbs: [get, list, watch]
+- apiGroups: ["gateway.networking.x-k8s.io"]
+  resources:
+  - xbackends
+  verbs: [get, list, watch]
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
   - backends/status
@@ -60,5 +65,9 @@
   - tcproutes/status
   - tlsroutes/status
   - udproutes/status
+  verbs: [patch]
+- apiGroups: ["gateway.networking.x-k8s.io"]
+  resources:
+  - xbackends/status
   verbs: [patch]
 {{- end -}}

@@ -19,7 +19,8 @@ import (
 // Chain returns the chain of all features.
 func Chain() *feature.Chain {
 	return feature.NewChain(
-		cors.Feature{},               // first, because browsers send no credentials with the preflights that it answers
+		extauth.Listener{},           // before everything: a route is chosen only for what it lets in
+		cors.Feature{},               // before what asks for credentials: the preflights that it answers have none
 		extauth.Feature{},            // before all that costs more than asking
 		sessionpersistence.Feature{}, // last of the filters: only requests that will be served pick an endpoint
 		redirect.Feature{},           // replaces the action, so that those below see that there is nothing to forward
@@ -34,7 +35,7 @@ func Chain() *feature.Chain {
 
 // Supported are the features of the Gateway API that the chain answers for.
 var Supported = []gwv1.FeatureName{
-	"GatewayHTTPSListenerDetectMisdirectedRequests", "GRPCRouteRequestHeaderModifier",
+	"GatewayHTTPSListenerDetectMisdirectedRequests", "GatewayListenerFilters", "GRPCRouteRequestHeaderModifier",
 	"HTTPRoute303RedirectStatusCode", "HTTPRoute307RedirectStatusCode", "HTTPRoute308RedirectStatusCode",
 	"HTTPRouteBackendRequestHeaderModification", "HTTPRouteBackendTimeout", "HTTPRouteBackendURLRewrite",
 	"HTTPRouteCORS", "HTTPRouteHostRewrite", "HTTPRoutePathRedirect", "HTTPRoutePathRewrite",

@@ -22,6 +22,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -62,7 +63,8 @@ func (Feature) Name() string { return string(gwv1.HTTPRouteFilterCORS) }
 
 // Standing returns the filter, which does nothing but for routes with a policy.
 func (Feature) Standing() []feature.HTTPFilter {
-	return []feature.HTTPFilter{{Name: filter, Config: &corsv3.Cors{}, Disabled: true}}
+	off := &corsv3.CorsPolicy{FilterEnabled: &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{}}}
+	return []feature.HTTPFilter{{Name: filter, Config: &corsv3.Cors{}, Disabled: true, Idle: off}}
 }
 
 // Matches adds the preflight of the requests that m takes: it has their path and query, but another method, and it

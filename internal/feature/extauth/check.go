@@ -20,7 +20,18 @@ var pathChars = regexp.MustCompile(`^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-
 // A backend that does not resolve is not refused: that is said in the route's ResolvedRefs condition, which the
 // conformance tests expect beside an accepted route, and requests fail closed.
 func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
-	spec := a.Spec.(*gwv1.HTTPExternalAuthFilter)
+	problems := checkSpec(a.Spec.(*gwv1.HTTPExternalAuthFilter))
+	if crowded(rule) {
+		problems = append(problems, feature.Problem{
+			Reason: "IncompatibleFilters",
+			Message: "More than one ExternalAuth filter would apply to the same request, and one would replace the other: " +
+				"keep one on the rule, or one on each backend",
+		})
+	}
+	return problems
+}
+
+func checkSpec(spec *gwv1.HTTPExternalAuthFilter) []feature.Problem {
 	var problems []feature.Problem
 	refuse := func(path, format string, args ...any) {
 		problems = append(problems, feature.Problem{
@@ -33,13 +44,6 @@ func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 				refuse(fmt.Sprintf("%s[%d]", path, i), "Invalid header: %v", err)
 			}
 		}
-	}
-	if crowded(rule) {
-		problems = append(problems, feature.Problem{
-			Reason: "IncompatibleFilters",
-			Message: "More than one ExternalAuth filter would apply to the same request, and one would replace the other: " +
-				"keep one on the rule, or one on each backend",
-		})
 	}
 	switch spec.ExternalAuthProtocol {
 	case gwv1.HTTPRouteExternalAuthGRPCProtocol:

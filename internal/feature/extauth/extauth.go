@@ -76,10 +76,17 @@ func (Feature) Standing() []feature.HTTPFilter {
 	grpc := &gwv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gwv1.HTTPRouteExternalAuthGRPCProtocol}
 	http := &gwv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gwv1.HTTPRouteExternalAuthHTTPProtocol}
 	return []feature.HTTPFilter{
-		{Name: cleanFilter, Config: &headerv3.HeaderMutation{Mutations: &headerv3.Mutations{}}, Disabled: true},
-		{Name: grpcFilter, Config: listenerConfig(grpc), Disabled: true},
-		{Name: httpFilter, Config: listenerConfig(http), Disabled: true},
+		{
+			Name: cleanFilter, Config: &headerv3.HeaderMutation{Mutations: &headerv3.Mutations{}}, Disabled: true,
+			Idle: &headerv3.HeaderMutationPerRoute{Mutations: &headerv3.Mutations{}},
+		},
+		{Name: grpcFilter, Config: listenerConfig(grpc), Disabled: true, Idle: asksNobody()},
+		{Name: httpFilter, Config: listenerConfig(http), Disabled: true, Idle: asksNobody()},
 	}
+}
+
+func asksNobody() *authzv3.ExtAuthzPerRoute {
+	return &authzv3.ExtAuthzPerRoute{Override: &authzv3.ExtAuthzPerRoute_Disabled{Disabled: true}}
 }
 
 // HTTPFilters returns the filter that asks if it is not one of the standing ones.
@@ -88,17 +95,29 @@ func (Feature) HTTPFilters(a model.Attached) []feature.HTTPFilter {
 	if len(requestHeaders(spec)) == 0 {
 		return nil
 	}
-	return []feature.HTTPFilter{{Name: filterName(spec), Config: listenerConfig(spec), Disabled: true}}
+	return []feature.HTTPFilter{{
+		Name: filterName(spec), Config: listenerConfig(spec), Disabled: true, Idle: asksNobody(),
+	}}
 }
 
 // ApplyRoute enables the filters for the route.
 func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPExternalAuthFilter)
+	perroute.Set(r.Proto, filterName(spec), ask(spec, a, r.Use))
+	if mutations := clean(spec); mutations != nil {
+		perroute.Set(r.Proto, cleanFilter, mutations)
+	}
+}
+
+// ask is the configuration with which the filter asks the service. use returns the cluster of a backend.
+func ask(
+	spec *gwv1.HTTPExternalAuthFilter, a model.Attached, use func(model.BackendKey) string,
+) *authzv3.ExtAuthzPerRoute {
 	var backend model.BackendKey
 	if len(a.Backends) > 0 {
 		backend = a.Backends[0]
 	}
-	cluster := r.Use(backend)
+	cluster := use(backend)
 	settings := &authzv3.CheckSettings{}
 	if isGRPC(spec) {
 		settings.ServiceOverride = &authzv3.CheckSettings_GrpcService{GrpcService: grpcService(cluster, backend)}
@@ -110,23 +129,23 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 			MaxRequestBytes: uint32(spec.ForwardBody.MaxSize), //nolint:gosec // positive
 		}
 	}
-	perroute.Set(r.Proto, filterName(spec), &authzv3.ExtAuthzPerRoute{
+	return &authzv3.ExtAuthzPerRoute{
 		Override: &authzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: settings},
-	})
-	clean(r, spec)
+	}
 }
 
-// clean removes the headers that a client must not bring.
-func clean(r *feature.Route, spec *gwv1.HTTPExternalAuthFilter) {
+// clean removes the headers that a client must not bring; it is nil if there are none.
+func clean(spec *gwv1.HTTPExternalAuthFilter) *headerv3.HeaderMutationPerRoute {
 	mutations := &headerv3.Mutations{}
 	for _, name := range forged(spec) {
 		mutations.RequestMutations = append(mutations.RequestMutations, &mutationv3.HeaderMutation{
 			Action: &mutationv3.HeaderMutation_Remove{Remove: name},
 		})
 	}
-	if len(mutations.GetRequestMutations()) > 0 {
-		perroute.Set(r.Proto, cleanFilter, &headerv3.HeaderMutationPerRoute{Mutations: mutations})
+	if len(mutations.GetRequestMutations()) == 0 {
+		return nil
 	}
+	return &headerv3.HeaderMutationPerRoute{Mutations: mutations}
 }
 
 // listenerConfig is what cannot be set for a route. The service that it names does not exist: routes bring theirs.
@@ -198,16 +217,20 @@ func pathPrefix(path string) string {
 
 // filterName returns the name of the filter that asks: of the protocol, and of the list of headers if there is one.
 func filterName(spec *gwv1.HTTPExternalAuthFilter) string {
-	name := httpFilter
 	if isGRPC(spec) {
-		name = grpcFilter
+		return grpcFilter + listed(spec)
 	}
+	return httpFilter + listed(spec)
+}
+
+// listed is what the name of a filter ends in that has a list of headers.
+func listed(spec *gwv1.HTTPExternalAuthFilter) string {
 	headers := requestHeaders(spec)
 	if len(headers) == 0 {
-		return name
+		return ""
 	}
 	sum := sha256.Sum256([]byte(strings.Join(headers, "\n"))) // no header name has a line break
-	return name + "/" + hex.EncodeToString(sum[:8])
+	return "/" + hex.EncodeToString(sum[:8])
 }
 
 // forged returns the headers that backends trust to come from the service and a client could bring instead.

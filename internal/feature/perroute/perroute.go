@@ -1,4 +1,4 @@
-// Package perroute puts a filter's configuration on a route (typed_per_filter_config).
+// Package perroute puts a filter's configuration on a route or a virtual host (typed_per_filter_config).
 package perroute
 
 import (
@@ -16,6 +16,14 @@ func Set(route *routev3.Route, filter string, config proto.Message) {
 		route.TypedPerFilterConfig = map[string]*anypb.Any{}
 	}
 	route.TypedPerFilterConfig[filter] = Pack(config)
+}
+
+// SetHost configures the HTTP filter of the given name for all routes of a virtual host that do not do so themselves.
+func SetHost(host *routev3.VirtualHost, filter string, config proto.Message) {
+	if host.TypedPerFilterConfig == nil {
+		host.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	host.TypedPerFilterConfig[filter] = Pack(config)
 }
 
 // Pack returns m as an Any with deterministic bytes.

@@ -58,7 +58,10 @@ func (Feature) Name() string { return name }
 
 // Standing returns the filter without a session state: it does nothing but for routes that bring one.
 func (Feature) Standing() []feature.HTTPFilter {
-	return []feature.HTTPFilter{{Name: filter, Config: &statefulv3.StatefulSession{}, Disabled: true}}
+	return []feature.HTTPFilter{{
+		Name: filter, Config: &statefulv3.StatefulSession{}, Disabled: true,
+		Idle: &statefulv3.StatefulSessionPerRoute{Override: &statefulv3.StatefulSessionPerRoute_Disabled{Disabled: true}},
+	}}
 }
 
 // Pins makes a rule's backends one cluster, among whose endpoints a session then is.
@@ -132,7 +135,7 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 		state.TypedConfig = perroute.Pack(&headerv3.HeaderBasedSessionState{Name: string(spec.Header.Name)})
 	default:
 		state.Name = cookieState
-		state.TypedConfig = perroute.Pack(cookie(spec, r))
+		state.TypedConfig = perroute.Pack(cookie(spec, generatedName(r, a)))
 	}
 	perroute.Set(r.Proto, filter, &statefulv3.StatefulSessionPerRoute{
 		Override: &statefulv3.StatefulSessionPerRoute_StatefulSession{
@@ -141,13 +144,13 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	})
 }
 
-func cookie(spec *gwv1.SessionPersistence, r *feature.Route) proto.Message {
+func cookie(spec *gwv1.SessionPersistence, generated string) proto.Message {
 	in := cookieOf(spec)
 	out := &httpv3.Cookie{Path: "/"}
 	if in.Name != nil {
 		out.Name = string(*in.Name)
 	} else {
-		out.Name = generatedName(r)
+		out.Name = generated
 	}
 	if in.Path != nil && *in.Path != "" {
 		out.Path = *in.Path
@@ -158,8 +161,14 @@ func cookie(spec *gwv1.SessionPersistence, r *feature.Route) proto.Message {
 	return &cookiev3.CookieBasedSessionState{Cookie: out}
 }
 
-// generatedName is made of the names of the route and the rule, so that it outlasts edits of the rule.
-func generatedName(r *feature.Route) string {
+// generatedName is made of the names of the route and the rule, so that it outlasts edits of the rule. The sessions of
+// a backend that asks for them itself are the same on all routes that lead to it, and are named after it.
+func generatedName(r *feature.Route, a model.Attached) string {
+	if len(a.Backends) > 0 {
+		// It starts with the kind in lower case, as no route does.
+		sum := sha256.Sum256([]byte(a.Backends[0].String()))
+		return generated + hex.EncodeToString(sum[:8])
+	}
 	rule := r.Rule.Name
 	if rule == "" {
 		rule = strconv.Itoa(r.Rule.Index)

@@ -23,7 +23,7 @@ func TestGeneratedName(t *testing.T) {
 		}
 		r := featuretest.NewRoute(rule, featuretest.PrefixMatch("/a"))
 		r.Key = model.RouteKey{Kind: model.KindHTTPRoute, Name: model.Name{Namespace: "ns", Name: route}}
-		return generatedName(r)
+		return generatedName(r, model.Attached{})
 	}
 	base := name("a", nil)
 	if !strings.HasPrefix(base, generated) {

@@ -13,6 +13,7 @@ import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 )
 
 // standard are the condition types that Sluice may set somewhere. Conditions of other types are someone else's.
@@ -53,6 +54,8 @@ func (o owner) mergeField(have, want reflect.Value) {
 		have.Set(reflect.ValueOf(mergeEntries(o, list, as[[]gwv1.PolicyAncestorStatus](want), ancestor)))
 	case []egv1a1.EnvoyProxyAncestorStatus:
 		have.Set(reflect.ValueOf(mergeUsers(o, list, as[[]egv1a1.EnvoyProxyAncestorStatus](want))))
+	case []gwxv1a1.BackendAncestorStatus:
+		have.Set(reflect.ValueOf(mergeEntries(o, list, as[[]gwxv1a1.BackendAncestorStatus](want), backendAncestor)))
 	default:
 		if !want.IsValid() {
 			return
@@ -90,6 +93,10 @@ func parent(p *gwv1.RouteParentStatus) entry {
 }
 
 func ancestor(a *gwv1.PolicyAncestorStatus) entry {
+	return entry{a.AncestorRef, a.ControllerName, &a.Conditions}
+}
+
+func backendAncestor(a *gwxv1a1.BackendAncestorStatus) entry {
 	return entry{a.AncestorRef, a.ControllerName, &a.Conditions}
 }
 

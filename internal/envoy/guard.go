@@ -1,0 +1,108 @@
+package envoy
+
+import (
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// guard is what a listener does to every request before a route is chosen.
+type guard struct {
+	Port    model.PortKey
+	Filters []model.Attached
+	Fault   *model.Fault
+}
+
+// addGuards adds the filters of the listeners that have some, apart from all else about a listener: hosts read them,
+// and a certificate must not reach every host.
+func (b *builder) addGuards(e *incr.Engine) {
+	b.guards = incr.NewTable(e, "listener filters", func(r *incr.Reader, k model.ListenerKey) (*guard, bool) {
+		seat, ok := incr.Get(r, b.in.Seats, k)
+		if !ok || seat.Conflict != nil || len(seat.Listener.Filters) == 0 && seat.Listener.Fault == nil {
+			return nil, false
+		}
+		out := &guard{Port: seat.Port, Fault: seat.Listener.Fault}
+		client := b.in.Client(r, k)
+		backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
+		for _, a := range seat.Listener.Filters {
+			a.Backends = slices.Clone(a.Backends)
+			for i := range a.Backends {
+				a.Backends[i] = identify(a.Backends[i], client, backend)
+			}
+			out.Filters = append(out.Filters, a)
+		}
+		return out, true
+	}, b.in.Seats)
+	b.guarded = incr.NewIndex(e, "guarded ports", b.guards, func(_ model.ListenerKey, g *guard) []model.PortKey {
+		return []model.PortKey{g.Port}
+	})
+	b.asked = incr.NewIndex(e, "backends asked by listeners", b.guards, func(_ model.ListenerKey, g *guard) []BackendKey {
+		var out []BackendKey
+		for _, a := range g.Filters {
+			for _, n := range a.Backends {
+				if n != (model.BackendKey{}) {
+					out = append(out, BackendKey{Proxy: g.Port.Proxy, Backend: n})
+				}
+			}
+		}
+		return out
+	})
+}
+
+// guardOf returns what the listener of a host does to its requests, nil if that is nothing. Hosts of ports without any
+// such listener depend on nothing more than that.
+func (b *builder) guardOf(r *incr.Reader, k model.HostKey) *guard {
+	port := k.Table.Port()
+	if b.guarded.Len(r, port) == 0 {
+		return nil
+	}
+	listener := k.Table.Listener()
+	if !k.Table.Secure() {
+		hostname := k.Domain
+		if hostname == "*" {
+			hostname = ""
+		}
+		listener, _ = b.in.Owner(r, port, hostname)
+	}
+	g, _ := incr.Get(r, b.guards, listener)
+	return g
+}
+
+// guarded is a host behind the filters of its listener.
+type guarded struct {
+	feature.Host
+	// routes are those of the host, and one that takes what they do not.
+	routes []hostRoute
+}
+
+// lastRank comes after the rank of every route.
+const lastRank = 9
+
+// guardHost applies a listener's filters to a host. For the filters of its routes it says that they run and do nothing:
+// which of them a request passes is decided before the listener's filters have changed it, and with it the route.
+func (b *builder) guardHost(g *guard, host *routev3.VirtualHost, routes []hostRoute, filters []filterUse) guarded {
+	host.TypedPerFilterConfig = map[string]*anypb.Any{}
+	for _, f := range append(standing(b.opts.Chain), filters...) {
+		if f.Idle != nil {
+			host.TypedPerFilterConfig[f.Name] = f.Idle
+		}
+	}
+	out := guarded{Host: feature.Host{Proto: host}, routes: routes}
+	b.opts.Chain.ApplyHost(&out.Host, g.Filters)
+	everything := model.ValueMatch{Type: model.Prefix, Value: "/"}
+	rest := &entry{
+		Path: everything, Rank: rank{PathRank: lastRank},
+		Body: marshal(&routev3.Route{Match: routeMatch(model.Match{Path: everything}, false), Action: respond(404)}),
+	}
+	from := ""
+	if len(routes) > 0 {
+		from = routes[len(routes)-1].from
+	}
+	out.routes = append(slices.Clip(routes), hostRoute{entry: rest, from: from})
+	return out
+}
