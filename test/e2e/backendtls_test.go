@@ -355,14 +355,15 @@ func TestBackendTLSUnderLoad(t *testing.T) {
 		})
 	}
 	for _, hostname := range []string{"a.example", "b.example", "a.example"} {
-		secure, plain := b.counts()
+		secure, _ := b.counts()
 		in.write("policy.yaml", securedBy("p", backendGroup+"one", trusting("ca", hostname)))
 		reached("for "+hostname, func(s, _ int) bool { return s > secure && b.last().ServerName == hostname })
+		_, plain := b.counts()
 		in.remove("policy.yaml")
 		reached("in cleartext", func(_, p int) bool { return p > plain })
 	}
-	in.write("policy.yaml", securedBy("p", backendGroup+"one", trusting("ca", "a.example")))
 	secure, _ := b.counts()
+	in.write("policy.yaml", securedBy("p", backendGroup+"one", trusting("ca", "a.example")))
 	reached("by TLS", func(s, _ int) bool { return s > secure })
 	// From here on each request has a connection of its own, so that each is verified.
 	b.closing.Store(true)
