@@ -136,6 +136,8 @@ func (c *Cluster) kubeletConfig(node Node) map[string]any {
 		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
 		"clusterDNS": []string{controlIP}, "clusterDomain": domain, "resolvConf": c.path(node.Name, "resolv.conf"),
 		"maxPods": 200, "serializeImagePulls": false,
+		// A program that a test kills time and again comes back at once.
+		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "1s"},
 		"featureGates": map[string]any{"ClusterTrustBundle": true, "ClusterTrustBundleProjection": true},
 	}
 }

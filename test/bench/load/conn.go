@@ -5,6 +5,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,15 +34,33 @@ func NewRequest(host, path string, header map[string]string) Request {
 	return b.Bytes()
 }
 
+// Dial connects to an address, as [net.Dialer.DialContext] does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 // Conn is one connection to a gateway, reconnected when the gateway ends it in good order.
 type Conn struct {
 	address string
-	conn    net.Conn
-	r       *bufio.Reader
+	open    Dial
+	// body is what the body of each answer with status 200 must hold.
+	body []byte
+	conn net.Conn
+	r    *bufio.Reader
 }
 
+// ErrOther is the error for an answer with status 200 that another backend gave than was expected.
+var ErrOther = errors.New("another backend answered")
+
 // NewConn returns a connection to an address, which is dialled at the first request.
-func NewConn(address string) *Conn { return &Conn{address: address} }
+func NewConn(address string) *Conn { return &Conn{address: address, open: new(net.Dialer).DialContext} }
+
+// Use has the connection dialled otherwise than by an ordinary dialer, unless dial is nil, and answers with status 200
+// checked for a text that their body must hold, unless it is empty. It must come before the first request.
+func (c *Conn) Use(dial Dial, body string) {
+	if dial != nil {
+		c.open = dial
+	}
+	c.body = []byte(body)
+}
 
 // Close closes the connection. It can be used again.
 func (c *Conn) Close() {
@@ -67,7 +86,9 @@ func (c *Conn) Do(req Request) (int, error) {
 }
 
 func (c *Conn) dial() error {
-	conn, err := net.DialTimeout("tcp", c.address, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	conn, err := c.open(ctx, "tcp", c.address)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -90,8 +111,18 @@ func (c *Conn) roundTrip(req Request) (status int, closing bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("receive: %w", err)
 	}
-	if _, err := c.r.Discard(length); err != nil {
+	if len(c.body) == 0 || status != 200 {
+		if _, err := c.r.Discard(length); err != nil {
+			return 0, false, fmt.Errorf("receive body: %w", err)
+		}
+		return status, closing, nil
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(c.r, body); err != nil {
 		return 0, false, fmt.Errorf("receive body: %w", err)
+	}
+	if !bytes.Contains(body, c.body) {
+		return 0, false, ErrOther
 	}
 	return status, closing, nil
 }

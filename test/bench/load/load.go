@@ -21,6 +21,10 @@ type Config struct {
 	Conns int
 	// Rate is the number of requests per second over all connections, 0 for as many as get answered.
 	Rate float64
+	// Dial connects; nil is an ordinary dialer.
+	Dial Dial
+	// Body is what the body of each answer with status 200 must hold, to tell backends apart; empty for whatever it is.
+	Body string
 }
 
 // Result is what came of a load.
@@ -105,6 +109,7 @@ func Start(cfg Config) (stop func() Result) {
 // worker is one connection. The first request of worker i is cfg.Requests[i], so that the connections spread over them.
 func worker(ctx context.Context, cfg Config, i int) Result {
 	conn := NewConn(cfg.Address)
+	conn.Use(cfg.Dial, cfg.Body)
 	defer conn.Close()
 	out := Result{Failures: map[string]int{}}
 	var tick <-chan time.Time

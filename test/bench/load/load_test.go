@@ -71,6 +71,37 @@ func TestRequestsInTurn(t *testing.T) {
 	}
 }
 
+func TestOtherBackend(t *testing.T) {
+	s, err := echo.Listen("one", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	var dialled atomic.Int64
+	config := Config{
+		Address: "gateway.example:80", Requests: []Request{NewRequest("a", "/", nil)}, Conns: 1,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			dialled.Add(1)
+			return new(net.Dialer).DialContext(ctx, network, s.Addr().String())
+		},
+	}
+	for body, right := range map[string]bool{`"name":"one"`: true, `"name":"two"`: false} {
+		config.Body = body
+		before := s.Received("/")
+		stop := Start(config)
+		for s.Received("/") < before+3 {
+			time.Sleep(time.Millisecond)
+		}
+		got := stop()
+		if wrong := got.Failures[ErrOther.Error()]; right && got.Failed() > 0 || !right && wrong != got.Sent {
+			t.Errorf("%s: %v", body, got)
+		}
+	}
+	if dialled.Load() < 2 {
+		t.Errorf("dialled %d times by the dialer that was given", dialled.Load())
+	}
+}
+
 func TestRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
