@@ -1,6 +1,7 @@
 // Package balancer gives the Services of type LoadBalancer of a cluster for tests their addresses, and routes each
 // address to the nodes that serve it, as MetalLB does with BGP: to every ready node, or with the external traffic
-// policy Local to those with a ready endpoint. There the node's own kube-proxy takes over.
+// policy Local to those with a ready endpoint. There the node's own kube-proxy takes over. A connection stays on its
+// way when the nodes change, as it does at a balancer that knows connections: see sticky.go.
 package balancer
 
 import (
@@ -54,7 +55,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	b := &balancer{Options: o, client: client, routes: map[string][]string{}}
+	b := &balancer{Options: o, client: client, routes: map[string][]string{}, marks: map[string]int{}}
 	for ctx.Err() == nil {
 		if err := b.follow(ctx); err != nil && ctx.Err() == nil {
 			log.Print(err)
@@ -72,6 +73,8 @@ type balancer struct {
 	client *api.Client
 	// routes are the next hops of each address that was routed.
 	routes map[string][]string
+	// marks are those of the connections of each node, by its address.
+	marks map[string]int
 	// problems are what was said last.
 	problems []string
 }
@@ -247,6 +250,9 @@ func (b *balancer) give(ctx context.Context, service *corev1.Service, address st
 
 // route makes the routes of this network namespace what they should be.
 func (b *balancer) route(ctx context.Context, want map[string][]string) error {
+	if maps.EqualFunc(b.routes, want, slices.Equal) {
+		return nil
+	}
 	for _, address := range slices.Sorted(maps.Keys(want)) {
 		if slices.Equal(b.routes[address], want[address]) {
 			continue
@@ -272,7 +278,7 @@ func (b *balancer) route(ctx context.Context, want map[string][]string) error {
 		}
 		delete(b.routes, address)
 	}
-	return nil
+	return b.stick(ctx, want)
 }
 
 func ip(ctx context.Context, args ...string) error {
