@@ -138,7 +138,7 @@ func (c *Cluster) kubeletConfig(node Node) map[string]any {
 		"maxPods": 200, "serializeImagePulls": false,
 		// A program that a test kills time and again comes back at once.
 		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "1s"},
-		"featureGates": map[string]any{"ClusterTrustBundle": true, "ClusterTrustBundleProjection": true},
+		"featureGates":     map[string]any{"ClusterTrustBundle": true, "ClusterTrustBundleProjection": true},
 	}
 }
 

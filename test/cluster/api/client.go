@@ -112,6 +112,11 @@ func (c *Client) Post(ctx context.Context, path string, object any) error {
 	return c.do(ctx, http.MethodPost, path, object, nil)
 }
 
+// Delete deletes an object, without waiting for it to be gone.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	return c.do(ctx, http.MethodDelete, path, nil, nil)
+}
+
 // Patch changes an object with a JSON merge patch.
 func (c *Client) Patch(ctx context.Context, path string, patch any) error {
 	return c.do(ctx, http.MethodPatch, path, patch, nil)
