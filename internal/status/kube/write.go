@@ -76,6 +76,9 @@ func (c *client) patch(ctx context.Context, path, version string, status any) (e
 func read(result rest.Result) (envelope, error) {
 	data, err := result.Raw()
 	if err != nil {
+		if full := result.Error(); full != nil { // Raw's own error does not hold what the API server says
+			err = full
+		}
 		return envelope{}, err //nolint:wrapcheck // the caller looks at what kind of error it is, and names the object
 	}
 	var out envelope
