@@ -15,14 +15,14 @@ CLUSTER_NODES ?= 1
 RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
 # Tests of the whole program, which cannot run beside others, and all the others.
-WHOLE = ./test/e2e ./test/cluster ./test/release
+WHOLE = ./test/e2e ./test/cluster ./test/release ./test/e2e/kube
 UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway/sluice/%,$(WHOLE) ./test/conformance))
 
 # The name that the Gateway API's collection of reports wants.
 REPORT = experimental-$(VERSION)-default-report.yaml
 CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
 
-.PHONY: help build image run envoy cluster cluster-down conformance test check lint generate fuzz bench bench-kube microbench clean
+.PHONY: help build image run envoy cluster cluster-down test-kube conformance test check lint generate fuzz bench bench-kube microbench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,10 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then wi
 	   go test -count=1 -timeout 30m -json ./test/conformance -full || failed=1; \
 	   go run ./test/cluster/cmd -name test down >&2 || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally
+
+test-kube: envoy ## The tests of Sluice on Kubernetes, as root; RUN=NAME for some of them, SLUICE_DRILLS=full for long ones
+	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
+	go test -count=1 -timeout 60m -v ./test/e2e/kube $(if $(RUN),-run $(RUN))
 
 conformance: envoy ## The Gateway API's conformance suite on Kubernetes, as root; RUN=NAME for one test, else a report
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
