@@ -97,6 +97,8 @@ func (c *Cluster) controllerArgs() []string {
 		"--cluster-signing-cert-file=" + c.pki("ca.crt"), "--cluster-signing-key-file=" + c.pki("ca.key"),
 		// A node that is gone is noticed soon: tests wait for it.
 		"--node-monitor-grace-period=20s", "--node-monitor-period=2s",
+		// Tests delete namespaces by the dozen, and each takes a request for each kind.
+		"--concurrent-namespace-syncs=20", "--kube-api-qps=500", "--kube-api-burst=1000",
 	}
 }
 

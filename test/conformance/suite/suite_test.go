@@ -5,6 +5,7 @@ package suite
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/gateway-api/conformance"
 	"sigs.k8s.io/gateway-api/conformance/utils/suite"
@@ -24,6 +25,8 @@ var profiles = []suite.ConformanceProfileName{
 func TestConformance(t *testing.T) {
 	options := conformance.DefaultOptions(t)
 	options.ConformanceProfiles = profiles
+	// Namespaces with Pods in them take their time to go on a small machine; it says nothing of Sluice.
+	options.TimeoutConfig.DeleteTimeout = 3 * time.Minute
 	conformance.RunConformanceWithOptions(t, options)
 }
 
