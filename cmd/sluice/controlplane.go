@@ -50,6 +50,9 @@ type controlPlane struct {
 	// hub is what other replicas listen to; replica tells this process apart from theirs.
 	hub     *peer.Hub
 	replica string
+	// fence is passed by what only the leader writes, by clients of the configuration leading.
+	fence   *fence
+	leading *rest.Config
 
 	mu sync.Mutex
 	// unready is why nobody should be sent here; nil once everybody can be served.
@@ -71,6 +74,7 @@ var logClients sync.Once
 // run serves until the context ends.
 func (c *controlPlane) run(ctx context.Context) error {
 	limitGarbage(loadGC)
+	noticeSilence()
 	logClients.Do(func() { klog.SetSlogLogger(c.log) })
 	admin, err := ops.ListenPublic(c.flags.admin)
 	if err != nil {
@@ -152,6 +156,11 @@ func (c *controlPlane) build() error {
 		return err
 	}
 	c.config.UserAgent = "sluice/" + version
+	c.leading = c.config
+	if c.flags.elect {
+		c.fence = &fence{term: c.flags.renew, now: time.Now}
+		c.leading = c.fence.config(c.config)
+	}
 	client, err := corev1client.NewForConfig(c.config)
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
@@ -169,7 +178,7 @@ func (c *controlPlane) build() error {
 		return err
 	}
 	c.writer, err = statuskube.NewWriter(statuskube.Options{
-		Config: c.config, Controllers: c.flags.controllers, Path: c.source.Path, Log: c.log,
+		Config: c.leading, Controllers: c.flags.controllers, Path: c.source.Path, Log: c.log,
 	})
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func (c *controlPlane) buildFleets() error {
 	if err != nil {
 		return err
 	}
-	client, err := dynamic.NewForConfig(c.config)
+	client, err := dynamic.NewForConfig(c.leading)
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}

@@ -41,11 +41,11 @@ func (c *controlPlane) stand(ctx context.Context) error {
 	}
 	id := replicaName()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
+		Lock: lock{&resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: c.flags.namespace, Name: leaseName},
 			Client:     client,
 			LockConfig: resourcelock.ResourceLockConfig{Identity: id},
-		},
+		}, c.fence},
 		LeaseDuration: c.flags.lease, RenewDeadline: c.flags.renew, RetryPeriod: c.flags.retry,
 		ReleaseOnCancel: true, Name: leaseName,
 		Callbacks: leaderelection.LeaderCallbacks{

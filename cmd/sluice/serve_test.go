@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pki"
@@ -96,10 +97,9 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// startReplica runs a replica in the test's own process.
-func startReplica(t *testing.T, server *apiserver.Server, name string, args ...string) *replica {
+// kubeconfigOf writes a kubeconfig, and returns its file.
+func kubeconfigOf(t *testing.T, config *rest.Config) string {
 	t.Helper()
-	config := server.Config(apiserver.Admin)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	err := os.WriteFile(kubeconfig, fmt.Appendf(nil, `
 apiVersion: v1
@@ -112,6 +112,13 @@ current-context: x
 	if err != nil {
 		t.Fatal(err)
 	}
+	return kubeconfig
+}
+
+// startReplica runs a replica in the test's own process.
+func startReplica(t *testing.T, server *apiserver.Server, name string, args ...string) *replica {
+	t.Helper()
+	kubeconfig := kubeconfigOf(t, server.Config(apiserver.Admin))
 	r := &replica{xds: freeAddress(t), admin: freeAddress(t), logs: &buffer{}}
 	cmd := serveCommand()
 	cmd.SetArgs(append([]string{
