@@ -57,7 +57,8 @@ func (c *controlPlane) buildFleets() error {
 	}
 	c.fleets = fleetkube.New(fleetkube.Options{
 		Client: client, Settings: settings, Identity: c.authority, Log: c.log,
-		Placed: func(name model.ProxyName, p resolve.Placement) { c.pipeline.Place(name, p) },
+		Namespaces: c.flags.watchNamespaces,
+		Placed:     func(name model.ProxyName, p resolve.Placement) { c.pipeline.Place(name, p) },
 	})
 	return nil
 }

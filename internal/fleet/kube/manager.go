@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
@@ -27,11 +24,14 @@ type Identity interface {
 	Changed() <-chan struct{}
 }
 
-// Options are what a manager is made with. All but Log are required.
+// Options are what a manager is made with. All but Namespaces and Log are required.
 type Options struct {
 	Client   dynamic.Interface
 	Settings Settings
 	Identity Identity
+	// Namespaces are those that Gateways are served in; none stands for all. Settings.Namespace, where merged fleets are,
+	// is always one of them.
+	Namespaces []string
 	// Placed is told where a fleet is, when that has changed. It may be called from several goroutines.
 	Placed func(model.ProxyName, resolve.Placement)
 	Log    *slog.Logger
@@ -41,7 +41,7 @@ type Options struct {
 type Manager struct {
 	opts      Options
 	queue     workqueue.TypedRateLimitingInterface[model.ProxyName]
-	informers map[string]cache.SharedIndexInformer
+	informers []informer
 	synced    chan struct{}
 
 	mu     sync.Mutex
@@ -77,30 +77,21 @@ type state struct {
 	placed          resolve.Placement
 }
 
-const (
-	byProxy = "proxy"
-	workers = 2
-)
+const workers = 2
 
 // New returns a manager that does nothing before [Manager.Run].
 func New(opts Options) *Manager {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{
+	return &Manager{
 		opts:      opts,
 		queue:     workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[model.ProxyName]()),
-		informers: map[string]cache.SharedIndexInformer{},
+		informers: newInformers(opts),
 		synced:    make(chan struct{}),
 		wanted:    map[model.ProxyName]*resolve.Fleet{},
 		known:     map[model.ProxyName]*state{},
 	}
-	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(opts.Client, 0, metav1.NamespaceAll,
-		func(o *metav1.ListOptions) { o.LabelSelector = labelManagedBy + "=" + managedBy })
-	for _, k := range kinds {
-		m.informers[k.kind] = factory.ForResource(k.gvr).Informer()
-	}
-	return m
 }
 
 // Want says what a fleet should be; nil if it should not be. It never blocks. The fleet must not be changed any more.
@@ -122,12 +113,12 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Unlock()
 	defer m.queue.ShutDown()
 	var wait []cache.InformerSynced
-	for kind, informer := range m.informers {
-		if err := m.prepare(informer); err != nil {
-			return fmt.Errorf("watch %s: %w", kind, err)
+	for _, i := range m.informers {
+		if err := m.prepare(i); err != nil {
+			return fmt.Errorf("watch %s: %w", i.kind, err)
 		}
-		go informer.Run(ctx.Done())
-		wait = append(wait, informer.HasSynced)
+		go i.Run(ctx.Done())
+		wait = append(wait, i.HasSynced)
 	}
 	if !cache.WaitForCacheSync(ctx.Done(), wait...) {
 		return ctx.Err()
@@ -144,43 +135,6 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.queue.ShutDown()
 	done.Wait()
 	return ctx.Err()
-}
-
-func (m *Manager) prepare(informer cache.SharedIndexInformer) error {
-	if err := informer.SetTransform(stripped); err != nil {
-		return err
-	}
-	err := informer.AddIndexers(cache.Indexers{byProxy: func(o any) ([]string, error) {
-		return []string{string(proxyOf(o.(*unstructured.Unstructured)))}, nil
-	}})
-	if err != nil {
-		return err
-	}
-	enqueue := func(o any) {
-		if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-			o = gone.Obj
-		}
-		if u, ok := o.(*unstructured.Unstructured); ok && proxyOf(u) != "" {
-			m.queue.Add(proxyOf(u))
-		}
-	}
-	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: enqueue, DeleteFunc: enqueue,
-		UpdateFunc: func(before, after any) {
-			// What takes our mark off an object is drift too.
-			enqueue(before)
-			enqueue(after)
-		},
-	})
-	return err
-}
-
-// stripped drops what nobody reads.
-func stripped(o any) (any, error) {
-	if u, ok := o.(*unstructured.Unstructured); ok {
-		u.SetManagedFields(nil)
-	}
-	return o, nil
 }
 
 // Lead makes and mends fleets until the context ends. It is for the leader alone, and must not begin before every fleet
@@ -222,8 +176,8 @@ func (m *Manager) enqueueAll() {
 		all[name] = true
 	}
 	m.mu.Unlock()
-	for _, informer := range m.informers {
-		for _, name := range informer.GetIndexer().ListIndexFuncValues(byProxy) {
+	for _, i := range m.informers {
+		for _, name := range i.GetIndexer().ListIndexFuncValues(byProxy) {
 			all[model.ProxyName(name)] = true
 		}
 	}
@@ -286,29 +240,4 @@ func (m *Manager) sync(name model.ProxyName) error {
 		m.opts.Placed(name, placed)
 	}
 	return err
-}
-
-// namespaceOf is the one namespace in which objects with a proxy's name are its: anybody can write a name on an object.
-func (m *Manager) namespaceOf(name model.ProxyName) string {
-	if namespace, _, ok := strings.Cut(string(name), "/"); ok {
-		return namespace
-	}
-	return m.opts.Settings.Namespace
-}
-
-// live are the objects of a fleet that are in the cluster.
-func (m *Manager) live(name model.ProxyName) []*unstructured.Unstructured {
-	var out []*unstructured.Unstructured
-	for _, k := range kinds {
-		list, err := m.informers[k.kind].GetIndexer().ByIndex(byProxy, string(name))
-		if err != nil { // there is this index
-			continue
-		}
-		for _, o := range list {
-			if u := o.(*unstructured.Unstructured); u.GetNamespace() == m.namespaceOf(name) {
-				out = append(out, u)
-			}
-		}
-	}
-	return out
 }

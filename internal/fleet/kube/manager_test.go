@@ -68,7 +68,8 @@ type bench struct {
 
 var gatewayAddress = netip.MustParseAddr("192.0.2.7")
 
-func newBench(t *testing.T, s *apiserver.Server) *bench {
+// newBench makes a manager that may do everything everywhere, unless change has it otherwise.
+func newBench(t *testing.T, s *apiserver.Server, change ...func(*rest.Config, *Options)) *bench {
 	t.Helper()
 	client, err := dynamic.NewForConfig(s.Config(apiserver.Admin))
 	if err != nil {
@@ -84,18 +85,21 @@ func newBench(t *testing.T, s *apiserver.Server) *bench {
 		b.requests.next = next
 		return b.requests
 	})
-	counted, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Manager = New(Options{
-		Client: counted, Settings: settings(), Identity: b.authority,
+	opts := Options{
+		Settings: settings(), Identity: b.authority,
 		Placed: func(name model.ProxyName, p resolve.Placement) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.placed[name] = p
 		},
-	})
+	}
+	for _, c := range change {
+		c(config, &opts)
+	}
+	if opts.Client, err = dynamic.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	b.Manager = New(opts)
 	return b
 }
 
@@ -218,6 +222,7 @@ func TestManager(t *testing.T) {
 	tests := map[string]func(*bench){
 		"create and delete": testLife, "drift": testDrift, "switch": testSwitch, "foreign": testForeign,
 		"placement": testPlacement, "certificate": testCertificate, "hold": testHold, "impostor": testImpostor,
+		"rights": testRights,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
