@@ -36,6 +36,10 @@ type Drain struct {
 	HealthDelay time.Duration
 }
 
+// Quiet is how long no new connection may have come before Envoy ends: half of Min. As long as no other pod is ready,
+// nodes go on sending connections to one that is going, and each of them begins the wait anew.
+func (d Drain) Quiet() time.Duration { return d.Min / 2 }
+
 // DefaultDrain is that of Envoy Gateway.
 var DefaultDrain = Drain{Timeout: time.Minute, Min: 10 * time.Second}
 

@@ -12,6 +12,8 @@ import (
 type Traffic struct {
 	// Connections are all downstream connections, HTTP those of them that speak HTTP; Requests are the active ones.
 	Connections, HTTP, Requests uint64
+	// Accepted counts the connections that were ever accepted, to see whether more come.
+	Accepted uint64
 }
 
 // Busy counts what would be lost: requests, and connections that are not HTTP (or not yet), of which Envoy cannot know
@@ -24,7 +26,7 @@ func (t Traffic) Busy() uint64 {
 	return busy
 }
 
-const trafficFilter = `^(listener|http)\..*\.downstream_(cx|rq)_active$`
+const trafficFilter = `^((listener|http)\..*\.downstream_(cx|rq)_active|listener\..*\.downstream_cx_total)$`
 
 // Traffic returns what goes through Envoy now.
 func (a Admin) Traffic(ctx context.Context) (Traffic, error) {
@@ -42,6 +44,8 @@ func sumTraffic(stats map[string]uint64) Traffic {
 		case strings.HasPrefix(name, "listener.admin."), strings.HasPrefix(name, "http.admin."):
 		case strings.HasPrefix(name, "listener."+fleet.InternalStats), strings.HasPrefix(name, "http."+fleet.InternalStats):
 		case strings.Contains(name, ".worker_"): // counted again, by worker
+		case strings.HasSuffix(name, "cx_total"):
+			t.Accepted += value
 		case strings.HasPrefix(name, "listener."):
 			t.Connections += value
 		case strings.HasSuffix(name, "cx_active"):

@@ -4,7 +4,8 @@
 // connections keep coming for some seconds. A [Manager] runs in a container beside Envoy. When it is told to end, it
 // has Envoy drain: Envoy still takes connections, and asks the client to close each with its next answer. Envoy's
 // container has a preStop hook that waits for the manager's word, and so ends only when nothing goes through it any
-// more.
+// more, and no new connection has come for a while: while no other pod is ready, as when the only one of a fleet is
+// evicted, kube-proxy goes on sending connections to the one that is going.
 package shutdown
 
 import (
@@ -81,7 +82,7 @@ func (m *Manager) drain(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	healthy := true
+	healthy, flow := true, flow{since: began}
 	for {
 		elapsed := time.Since(began)
 		if healthy && elapsed >= m.Drain.HealthDelay {
@@ -93,26 +94,51 @@ func (m *Manager) drain(ctx context.Context) error {
 		traffic, err := m.Admin.Traffic(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return m.cutOff(traffic)
+			return m.cutOff(flow)
 		case err != nil:
 			return fmt.Errorf("ask Envoy for its connections: %w", err)
-		case elapsed >= m.Drain.Min && traffic.Connections == 0:
+		}
+		flow.see(traffic)
+		if elapsed >= m.Drain.Min && m.over(flow) {
 			log.Info("Drained", "after", elapsed.Round(time.Millisecond))
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return m.cutOff(traffic)
+			return m.cutOff(flow)
 		case <-ticker.C:
 		}
 	}
 }
 
-// cutOff is the error for a drain whose time is over. Connections that are only kept open are no loss.
-func (m *Manager) cutOff(t local.Traffic) error {
-	if t.Busy() == 0 {
-		return nil
+// flow is what went through Envoy when it was last asked.
+type flow struct {
+	local.Traffic
+	// since is when the last new connection was seen.
+	since time.Time
+}
+
+func (f *flow) see(t local.Traffic) {
+	if t.Accepted != f.Accepted {
+		f.since = time.Now()
 	}
-	return fmt.Errorf("Envoy ends while %w: %d after %s; allow more time with EnvoyProxy spec.shutdown.drainTimeout",
-		local.ErrDrainIncomplete, t.Busy(), m.Drain.Timeout)
+	f.Traffic = t
+}
+
+// over says whether nothing goes through Envoy, and nothing is to be expected.
+func (m *Manager) over(f flow) bool {
+	return f.Connections == 0 && time.Since(f.since) >= m.Drain.Quiet()
+}
+
+// cutOff is the error for a drain whose time is over. Connections that are only kept open are no loss.
+func (m *Manager) cutOff(f flow) error {
+	switch {
+	case f.Busy() > 0:
+		return fmt.Errorf("Envoy ends while %w: %d after %s; allow more time with EnvoyProxy spec.shutdown.drainTimeout",
+			local.ErrDrainIncomplete, f.Busy(), m.Drain.Timeout)
+	case time.Since(f.since) < m.Drain.Quiet():
+		return fmt.Errorf("Envoy ends while clients still connect to it after %s: see whether another Envoy of the Gateway "+
+			"is ready, or allow more time with EnvoyProxy spec.shutdown.drainTimeout", m.Drain.Timeout)
+	}
+	return nil
 }

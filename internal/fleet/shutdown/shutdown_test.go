@@ -235,6 +235,56 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
+// TestOnlyEnvoy drains an Envoy that has no successor for three times as long as a drain takes at least: one connection
+// after the other comes, with nothing open between them, and each has its answer.
+func TestOnlyEnvoy(t *testing.T) {
+	const least, pause = 500 * time.Millisecond, 100 * time.Millisecond
+	e := start(t)
+	terminate, drained, ended := e.shut(kube.Drain{Timeout: 30 * time.Second, Min: least})
+	terminate()
+	l, transport := &load{}, &http.Transport{DisableKeepAlives: true}
+	for began := time.Now(); time.Since(began) < 3*least; {
+		l.one(transport, e.url)
+		select {
+		case err := <-drained:
+			t.Fatalf("Envoy may end while connections come: %v", err)
+		case <-time.After(pause):
+		}
+	}
+	if len(l.lost) > 0 {
+		t.Errorf("%d of %d requests were lost: %v", len(l.lost), l.answered.Load(), l.lost[0])
+	}
+	quiet := time.Now()
+	if err := <-drained; err != nil {
+		t.Errorf("the hook: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the manager: %v", err)
+	}
+	if took := time.Since(quiet); took > 10*time.Second {
+		t.Errorf("Envoy stays for %s though no connection comes", took)
+	}
+}
+
+// TestNobodyTakesOver: the time to drain ends while clients still connect, and the log says so.
+func TestNobodyTakesOver(t *testing.T) {
+	e := start(t)
+	terminate, drained, ended := e.shut(kube.Drain{Timeout: 2 * time.Second, Min: 2 * time.Second})
+	terminate()
+	l, transport := &load{}, &http.Transport{DisableKeepAlives: true}
+	for {
+		l.one(transport, e.url)
+		select {
+		case <-drained:
+			if err := <-ended; err == nil || !strings.Contains(err.Error(), "clients still connect") {
+				t.Errorf("the manager says %v", err)
+			}
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 func TestDrainTimeout(t *testing.T) {
 	e := start(t)
 	terminate, drained, ended := e.shut(kube.Drain{Timeout: time.Second})
