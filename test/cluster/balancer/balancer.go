@@ -1,7 +1,8 @@
 // Package balancer gives the Services of type LoadBalancer of a cluster for tests their addresses, and routes each
 // address to the nodes that serve it, as MetalLB does with BGP: to every ready node, or with the external traffic
-// policy Local to those with a ready endpoint. There the node's own kube-proxy takes over. A connection stays on its
-// way when the nodes change, as it does at a balancer that knows connections: see sticky.go.
+// policy Local to those with a ready endpoint, or while none is ready to those whose endpoints end but still serve.
+// There the node's own kube-proxy takes over. A connection stays on its way when the nodes change, as it does at a
+// balancer that knows connections: see sticky.go.
 package balancer
 
 import (

@@ -137,13 +137,25 @@ func (p plan) routes(given []string) map[string][]string {
 		}
 		service := p.services[i]
 		local := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-		hops := []string{}
-		for _, node := range p.nodes {
-			if local && p.serves(node.Name, service) || !local && ready(node) {
-				hops = append(hops, internalIP(node))
-			}
+		hops := p.hops(func(node *corev1.Node) bool {
+			return local && p.has(node.Name, service, isReady) || !local && ready(node)
+		})
+		if local && len(hops) == 0 {
+			// Balancers that check the health of nodes send to all when none is healthy. Pods that are going still serve.
+			hops = p.hops(func(node *corev1.Node) bool { return p.has(node.Name, service, isServing) })
 		}
-		out[address] = slices.DeleteFunc(hops, func(hop string) bool { return hop == "" })
+		out[address] = hops
+	}
+	return out
+}
+
+// hops are the addresses of the nodes that are chosen.
+func (p plan) hops(chosen func(*corev1.Node) bool) []string {
+	out := []string{}
+	for _, node := range p.nodes {
+		if ip := internalIP(node); ip != "" && chosen(node) {
+			out = append(out, ip)
+		}
 	}
 	return out
 }
@@ -163,15 +175,24 @@ func internalIP(node *corev1.Node) string {
 	return ""
 }
 
-// serves reports whether a node has a ready endpoint of a Service.
-func (p plan) serves(node string, service *corev1.Service) bool {
+func isReady(c discoveryv1.EndpointConditions) bool { return c.Ready == nil || *c.Ready }
+
+// isServing holds for endpoints that are going, too, as long as they pass their checks.
+func isServing(c discoveryv1.EndpointConditions) bool {
+	if c.Serving == nil {
+		return isReady(c)
+	}
+	return *c.Serving
+}
+
+// has reports whether a node has an endpoint of a Service with such conditions.
+func (p plan) has(node string, service *corev1.Service, such func(discoveryv1.EndpointConditions) bool) bool {
 	for _, slice := range p.slices {
 		if slice.Namespace != service.Namespace || slice.Labels[discoveryv1.LabelServiceName] != service.Name {
 			continue
 		}
 		for _, endpoint := range slice.Endpoints {
-			isReady := endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready
-			if isReady && endpoint.NodeName != nil && *endpoint.NodeName == node {
+			if such(endpoint.Conditions) && endpoint.NodeName != nil && *endpoint.NodeName == node {
 				return true
 			}
 		}

@@ -126,8 +126,22 @@ func TestRoutes(t *testing.T) {
 		},
 	}
 	want := map[string][]string{"10.0.0.1": {"1.1.1.1", "1.1.1.3"}, "10.0.0.2": {"1.1.1.3"}}
-	if diff := cmp.Diff(want, p.routes([]string{"10.0.0.1", "10.0.0.2", ""})); diff != "" {
+	addresses := []string{"10.0.0.1", "10.0.0.2", ""}
+	if diff := cmp.Diff(want, p.routes(addresses)); diff != "" {
 		t.Error(diff)
+	}
+
+	// The last ready endpoint is going: it is used as long as no other is ready, and one that does not serve never is.
+	yes := true
+	p.slices[0].Endpoints[1] = endpoint("c", false)
+	p.slices[0].Endpoints[1].Conditions.Serving, p.slices[0].Endpoints[1].Conditions.Terminating = &yes, &yes
+	if diff := cmp.Diff(want, p.routes(addresses)); diff != "" {
+		t.Errorf("the last one ends: %s", diff)
+	}
+	p.slices[0].Endpoints[0] = endpoint("a", true)
+	want["10.0.0.2"] = []string{"1.1.1.1"}
+	if diff := cmp.Diff(want, p.routes(addresses)); diff != "" {
+		t.Errorf("another is ready: %s", diff)
 	}
 }
 
