@@ -60,8 +60,10 @@ func parseBackend(name string) BackendKey {
 		}
 		k.Use = AppProtocol(suffix)
 	}
-	if parts[0] == strings.ToLower(KindService) {
-		k.Kind = KindService
+	for _, kind := range []string{KindService, KindXBackend} {
+		if parts[0] == strings.ToLower(kind) {
+			k.Kind = kind
+		}
 	}
 	if len(parts) > 3 {
 		port, _ := strconv.ParseUint(parts[3], 10, 16)

@@ -50,6 +50,7 @@ func TestSplitOfSecureBackends(t *testing.T) {
 		{Kind: model.KindService, Name: name, Port: 80, Use: model.AppGRPC, Client: name},
 		{Kind: model.KindBackend, Name: name, Client: name},
 		{Kind: model.KindBackend, Name: name, Passthrough: true},
+		{Kind: model.KindXBackend, Name: name},
 	} {
 		parts := model.Split([]model.WeightedBackend{{Backend: key, Weight: 3}}).Parts()
 		if want := (model.WeightedBackend{Backend: key, Weight: 3}); len(parts) != 1 || parts[0].Backend != want.Backend {

@@ -171,15 +171,20 @@ func (v *tlsResolver) target(path string, target policyTarget) {
 		}) {
 			missing(path+".sectionName", fmt.Sprintf("%s has no port named %s", target.Ref, target.Section))
 		}
-	case target.Group == model.GroupEnvoyGateway && target.Kind == model.KindBackend:
-		if _, ok := incr.Get(v.r, v.t.externals, target.Name); !ok {
+	case target.Group == model.GroupEnvoyGateway && target.Kind == model.KindBackend,
+		target.Group == model.GroupGatewayX && target.Kind == model.KindXBackend:
+		_, exists := incr.Get(v.r, v.t.externals, target.Name)
+		if target.Kind == model.KindXBackend {
+			_, exists = incr.Get(v.r, v.t.xbackends, target.Name)
+		}
+		if !exists {
 			missing(path, fmt.Sprintf("%s does not exist", target.Ref))
 		} else if target.Section != "" {
-			missing(path+".sectionName", "A Backend has no named ports: remove the section name")
+			missing(path+".sectionName", fmt.Sprintf("%s has no named ports: remove the section name", target.Ref))
 		}
 	default:
-		missing(path, fmt.Sprintf("%s of group %q is no backend that can be secured: use a Service, or a Backend of group %s",
-			target.Kind, target.Group, model.GroupEnvoyGateway))
+		missing(path, fmt.Sprintf("%s of group %q is no backend that can be secured: use a Service, a Backend of group %s, "+
+			"or an XBackend of group %s", target.Kind, target.Group, model.GroupEnvoyGateway, model.GroupGatewayX))
 	}
 }
 

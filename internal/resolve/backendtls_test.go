@@ -278,3 +278,21 @@ func TestAuthority(t *testing.T) {
 		t.Errorf("got %s, want %s", a.Bundle, want)
 	}
 }
+
+// TestPolicyOfAnXBackend: a policy holds for backends of every kind.
+func TestPolicyOfAnXBackend(t *testing.T) {
+	const target = "group: gateway.networking.x-k8s.io, kind: XBackend, name: x"
+	w := newWorld(t, options(), classYAML, gatewayYAML("gw", plainHTTP), caYAML(t, "ca"),
+		policyYAML("p", target, trustsCA),
+		routeYAML("r", "", `{backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: x}]}`), `
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: x, namespace: default}
+spec: {type: ExternalHostname, externalHostname: {hostname: x.example}, port: {number: 443}}
+`)
+	expect(t, "status", w.policy("p"), "gw of "+controller+": Accepted ResolvedRefs")
+	b, ok := w.Backends.Peek(model.BackendKey{Kind: model.KindXBackend, Name: inDefault("x")})
+	if !ok || b.TLS == nil || b.TLS.SNI != "a.example" {
+		t.Errorf("the backend is %+v, %t, want TLS for a.example", b, ok)
+	}
+}
