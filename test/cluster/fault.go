@@ -9,11 +9,14 @@ import (
 	"time"
 )
 
-// CutAPIServer keeps all nodes and pods from reaching the API server, over open connections too, until restore is
-// called. Whoever reaches it by [Cluster.Kubeconfig] or [Cluster.Dial] still does: a test can change objects meanwhile.
+// CutAPIServer keeps all nodes and pods from reaching the API server, over open connections too and in both directions,
+// until restore is called: a watch would go on telling of changes to someone who cannot answer. Whoever reaches it by
+// [Cluster.Kubeconfig] or [Cluster.Dial] still does: a test can change objects meanwhile.
 func (c *Cluster) CutAPIServer(ctx context.Context) (restore func(context.Context) error, err error) {
 	rules := "table inet cut { chain input { type filter hook input priority -10; " +
-		"iifname " + bridge + " tcp dport " + apiServerPort + " drop; }; }"
+		"iifname " + bridge + " tcp dport " + apiServerPort + " drop; }; " +
+		"chain output { type filter hook output priority -10; " +
+		"oifname " + bridge + " tcp sport " + apiServerPort + " drop; }; }"
 	return c.cut(ctx, c.Machines[0], rules)
 }
 
@@ -23,9 +26,10 @@ func (c *Cluster) CutPod(ctx context.Context, node, podIP string) (restore func(
 	if err != nil {
 		return nil, err
 	}
-	// The filter comes after kube-proxy's translation: whatever the pod dials, the packet names the API server itself.
+	// The filter comes between kube-proxy's translations: whatever the pod dials, the packets name the API server itself.
 	rules := "table inet cut { chain forward { type filter hook forward priority 10; " +
-		"ip saddr " + podIP + " ip daddr " + controlIP + " tcp dport " + apiServerPort + " drop; }; }"
+		"ip saddr " + podIP + " ip daddr " + controlIP + " tcp dport " + apiServerPort + " drop; " +
+		"ip saddr " + controlIP + " ip daddr " + podIP + " tcp sport " + apiServerPort + " drop; }; }"
 	return c.cut(ctx, machine, rules)
 }
 
