@@ -81,34 +81,14 @@ func (w *world) made(ns string) []string {
 func (w *world) programmedMeansServed(ns, host, service string) {
 	w.t.Helper()
 	w.apply(gateway(ns, "gateway"))
-	var list struct {
-		Metadata struct{ ResourceVersion string }
-		Items    []gwv1.Gateway
-	}
-	collection := strings.TrimSuffix(gatewayPath(ns, ""), "/")
-	if err := w.get(collection, &list); err != nil {
-		w.t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
-	found := errors.New("found")
-	see := func(g *gwv1.Gateway) error {
+	err := w.followIn(ctx, ns, func(g *gwv1.Gateway) {
 		if isProgrammed(g) == nil {
-			return found
+			cancel()
 		}
-		return nil
-	}
-	err := see(&list.Items[0])
-	if err == nil {
-		err = w.api.Watch(ctx, collection, list.Metadata.ResourceVersion, func(e api.Event) error {
-			g := new(gwv1.Gateway)
-			if err := json.Unmarshal(e.Object, g); err != nil {
-				return err
-			}
-			return see(g)
-		})
-	}
-	if !errors.Is(err, found) {
+	})
+	if !errors.Is(err, context.Canceled) {
 		w.t.Fatalf("the Gateway is never programmed: %v", err)
 	}
 	pods, err := w.envoys(ns, "gateway")
@@ -129,6 +109,44 @@ func (w *world) programmedMeansServed(ns, host, service string) {
 	if asked == 0 {
 		w.t.Error("the Gateway is programmed, but no Envoy is ready")
 	}
+}
+
+// followIn calls see with each state of the Gateways of a namespace, from the present one, until ctx ends, whose error
+// it then returns.
+func (w *world) followIn(ctx context.Context, ns string, see func(*gwv1.Gateway)) error {
+	var list struct {
+		Metadata struct{ ResourceVersion string }
+		Items    []gwv1.Gateway
+	}
+	collection := strings.TrimSuffix(gatewayPath(ns, ""), "/")
+	for ctx.Err() == nil {
+		if err := w.api.Get(ctx, collection, &list); err != nil {
+			return err
+		}
+		for _, g := range list.Items {
+			see(&g)
+		}
+		err := w.api.Watch(ctx, collection, list.Metadata.ResourceVersion, func(e api.Event) error {
+			if e.Type == "ERROR" {
+				return fmt.Errorf("the watch was ended: %s", e.Object)
+			}
+			g := new(gwv1.Gateway)
+			if err := json.Unmarshal(e.Object, g); err != nil {
+				return err
+			}
+			see(g)
+			return ctx.Err()
+		})
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// follow is followIn in the test's own namespace.
+func (w *world) follow(ctx context.Context, see func(*gwv1.Gateway)) error {
+	return w.followIn(ctx, w.ns, see)
 }
 
 // TestNotProgrammed has no Envoy that could have taken the configuration, and then one.

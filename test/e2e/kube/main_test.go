@@ -21,7 +21,7 @@ var installed struct {
 }
 
 // controlPlanes is how many replicas of the control plane there are.
-const controlPlanes = 1
+const controlPlanes = 2
 
 // values of the release: a leader is replaced after seconds, so that a drill does not only wait for it.
 var values = []string{

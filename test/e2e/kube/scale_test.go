@@ -10,8 +10,6 @@ import (
 	"time"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"github.com/sluice-gateway/sluice/test/cluster/api"
 )
 
 // TestAttachedRoutes attaches many routes one after another and takes them away again. The number in the Gateway's
@@ -83,24 +81,13 @@ type writes struct {
 
 func (w *world) count() *writes {
 	w.t.Helper()
-	var list struct {
-		Metadata struct{ ResourceVersion string }
-	}
-	collection := strings.TrimSuffix(gatewayPath(w.ns, ""), "/")
-	if err := w.get(collection, &list); err != nil {
-		w.t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	out := &writes{began: time.Now(), cancel: cancel, done: make(chan error, 1), w: w}
 	go func() {
-		out.done <- w.api.Watch(ctx, collection, list.Metadata.ResourceVersion, func(e api.Event) error {
+		out.done <- w.follow(ctx, func(*gwv1.Gateway) {
 			out.mu.Lock()
 			defer out.mu.Unlock()
-			if e.Type == "ERROR" {
-				return fmt.Errorf("the watch was ended: %s", e.Object)
-			}
 			out.times = append(out.times, time.Now())
-			return nil
 		})
 	}()
 	return out

@@ -48,6 +48,13 @@ func begin(t *testing.T) *world {
 	return w
 }
 
+// in is the same view for a subtest.
+func (w *world) in(t *testing.T) *world {
+	out := *w
+	out.t = t
+	return &out
+}
+
 var capitals = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 
 // namespace makes a namespace named after the test, with all privileges of pods withdrawn: nothing that Sluice runs
