@@ -191,17 +191,19 @@ func (c *controlPlane) build() error {
 	c.pipeline = pipeline.New(pipeline.Options{
 		Controllers: c.flags.controllers,
 		// A Gateway has Envoys of its own, unless its class says that they are merged.
-		Proxy:    func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
-		Fleets:   fleetOptions(c.flags.namespace),
-		Fleet:    c.wantFleet,
-		Chain:    all.Chain(),
-		Bind:     "0.0.0.0",
-		Workers:  runtime.GOMAXPROCS(0),
-		Features: all.Supported,
-		Say:      c.hub.Say,
-		Build:    version,
-		Serve:    c.server.Update,
-		Publish:  func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
+		Proxy:  func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
+		Fleets: fleetOptions(c.flags.namespace),
+		Fleet:  c.wantFleet,
+		Chain:  all.Chain(),
+		// Where Envoy's image has them.
+		SystemCAs: systemCAs[0],
+		Bind:      "0.0.0.0",
+		Workers:   runtime.GOMAXPROCS(0),
+		Features:  all.Supported,
+		Say:       c.hub.Say,
+		Build:     version,
+		Serve:     c.server.Update,
+		Publish:   func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
 	})
 	return nil
 }
