@@ -22,10 +22,12 @@ type cluster struct {
 	*pipeline.Pipeline
 	status *gwv1.GatewayStatus
 	fleets map[model.ProxyName]*resolve.Fleet
+	// served counts how often each proxy was handed a configuration.
+	served map[model.ProxyName]int
 }
 
 func newCluster() *cluster {
-	c := &cluster{fleets: map[model.ProxyName]*resolve.Fleet{}}
+	c := &cluster{fleets: map[model.ProxyName]*resolve.Fleet{}, served: map[model.ProxyName]int{}}
 	version := uint64(0)
 	c.Pipeline = pipeline.New(pipeline.Options{
 		Controllers: []string{"example.com/ours"},
@@ -39,7 +41,11 @@ func newCluster() *cluster {
 			c.fleets[name] = f
 		},
 		Chain: feature.NewChain(), Bind: "0.0.0.0", Workers: 1,
-		Serve: func(model.ProxyName, []xds.Change) uint64 { version++; return version },
+		Serve: func(name model.ProxyName, _ []xds.Change) uint64 {
+			c.served[name]++
+			version++
+			return version
+		},
 		Publish: func(s pipeline.Status) {
 			if st, ok := s.Status.(*gwv1.GatewayStatus); ok {
 				c.status = st
@@ -56,6 +62,27 @@ func (c *cluster) programmed() string {
 		}
 	}
 	return "none"
+}
+
+// TestFleetWithNothingToServe hands an empty configuration to the Envoys of a Gateway without a valid listener: without
+// any they would never be ready.
+func TestFleetWithNothingToServe(t *testing.T) {
+	objects := base()
+	gw := objects[1].Object.(*gwv1.Gateway)
+	gw.Spec.Listeners[0].Protocol = gwv1.HTTPSProtocolType
+	gw.Spec.Listeners[0].TLS = &gwv1.ListenerTLSConfig{
+		CertificateRefs: []gwv1.SecretObjectReference{{Name: "missing"}},
+	}
+	c := newCluster()
+	c.Apply(objects[:2], nil, nil)
+	name := model.ProxyName(gw.Namespace + "/" + gw.Name)
+	if c.fleets[name] == nil || c.served[name] != 1 {
+		t.Fatalf("fleet %v, served %d times, want once", c.fleets[name], c.served[name])
+	}
+	c.Apply(objects[2:], nil, nil)
+	if c.served[name] != 1 {
+		t.Errorf("served %d times, want no more: nothing changed", c.served[name])
+	}
 }
 
 func TestListenersBindAsTheFleetSays(t *testing.T) {

@@ -15,12 +15,9 @@ import (
 // of what was refused before and is something else now, or is known to be refused by what other replicas say.
 func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.Ref) {
 	changes := p.changes()
-	if !p.started {
-		p.started = true
-		for _, name := range p.opts.Proxies {
-			if _, ok := changes[name]; !ok {
-				changes[name] = nil
-			}
+	for _, name := range p.newProxies() {
+		if _, ok := changes[name]; !ok {
+			changes[name] = nil
 		}
 	}
 	mended := map[model.PortKey]bool{}
@@ -50,6 +47,22 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 	}
 	p.await(mended)
 	return versions, healed
+}
+
+// newProxies returns the proxies that have to be handed a configuration though it may be empty: an Envoy is not ready
+// before it has one, and that of a Gateway without a valid listener has nothing in it.
+func (p *Pipeline) newProxies() []model.ProxyName {
+	var out []model.ProxyName
+	if !p.started {
+		p.started = true
+		out = append(out, p.opts.Proxies...)
+	}
+	for name, c := range p.resolved.Fleets.Changes() {
+		if c.Has && p.proxy(name).version == 0 {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // await notes that all listeners of the ports that were refused before wait for the version that was just handed over.
