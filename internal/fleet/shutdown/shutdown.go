@@ -133,12 +133,13 @@ func (m *Manager) over(f flow) bool {
 // cutOff is the error for a drain whose time is over. Connections that are only kept open are no loss.
 func (m *Manager) cutOff(f flow) error {
 	switch {
+	case time.Since(f.since) < m.Drain.Quiet():
+		return fmt.Errorf("Envoy ends while clients still connect to it after %s, with %d requests or connections in "+
+			"flight: see whether another Envoy of the Gateway is ready, or allow more time with EnvoyProxy "+
+			"spec.shutdown.drainTimeout", m.Drain.Timeout, f.Busy())
 	case f.Busy() > 0:
 		return fmt.Errorf("Envoy ends while %w: %d after %s; allow more time with EnvoyProxy spec.shutdown.drainTimeout",
 			local.ErrDrainIncomplete, f.Busy(), m.Drain.Timeout)
-	case time.Since(f.since) < m.Drain.Quiet():
-		return fmt.Errorf("Envoy ends while clients still connect to it after %s: see whether another Envoy of the Gateway "+
-			"is ready, or allow more time with EnvoyProxy spec.shutdown.drainTimeout", m.Drain.Timeout)
 	}
 	return nil
 }
