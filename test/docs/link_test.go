@@ -101,25 +101,34 @@ func TestFeaturesAreTested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests, err := filepath.Glob(filepath.Join(root, "test", "e2e", "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var code strings.Builder
-	for _, path := range tests {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		code.Write(b)
-	}
+	code := testCode(t)
 	named := testName.FindAllStringSubmatch(string(text), -1)
 	if len(named) == 0 {
 		t.Fatal("docs/features.md names no test")
 	}
 	for _, m := range named {
-		if !strings.Contains(code.String(), "\nfunc "+m[1]+"(") {
-			t.Errorf("docs/features.md names %s, which is not in test/e2e", m[1])
+		if !strings.Contains(code, "\nfunc "+m[1]+"(") {
+			t.Errorf("docs/features.md names %s, which does not exist", m[1])
 		}
 	}
+}
+
+// testCode is the text of all tests of Sluice.
+func testCode(t *testing.T) string {
+	t.Helper()
+	var code strings.Builder
+	for _, dir := range []string{"internal", "test"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			code.Write(b)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return code.String()
 }
