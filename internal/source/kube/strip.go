@@ -27,10 +27,12 @@ func strip(k *resource.Kind, obj resource.Object) {
 		obj.SetUID("")
 		obj.SetOwnerReferences(nil)
 	}
-	if status := statusOf(obj); status.IsValid() {
+	if status := statusOf(obj); status.IsValid() && !k.Status {
 		status.SetZero()
 	}
 	switch o := obj.(type) {
+	case *corev1.Pod:
+		stripPod(o)
 	case *corev1.Service:
 		stripService(o)
 	case *discoveryv1.EndpointSlice:
@@ -84,6 +86,21 @@ func stripService(s *corev1.Service) {
 	for i := range s.Spec.Ports {
 		s.Spec.Ports[i].NodePort = 0
 	}
+}
+
+// stripPod leaves what makes a Pod an endpoint: its labels, its address, and whether it is ready or over.
+func stripPod(p *corev1.Pod) {
+	var left corev1.PodStatus
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		left.Phase = p.Status.Phase
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			left.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	left.PodIP, left.PodIPs = p.Status.PodIP, p.Status.PodIPs
+	p.Spec, p.Status = corev1.PodSpec{}, left
 }
 
 // yes and no stand for all conditions of endpoints: there are three of them in each.

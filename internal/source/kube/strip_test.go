@@ -110,6 +110,23 @@ func TestStrip(t *testing.T) {
 				Data: map[string][]byte{"any": {1}},
 			},
 		},
+		{"", model.KindPod,
+			&corev1.Pod{ObjectMeta: full(), Spec: corev1.PodSpec{NodeName: "n"}, Status: corev1.PodStatus{
+				Phase: corev1.PodRunning, HostIP: "10.0.0.3", PodIP: "10.0.0.2", PodIPs: []corev1.PodIP{{IP: "10.0.0.2"}},
+				Conditions: []corev1.PodCondition{
+					{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+					{Type: corev1.PodReady, Status: corev1.ConditionFalse, Message: "m"},
+				},
+			}},
+			&corev1.Pod{TypeMeta: typ("v1", "Pod"), ObjectMeta: lean(nil), Status: corev1.PodStatus{
+				PodIP: "10.0.0.2", PodIPs: []corev1.PodIP{{IP: "10.0.0.2"}},
+				Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}},
+			}},
+		},
+		{"", model.KindPod,
+			&corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed}},
+			&corev1.Pod{TypeMeta: typ("v1", "Pod"), Status: corev1.PodStatus{Phase: corev1.PodFailed}},
+		},
 		{"", model.KindNamespace,
 			&corev1.Namespace{ObjectMeta: full(), Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{"k"}},
 				Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}},
