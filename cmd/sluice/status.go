@@ -51,7 +51,7 @@ whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and 
 // statusKinds are the kinds that have a status, as shells complete them.
 var statusKinds = []string{
 	"backends", "backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets",
-	"tcproutes", "tlsroutes", "udproutes", "xbackends",
+	"tcproutes", "tlsroutes", "udproutes", "xbackends", "xbackendtrafficpolicies", "xtelemetrypolicies",
 }
 
 // completeFormats makes shells complete the values of --output.

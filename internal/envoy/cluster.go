@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -42,8 +43,10 @@ const (
 
 // cluster returns the Envoy cluster of a backend. Its name and contents do not depend on the routes that use it.
 // Endpoints are inline where Envoy cannot take them from EDS: DNS names and Unix sockets.
-func cluster(b model.Backend, endpoints []model.Endpoint) *xds.Resource {
-	return clusterWith(b, endpoints, func(*clusterv3.Cluster) {})
+func cluster(chain *feature.Chain, b model.Backend, endpoints []model.Endpoint) *xds.Resource {
+	return clusterWith(b, endpoints, func(c *clusterv3.Cluster) {
+		chain.ApplyCluster(&feature.Cluster{Proto: c, Backend: &b}, b.Attached)
+	})
 }
 
 // clusterWith is cluster with a last change to it.

@@ -3,6 +3,7 @@ package envoy
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -107,8 +108,8 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 }
 
 // together puts the backends of a rule in one cluster if a feature asks for it, or if one of them is a fallback for the
-// others, and if Envoy can: if all of them have addresses that EDS can deliver, speak the same protocol, and have no
-// filters of their own.
+// others, and if Envoy can: if all of them have addresses that EDS can deliver, speak the same protocol, have the same
+// policies, and no filters of their own.
 func (s *site) together(rule *model.Rule, all []share) []share {
 	if len(all) != 1 || len(all[0].backends) < 2 {
 		return all
@@ -120,7 +121,7 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 		if i == 0 {
 			first = found
 		}
-		if !ok || found.Address != model.AddressIP || found.Protocol != first.Protocol || !found.TLS.Equal(first.TLS) {
+		if !ok || found.Address != model.AddressIP || !alike(found, first) {
 			return all
 		}
 		wanted = wanted || found.Fallback
@@ -131,6 +132,11 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 	one := all[0]
 	one.backends = []model.WeightedBackend{{Backend: model.Split(one.backends), Weight: 1}}
 	return []share{one}
+}
+
+// alike reports whether one cluster can have the endpoints of both backends.
+func alike(a, b model.Backend) bool {
+	return a.Protocol == b.Protocol && a.TLS.Equal(b.TLS) && reflect.DeepEqual(a.Attached, b.Attached)
 }
 
 func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {

@@ -27,13 +27,8 @@ func (b *builder) addGuards(e *incr.Engine) {
 			return nil, false
 		}
 		out := &guard{Port: seat.Port, Fault: seat.Listener.Fault}
-		client := b.in.Client(r, k)
-		backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
 		for _, a := range seat.Listener.Filters {
-			a.Backends = slices.Clone(a.Backends)
-			for i := range a.Backends {
-				a.Backends[i] = identify(a.Backends[i], client, backend)
-			}
+			a.Backends = b.identified(r, k, a.Backends)
 			out.Filters = append(out.Filters, a)
 		}
 		return out, true

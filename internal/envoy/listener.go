@@ -53,7 +53,7 @@ func listenAddress(bind string, port model.PortKey) *corev3.Address {
 
 // listener returns the Envoy listener of a TCP port with the filter chains of its HTTP and HTTPS listeners. They hold
 // nothing of the routes but which filters they need: a change to a filter chain drains its connections.
-func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
+func listener(bind string, port model.Port, filters []filterUse, shape shaper) *xds.Resource {
 	out := &listenerv3.Listener{
 		Name:                          ListenerName(port.Key),
 		Address:                       listenAddress(bind, port.Key),
@@ -69,14 +69,14 @@ func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 		out.ListenerFiltersTimeout = durationpb.New(clientHelloTimeout)
 		for _, l := range port.Listeners {
 			if l.Protocol == model.HTTPS {
-				out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters))
+				out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters, shape))
 			}
 		}
 	case model.HTTP:
 		table := model.HTTPTable(port.Key)
 		out.FilterChains = []*listenerv3.FilterChain{{
 			Name:    table.String(),
-			Filters: []*listenerv3.Filter{connectionManager(table, filters)},
+			Filters: []*listenerv3.Filter{connectionManager(table, filters, &port.Listeners[0], shape)},
 		}}
 	}
 	r.Body = marshal(out)
@@ -85,12 +85,12 @@ func listener(bind string, port model.Port, filters []filterUse) *xds.Resource {
 }
 
 // tlsChain is the filter chain of one HTTPS listener, chosen by SNI.
-func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listenerv3.FilterChain {
+func tlsChain(port model.PortKey, l model.Listener, filters []filterUse, shape shaper) *listenerv3.FilterChain {
 	table := model.HTTPSTable(port, l.Key)
 	chain := &listenerv3.FilterChain{
 		Name:                          table.String(),
 		FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
-		Filters:                       []*listenerv3.Filter{connectionManager(table, filters)},
+		Filters:                       []*listenerv3.Filter{connectionManager(table, filters, &l, shape)},
 		TransportSocketConnectTimeout: durationpb.New(tlsHandshakeTimeout),
 	}
 	if l.Hostname != "" {
@@ -101,7 +101,9 @@ func tlsChain(port model.PortKey, l model.Listener, filters []filterUse) *listen
 }
 
 // connectionManager is the HTTP connection manager that serves a route table.
-func connectionManager(table model.RouteTableKey, filters []filterUse) *listenerv3.Filter {
+func connectionManager(
+	table model.RouteTableKey, filters []filterUse, l *model.Listener, shape shaper,
+) *listenerv3.Filter {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: fmt.Sprintf("port_%d", table.Port().Port),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
@@ -136,6 +138,7 @@ func connectionManager(table model.RouteTableKey, filters []filterUse) *listener
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{})},
 	})
+	shape(l, hcm)
 	return &listenerv3.Filter{
 		Name:       "envoy.filters.network.http_connection_manager",
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(hcm)},

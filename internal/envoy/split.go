@@ -8,13 +8,14 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
 // splitCluster returns the cluster of several backends in one, which share the traffic by locality weights. Otherwise
 // it is like the cluster of any of them.
-func splitCluster(key model.BackendKey, like model.Backend) *xds.Resource {
+func splitCluster(chain *feature.Chain, key model.BackendKey, like model.Backend) *xds.Resource {
 	like.Key = key
 	like.Key.Client = key.Parts()[0].Backend.Client
 	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {
@@ -23,6 +24,7 @@ func splitCluster(key model.BackendKey, like model.Backend) *xds.Resource {
 				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 			},
 		}
+		chain.ApplyCluster(&feature.Cluster{Proto: c, Backend: &like}, like.Attached)
 	})
 	r.Owners = partsOf(key)
 	return r

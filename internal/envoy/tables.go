@@ -114,8 +114,9 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 
 	streamBackends, udpPorts := b.addStreams(e)
 	b.addGuards(e)
-	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked}
-	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked)
+	b.addManagers(e)
+	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors}
+	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked, b.collectors)
 	clientSecrets := incr.NewIndex(e, "client secret uses", secured, clientSecretsOf)
 	clusterTrusts := incr.NewIndex(e, "backend trust uses", secured, func(k BackendKey, s security) []AuthorityKey {
 		return []AuthorityKey{{Proxy: k.Proxy, Trust: s.Trust}}
@@ -148,9 +149,11 @@ type builder struct {
 	filters *incr.Index[model.PortKey, siteKey, served]
 	guards  *incr.Table[model.ListenerKey, *guard]
 	guarded *incr.Index[model.PortKey, model.ListenerKey, *guard]
-	asked   *incr.Index[BackendKey, model.ListenerKey, *guard]
-	hosts   *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
-	chains  *incr.Table[chainKey, chain]
+	// collectors are the backends that listeners send requests of their own to.
+	collectors *incr.Index[BackendKey, model.PortKey, []BackendKey]
+	asked      *incr.Index[BackendKey, model.ListenerKey, *guard]
+	hosts      *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
+	chains     *incr.Table[chainKey, chain]
 	// portChains are the chains by port.
 	portChains *incr.Index[model.PortKey, chainKey, chain]
 }
@@ -162,7 +165,7 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend.Shared())
-		return splitCluster(k.Backend, like), ok
+		return splitCluster(b.opts.Chain, k.Backend, like), ok
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
 	if !ok {
@@ -175,10 +178,10 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 		return nil, false
 	}
 	if backend.Address == model.AddressIP {
-		return cluster(backend, nil), true
+		return cluster(b.opts.Chain, backend, nil), true
 	}
 	list, _ := incr.Get(r, b.in.Endpoints, k.Backend.Shared())
-	return cluster(backend, list), true
+	return cluster(b.opts.Chain, backend, list), true
 }
 
 func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
@@ -267,7 +270,11 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	for _, s := range b.filters.Values(r, k) {
 		filters = append(filters, s.filters...)
 	}
-	out := listener(b.bind(r, k.Proxy), port, distinct(filters))
+	var needs []model.BackendKey
+	out := listener(b.bind(r, k.Proxy), port, distinct(filters), b.shape(r, port, &needs))
+	for _, n := range needs {
+		out.Needs = append(out.Needs, n.String())
+	}
 	chains, routes := b.streams(r, port)
 	for _, c := range chains {
 		out.Body = append(out.Body, c.Body...)

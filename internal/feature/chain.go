@@ -95,6 +95,24 @@ func (c *Chain) ApplyHost(h *Host, filters []model.Attached) {
 	}
 }
 
+// ApplyCluster applies what is attached to a backend to its cluster, in chain order.
+func (c *Chain) ApplyCluster(cluster *Cluster, attached []model.Attached) {
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(ClusterApplier); ok {
+			f.ApplyCluster(cluster, a)
+		}
+	}
+}
+
+// ApplyListener applies what policies of a Gateway ask for to one of its listeners, in chain order.
+func (c *Chain) ApplyListener(l *Listener, attached []model.Attached) {
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(ListenerApplier); ok {
+			f.ApplyListener(l, a)
+		}
+	}
+}
+
 // RankedFilter is an HTTP filter with its place in the chain.
 type RankedFilter struct {
 	Rank int

@@ -2,12 +2,15 @@
 // applied.
 //
 // A feature is one folder below this one: what it checks, what it becomes in Envoy, its tests and its page. It
-// implements [Feature] and whichever of [Checker], [RouteApplier], [HostApplier] and [FilterUser] it needs; the [Chain]
-// finds out which. Features never import one another, and nothing outside a feature's folder knows its fields.
+// implements [Feature] and whichever of [Checker], [RouteApplier], [HostApplier], [ClusterApplier], [ListenerApplier]
+// and [FilterUser] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
+// feature's folder knows its fields.
 package feature
 
 import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -51,6 +54,23 @@ type RouteApplier interface {
 type HostApplier interface {
 	// ApplyHost changes h.Proto for a, a filter of the listener that the host is of.
 	ApplyHost(h *Host, a model.Attached)
+}
+
+// ClusterApplier is a feature that shapes the Envoy cluster of a backend: what a policy says of the backend itself,
+// whichever routes lead to it.
+type ClusterApplier interface {
+	// ApplyCluster changes c.Proto for a, which is attached to the backend.
+	ApplyCluster(c *Cluster, a model.Attached)
+}
+
+// ListenerApplier is a feature that shapes how the listeners of a Gateway speak HTTP, as a policy of the Gateway says.
+//
+// What it does is in the listener: a change drains the connections of the listeners of that Gateway, of no others. The
+// plain HTTP listeners of a port share a connection manager, so there it is applied only if all Gateways with listeners
+// on the port ask for the same.
+type ListenerApplier interface {
+	// ApplyListener changes l.Manager for a, which is attached to the listener's Gateway.
+	ApplyListener(l *Listener, a model.Attached)
 }
 
 // Stander is a feature with HTTP filters that every listener has from the start, whether or not a route uses them.
@@ -132,6 +152,28 @@ type Host struct {
 
 // Use is like [Route.Use].
 func (h *Host) Use(b model.BackendKey) string { return use(&h.Needs, b) }
+
+// Cluster is an Envoy cluster while features are applied to it.
+type Cluster struct {
+	// Proto is complete but for what the features add. It has one entry of circuit_breakers.thresholds, that of the
+	// default priority.
+	Proto *clusterv3.Cluster
+	// Backend is what the cluster is made of; for the cluster of several backends, what they have in common.
+	Backend *model.Backend
+}
+
+// Listener is the HTTP side of an Envoy listener while features are applied to it.
+type Listener struct {
+	// Manager is the connection manager, complete but for what the features add.
+	Manager *hcmv3.HttpConnectionManager
+	// Name is that of the listener; of plain HTTP listeners that share a port, that of the most specific.
+	Name model.ListenerKey
+	// Needs collects the backends that the listener itself sends requests to.
+	Needs []model.BackendKey
+}
+
+// Use is like [Route.Use].
+func (l *Listener) Use(b model.BackendKey) string { return use(&l.Needs, b) }
 
 func use(needs *[]model.BackendKey, b model.BackendKey) string {
 	if b == (model.BackendKey{}) {

@@ -122,6 +122,8 @@ type Backend struct {
 	Address AddressKind
 	// Fallback marks a Backend that takes traffic only when the others of a rule are unhealthy.
 	Fallback bool
+	// Attached is what policies of the backend ask of features for its cluster.
+	Attached []Attached
 	// TLS is nil for cleartext.
 	TLS *BackendTLS
 	// Barred says that it is to be connected to by TLS, but that this cannot be done as was asked for: nothing may be

@@ -156,6 +156,9 @@ type Attached struct {
 	Backends []BackendKey
 	// Path is the field that it was written in, for messages: "spec.rules[0].filters[1]".
 	Path string
+	// Source is the object that it was written in, if that is not the one that it is attached to: a policy, or the backend
+	// that a route leads to.
+	Source Ref
 	// Index is its position among the filters of a listener, which run in exactly that order; 0 for everything else.
 	Index int
 }

@@ -5,6 +5,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/status"
@@ -32,7 +33,7 @@ func (p *Pipeline) putPolicy(ref model.Ref) {
 				"Envoy refused the CA certificates: "+why.message, p.generation(ref))
 		}
 	}
-	p.put(ref, out, true)
+	p.put(ref, policyStatus(ref, out), true)
 }
 
 // putTrusting publishes the statuses of the policies and listeners that trust the CA certificates in an object.
@@ -50,4 +51,12 @@ func (p *Pipeline) putTrusting(bundle model.Ref) {
 		}
 	}
 	p.putSources(sources)
+}
+
+// policyStatus returns the status of a policy in the type that its kind has.
+func policyStatus(ref model.Ref, st *gwv1.PolicyStatus) any {
+	if ref.Kind == model.KindXTelemetryPolicy {
+		return &gwxv1a1.TelemetryPolicyStatus{Ancestors: st.Ancestors}
+	}
+	return st
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/source"
@@ -107,7 +108,7 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 		return p.strayParent(ref, gwv1.ParentReference{
 			Group: parent.Group, Kind: parent.Kind, Namespace: parent.Namespace, Name: parent.Name,
 		}, "spec.parentRef", issue)
-	case *gwv1.BackendTLSPolicy:
+	case *gwv1.BackendTLSPolicy, *gwxv1a1.XBackendTrafficPolicy, *gwxv1a1.XTelemetryPolicy:
 		// Without an ancestor no status can say what is wrong with it.
 		if policy, ok := p.resolved.Policies.Peek(ref); ok && len(policy.Status.Ancestors) == 0 {
 			return policy.Report

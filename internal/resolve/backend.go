@@ -14,7 +14,9 @@ import (
 func (t *Tables) addBackends(e *incr.Engine) {
 	listeners := incr.NewIndex(e, "backends of listeners", t.contenders,
 		func(_ model.ListenerKey, c *contender) []model.BackendKey { return listenerBackends(&c.Listener) })
-	t.Backends = incr.NewTable(e, "backends", t.backend, t.references, listeners)
+	policies := incr.NewIndex(e, "backends that policies use", t.GatewayPolicies,
+		func(_ model.Name, list []model.Attached) []model.BackendKey { return attachedBackends(list) })
+	t.Backends = incr.NewTable(e, "backends", t.backend, t.references, listeners, policies)
 	t.slices = incr.NewIndex(e, "slices by service", t.in.slices,
 		func(key model.Name, s *discoveryv1.EndpointSlice) []model.Name {
 			name, ok := s.Labels[discoveryv1.LabelServiceName]
@@ -23,11 +25,11 @@ func (t *Tables) addBackends(e *incr.Engine) {
 			}
 			return []model.Name{{Namespace: key.Namespace, Name: name}}
 		})
-	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references, listeners)
+	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references, listeners, policies)
 }
 
 func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, bool) {
-	out := model.Backend{Key: key}
+	out := model.Backend{Key: key, Attached: t.trafficPolicyOf(r, key.Ref()).Cluster}
 	out.TLS, out.Barred = t.backendTLS(r, key)
 	switch key.Kind {
 	case model.KindBackend:
@@ -145,16 +147,4 @@ func sorted(list []model.Endpoint) []model.Endpoint {
 		return []model.Endpoint{}
 	}
 	return list
-}
-
-// attachedTo returns what a backend asks of features for every route that leads to it.
-func (t *Tables) attachedTo(r *incr.Reader, key model.BackendKey) []model.Attached {
-	if key.Kind != model.KindXBackend {
-		return nil
-	}
-	b, ok := incr.Get(r, t.xbackends, key.Name)
-	if !ok {
-		return nil
-	}
-	return b.Attached
 }

@@ -150,9 +150,11 @@ func listenerUses(gateway model.Name, listeners []model.Listener) []useKey {
 }
 
 // listenerBackends returns the backends that a listener refers to itself.
-func listenerBackends(l *model.Listener) []model.BackendKey {
+func listenerBackends(l *model.Listener) []model.BackendKey { return attachedBackends(l.Filters) }
+
+func attachedBackends(list []model.Attached) []model.BackendKey {
 	var out []model.BackendKey
-	for _, a := range l.Filters {
+	for _, a := range list {
 		for _, b := range a.Backends {
 			if b != (model.BackendKey{}) {
 				out = append(out, b)
@@ -174,9 +176,17 @@ func (t *Tables) addUses(e *incr.Engine) {
 	bySet := incr.NewIndex(e, "backends of listenersets", t.ListenerSets, func(_ model.Name, s ListenerSet) []useKey {
 		return listenerUses(s.Gateway, s.Listeners)
 	})
+	byPolicy := incr.NewIndex(e, "backends of gateway policies", t.GatewayPolicies,
+		func(key model.Name, list []model.Attached) []useKey {
+			var out []useKey
+			for _, b := range attachedBackends(list) {
+				out = append(out, useKey{Backend: b.Ref(), Port: b.Port, Gateway: key})
+			}
+			return out
+		})
 	used := incr.NewTable(e, "backend uses", func(*incr.Reader, useKey) (struct{}, bool) {
 		return struct{}{}, true
-	}, byUse, byGateway, bySet)
+	}, byUse, byGateway, bySet, byPolicy)
 	t.uses = incr.NewIndex(e, "uses of backend", used, func(k useKey, _ struct{}) []model.Ref {
 		return []model.Ref{k.Backend}
 	})

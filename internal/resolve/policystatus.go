@@ -23,21 +23,62 @@ type Policy struct {
 
 // addPolicies adds the statuses of the policies of all kinds.
 func (t *Tables) addPolicies(e *incr.Engine) {
-	tlsKeys := incr.NewIndex(e, "backendtlspolicy keys", t.in.backendTLS,
-		func(name model.Name, _ *gwv1.BackendTLSPolicy) []model.Ref { return []model.Ref{tlsPolicyRef(name)} })
+	keys := []incr.KeySource[model.Ref]{
+		policyKeys(e, "backendtlspolicy keys", t.in.backendTLS, tlsPolicyRef),
+		policyKeys(e, "xbackendtrafficpolicy keys", t.in.backendTraffic, trafficPolicyRef),
+		policyKeys(e, "xtelemetrypolicy keys", t.in.telemetry, telemetryRef),
+	}
+	kinds := map[string]func(*incr.Reader, model.Name) (status.Policy, model.Trust, bool){
+		model.KindBackendTLSPolicy:      t.tlsPolicyStatus,
+		model.KindXBackendTrafficPolicy: trustless(t.trafficPolicyStatus),
+		model.KindXTelemetryPolicy:      trustless(t.telemetryStatus),
+	}
 	t.Policies = incr.NewTable(e, "policy status", func(r *incr.Reader, key model.Ref) (Policy, bool) {
-		var in status.Policy
-		var trust model.Trust
-		ok := false
-		if key.Kind == model.KindBackendTLSPolicy {
-			in, trust, ok = t.tlsPolicyStatus(r, key.Name)
-		}
+		in, trust, ok := kinds[key.Kind](r, key.Name)
 		if !ok {
 			return Policy{}, false
 		}
 		every := func(status.Issue) bool { return true }
 		return Policy{Report: in.Report.Select(every), Trust: trust, Status: in.Build()}, true
-	}, tlsKeys)
+	}, keys...)
+}
+
+// trustless is for policies without certificates.
+func trustless(
+	f func(*incr.Reader, model.Name) (status.Policy, bool),
+) func(*incr.Reader, model.Name) (status.Policy, model.Trust, bool) {
+	return func(r *incr.Reader, key model.Name) (in status.Policy, trust model.Trust, ok bool) {
+		in, ok = f(r, key)
+		return in, trust, ok
+	}
+}
+
+// policyKeys are the policies of a kind as keys of those of all kinds.
+func policyKeys[P any](
+	e *incr.Engine, name string, in *incr.Input[model.Name, P], ref func(model.Name) model.Ref,
+) incr.KeySource[model.Ref] {
+	return incr.NewIndex(e, name, in, func(key model.Name, _ P) []model.Ref { return []model.Ref{ref(key)} })
+}
+
+// conflicts returns an issue for each target of a policy that another policy holds for.
+func (t *Tables) conflicts(
+	r *incr.Reader, held *incr.Table[model.Ref, holders], policy model.Ref, targets []policyTarget,
+) status.Report {
+	var out status.Report
+	for i, target := range targets {
+		all, _ := incr.Get(r, held, target.Ref)
+		winner, ok := all.at(target.Section)
+		if !ok || winner == policy.Name {
+			continue
+		}
+		out = append(out, status.Issue{
+			Object: policy, Condition: status.Accepted, Reason: string(gwv1.PolicyReasonConflicted),
+			Path: fmt.Sprintf("spec.targetRefs[%d]", i),
+			Message: fmt.Sprintf("%s/%s is attached to the same target and comes first: it is older, or its name is before",
+				policy.Kind, winner),
+		})
+	}
+	return out
 }
 
 func (t *Tables) tlsPolicyStatus(r *incr.Reader, key model.Name) (_ status.Policy, trust model.Trust, ok bool) {
@@ -49,18 +90,12 @@ func (t *Tables) tlsPolicyStatus(r *incr.Reader, key model.Name) (_ status.Polic
 		trust = resolved.TLS.Trust
 	}
 	p, _ := incr.Get(r, t.in.backendTLS, key)
-	out := status.Policy{Generation: p.Generation, Report: slices.Clone(resolved.Report)}
+	targets := tlsTargets(key, p)
+	out := status.Policy{Generation: p.Generation}
+	out.Report = append(out.Report, resolved.Report...)
+	out.Report = append(out.Report, t.conflicts(r, t.tlsHolders, tlsPolicyRef(key), targets)...)
 	var gateways []model.Name
-	for i, target := range tlsTargets(key, p) {
-		held, _ := incr.Get(r, t.tlsHolders, target.Ref)
-		if winner, ok := held.at(target.Section); ok && winner != key {
-			out.Report = append(out.Report, status.Issue{
-				Object: tlsPolicyRef(key), Condition: status.Accepted, Reason: string(gwv1.PolicyReasonConflicted),
-				Path: fmt.Sprintf("spec.targetRefs[%d]", i),
-				Message: fmt.Sprintf("%s is attached to the same target and comes first: it is older, or its name is before",
-					tlsPolicyRef(winner)),
-			})
-		}
+	for _, target := range targets {
 		gateways = append(gateways, t.gatewaysOf(r, target)...)
 	}
 	out.Ancestors = t.ancestors(r, gateways)

@@ -92,6 +92,8 @@ type Tables struct {
 	RouteStatus        *incr.Table[model.RouteKey, gwv1.RouteStatus]
 	BackendStatus      *incr.Table[model.Name, egv1a1.BackendStatus]
 	EnvoyProxyStatus   *incr.Table[model.Name, egv1a1.EnvoyProxyStatus]
+	// GatewayPolicies are what the policies of a Gateway ask of features for its listeners, for Gateways with any.
+	GatewayPolicies *incr.Table[model.Name, []model.Attached]
 	// Policies are the policies of all kinds, those that are for no traffic of ours included: their status has no
 	// ancestors.
 	Policies       *incr.Table[model.Ref, Policy]
@@ -125,22 +127,28 @@ type Tables struct {
 	arenas       *incr.Table[model.PortKey, arena]
 	owners       *incr.Table[claimKey, owner]
 	// narrower are the owners of hostnames that a wildcard, or every host, covers.
-	narrower    *incr.Index[claimKey, claimKey, owner]
-	labels      *incr.Table[model.Name, map[string]string]
-	services    *incr.Table[model.Name, *service]
-	externals   *incr.Table[model.Name, *external]
-	slices      *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
-	routeKeys   []incr.KeySource[model.RouteKey]
-	references  *incr.Index[model.BackendKey, model.RouteKey, *Route]
-	attached    *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
-	bundles     *incr.Table[model.Ref, *bundle]
-	tlsPolicies *incr.Table[model.Name, *tlsPolicy]
-	tlsHolders  *incr.Table[model.Ref, holders]
-	guards      *incr.Table[model.Ref, []sectionGuard]
-	uses        *incr.Index[model.Ref, useKey, struct{}]
-	xbackends   *incr.Table[model.Name, *xbackend]
-	pods        *incr.Table[model.Name, *pod]
-	podLabels   *incr.Index[labelKey, model.Name, *pod]
+	narrower        *incr.Index[claimKey, claimKey, owner]
+	labels          *incr.Table[model.Name, map[string]string]
+	services        *incr.Table[model.Name, *service]
+	externals       *incr.Table[model.Name, *external]
+	slices          *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
+	routeKeys       []incr.KeySource[model.RouteKey]
+	references      *incr.Index[model.BackendKey, model.RouteKey, *Route]
+	attached        *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
+	bundles         *incr.Table[model.Ref, *bundle]
+	tlsPolicies     *incr.Table[model.Name, *tlsPolicy]
+	tlsHolders      *incr.Table[model.Ref, holders]
+	guards          *incr.Table[model.Ref, []sectionGuard]
+	uses            *incr.Index[model.Ref, useKey, struct{}]
+	trafficPolicies *incr.Table[model.Name, *trafficPolicy]
+	trafficHolders  *incr.Table[model.Ref, holders]
+	// onRoutes is what policies of backends ask of features for the routes that lead there.
+	onRoutes         *incr.Table[model.Ref, []model.Attached]
+	telemetries      *incr.Table[model.Name, *telemetry]
+	telemetryHolders *incr.Table[model.Ref, holders]
+	xbackends        *incr.Table[model.Name, *xbackend]
+	pods             *incr.Table[model.Name, *pod]
+	podLabels        *incr.Index[labelKey, model.Name, *pod]
 }
 
 // inputs are the kinds that the package reads.
@@ -161,11 +169,13 @@ type inputs struct {
 	secrets      *incr.Input[model.Name, *corev1.Secret]
 	namespaces   *incr.Input[model.Name, *corev1.Namespace]
 
-	configMaps   *incr.Input[model.Name, *corev1.ConfigMap]
-	trustBundles *incr.Input[model.Name, *certificatesv1.ClusterTrustBundle]
-	backendTLS   *incr.Input[model.Name, *gwv1.BackendTLSPolicy]
-	xbackends    *incr.Input[model.Name, *gwxv1a1.XBackend]
-	pods         *incr.Input[model.Name, *corev1.Pod]
+	configMaps     *incr.Input[model.Name, *corev1.ConfigMap]
+	trustBundles   *incr.Input[model.Name, *certificatesv1.ClusterTrustBundle]
+	backendTraffic *incr.Input[model.Name, *gwxv1a1.XBackendTrafficPolicy]
+	telemetry      *incr.Input[model.Name, *gwxv1a1.XTelemetryPolicy]
+	backendTLS     *incr.Input[model.Name, *gwv1.BackendTLSPolicy]
+	xbackends      *incr.Input[model.Name, *gwxv1a1.XBackend]
+	pods           *incr.Input[model.Name, *corev1.Pod]
 }
 
 // New adds the tables to the engine, behind the inputs of the store.
@@ -191,11 +201,13 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 			secrets:      resource.Of[*corev1.Secret](store),
 			namespaces:   resource.Of[*corev1.Namespace](store),
 
-			configMaps:   resource.Of[*corev1.ConfigMap](store),
-			trustBundles: resource.Of[*certificatesv1.ClusterTrustBundle](store),
-			backendTLS:   resource.Of[*gwv1.BackendTLSPolicy](store),
-			xbackends:    resource.Of[*gwxv1a1.XBackend](store),
-			pods:         resource.Of[*corev1.Pod](store),
+			configMaps:     resource.Of[*corev1.ConfigMap](store),
+			trustBundles:   resource.Of[*certificatesv1.ClusterTrustBundle](store),
+			backendTraffic: resource.Of[*gwxv1a1.XBackendTrafficPolicy](store),
+			telemetry:      resource.Of[*gwxv1a1.XTelemetryPolicy](store),
+			backendTLS:     resource.Of[*gwv1.BackendTLSPolicy](store),
+			xbackends:      resource.Of[*gwxv1a1.XBackend](store),
+			pods:           resource.Of[*corev1.Pod](store),
 		},
 	}
 	// The order is that of dependence: a table reads only what was added before it.
@@ -207,10 +219,12 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addCertificatePairs(e)
 	t.addBundles(e)
 	t.addTLSPolicies(e)
+	t.addTrafficPolicies(e)
 	t.addGateways(e)
 	t.addListenerSets(e)
 	t.addDoors(e)
 	t.addFleets(e)
+	t.addTelemetry(e)
 	t.addPorts(e)
 	t.addCertificates(e)
 	t.addAuthorities(e)

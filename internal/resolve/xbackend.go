@@ -137,7 +137,7 @@ func (t *Tables) xbackend(r *incr.Reader, key model.Name) (*xbackend, bool) {
 	if b.Spec.SessionPersistence != nil {
 		out.Attached = []model.Attached{{
 			Feature: "SessionPersistence", Spec: b.Spec.SessionPersistence, Path: "spec.sessionPersistence",
-			Backends: []model.BackendKey{{Kind: model.KindXBackend, Name: key}},
+			Source: xbackendRef(key),
 		}}
 	}
 	if t.opts.CheckAttached != nil {

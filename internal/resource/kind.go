@@ -116,6 +116,13 @@ var Kinds = []Kind{
 	kind[egv1a1.EnvoyProxy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyProxy, Plural: "envoyproxies",
 	}),
+	kind[gwxv1a1.XBackendTrafficPolicy](Kind{
+		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXBackendTrafficPolicy,
+		Plural: "xbackendtrafficpolicies",
+	}),
+	kind[gwxv1a1.XTelemetryPolicy](Kind{
+		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXTelemetryPolicy, Plural: "xtelemetrypolicies",
+	}),
 	kind[gwxv1a1.XBackend](Kind{
 		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXBackend, Plural: "xbackends",
 	}),

@@ -14,7 +14,7 @@ import (
 // EachCondition calls f for every condition of a status, with the name of the part of the status that it is in: "" for
 // the whole object, else one that is unique in the object. The status is a *gwv1.GatewayStatus,
 // *gwv1.GatewayClassStatus, *gwv1.ListenerSetStatus, *gwv1.RouteStatus, *gwv1.PolicyStatus, *egv1a1.BackendStatus,
-// *egv1a1.EnvoyProxyStatus or *gwxv1a1.BackendStatus; anything else has no conditions.
+// *egv1a1.EnvoyProxyStatus, *gwxv1a1.BackendStatus or *gwxv1a1.TelemetryPolicyStatus; anything else has no conditions.
 func EachCondition(status any, f func(section string, c *metav1.Condition)) {
 	each := func(section string, list []metav1.Condition) {
 		for i := range list {
@@ -61,6 +61,10 @@ func eachAncestor(status any, f func(ref gwv1.ParentReference, list []metav1.Con
 		for i := range s.Ancestors {
 			f(s.Ancestors[i].AncestorRef, s.Ancestors[i].Conditions)
 		}
+	case *gwxv1a1.TelemetryPolicyStatus:
+		for i := range s.Ancestors {
+			f(s.Ancestors[i].AncestorRef, s.Ancestors[i].Conditions)
+		}
 	case *gwxv1a1.BackendStatus:
 		for i := range s.Ancestors {
 			f(s.Ancestors[i].AncestorRef, s.Ancestors[i].Conditions)
@@ -86,6 +90,8 @@ func Copy(status any) any {
 	case *egv1a1.EnvoyProxyStatus:
 		return s.DeepCopy()
 	case *gwxv1a1.BackendStatus:
+		return s.DeepCopy()
+	case *gwxv1a1.TelemetryPolicyStatus:
 		return s.DeepCopy()
 	}
 	return nil

@@ -49,6 +49,8 @@
 - apiGroups: ["gateway.networking.x-k8s.io"]
   resources:
   - xbackends
+  - xbackendtrafficpolicies
+  - xtelemetrypolicies
   verbs: [get, list, watch]
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
@@ -69,5 +71,7 @@
 - apiGroups: ["gateway.networking.x-k8s.io"]
   resources:
   - xbackends/status
+  - xbackendtrafficpolicies/status
+  - xtelemetrypolicies/status
   verbs: [patch]
 {{- end -}}

@@ -11,9 +11,11 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
 	"github.com/sluice-gateway/sluice/internal/feature/redirect"
 	"github.com/sluice-gateway/sluice/internal/feature/retry"
+	"github.com/sluice-gateway/sluice/internal/feature/retrybudget"
 	"github.com/sluice-gateway/sluice/internal/feature/rewrite"
 	"github.com/sluice-gateway/sluice/internal/feature/sessionpersistence"
 	"github.com/sluice-gateway/sluice/internal/feature/timeout"
+	"github.com/sluice-gateway/sluice/internal/feature/tracing"
 )
 
 // Chain returns the chain of all features.
@@ -30,6 +32,8 @@ func Chain() *feature.Chain {
 		mirror.Feature{},             // copies what the features above have made of the request
 		timeout.Feature{},            // either order with retry, which edits the same policy
 		retry.Feature{},
+		tracing.Feature{},     // of listeners
+		retrybudget.Feature{}, // of backends, not of routes: the order means nothing
 	)
 }
 

@@ -164,9 +164,8 @@ func cookie(spec *gwv1.SessionPersistence, generated string) proto.Message {
 // generatedName is made of the names of the route and the rule, so that it outlasts edits of the rule. The sessions of
 // a backend that asks for them itself are the same on all routes that lead to it, and are named after it.
 func generatedName(r *feature.Route, a model.Attached) string {
-	if len(a.Backends) > 0 {
-		// It starts with the kind in lower case, as no route does.
-		sum := sha256.Sum256([]byte(a.Backends[0].String()))
+	if a.Source != (model.Ref{}) {
+		sum := sha256.Sum256([]byte(a.Source.Group + "/" + a.Source.String())) // no route has its group before its kind
 		return generated + hex.EncodeToString(sum[:8])
 	}
 	rule := r.Rule.Name

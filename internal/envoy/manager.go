@@ -1,0 +1,69 @@
+package envoy
+
+import (
+	"slices"
+
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// shaper makes the last changes to the connection manager of a listener.
+type shaper func(l *model.Listener, manager *hcmv3.HttpConnectionManager)
+
+// addManagers adds the backends that connection managers themselves send requests to, for their clusters.
+func (b *builder) addManagers(e *incr.Engine) {
+	used := func(r *incr.Reader, k model.PortKey) ([]BackendKey, bool) {
+		port, _ := incr.Get(r, b.in.Ports, k)
+		var out []BackendKey
+		for i := range port.Listeners {
+			for _, a := range b.managed(r, port, &port.Listeners[i]) {
+				for _, n := range a.Backends {
+					if n != (model.BackendKey{}) {
+						out = append(out, BackendKey{Proxy: k.Proxy, Backend: n})
+					}
+				}
+			}
+		}
+		slices.SortFunc(out, BackendKey.Compare)
+		return slices.Compact(out), len(out) > 0
+	}
+	managers := incr.NewTable(e, "backends of listener policies", used, b.in.Ports)
+	b.collectors = incr.NewIndex(e, "listener policy uses", managers,
+		func(_ model.PortKey, list []BackendKey) []BackendKey { return list })
+}
+
+// managed returns what policies ask for the connection manager of a listener, with backends as its Gateway reaches
+// them.
+func (b *builder) managed(r *incr.Reader, port model.Port, l *model.Listener) []model.Attached {
+	if l.Protocol != model.HTTP && l.Protocol != model.HTTPS {
+		return nil
+	}
+	list := slices.Clone(b.in.Managed(r, port, l))
+	for i := range list {
+		list[i].Backends = b.identified(r, l.Key, list[i].Backends)
+	}
+	return list
+}
+
+// identified returns backends that a listener itself sends requests to as its Gateway reaches them.
+func (b *builder) identified(r *incr.Reader, l model.ListenerKey, backends []model.BackendKey) []model.BackendKey {
+	client := b.in.Client(r, l)
+	backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
+	out := slices.Clone(backends)
+	for i := range out {
+		out[i] = identify(out[i], client, backend)
+	}
+	return out
+}
+
+// shape returns the shaper of the listeners of a port. needs collects the backends that they need.
+func (b *builder) shape(r *incr.Reader, port model.Port, needs *[]model.BackendKey) shaper {
+	return func(l *model.Listener, manager *hcmv3.HttpConnectionManager) {
+		under := feature.Listener{Manager: manager, Name: l.Key}
+		b.opts.Chain.ApplyListener(&under, b.managed(r, port, l))
+		*needs = append(*needs, under.Needs...)
+	}
+}
