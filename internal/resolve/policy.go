@@ -61,14 +61,6 @@ func (h holders) at(section string) (model.Name, bool) {
 	return h[i].Policy, true
 }
 
-// over returns the policy that governs a section: its own or, if it has none, that of the whole object.
-func (h holders) over(section string) (model.Name, bool) {
-	if policy, ok := h.at(section); ok {
-		return policy, true
-	}
-	return h.at("")
-}
-
 // attachPolicies adds the tables that attach one kind of policy to the targets that each policy names. Where several
 // name the same section of an object the oldest holds, then the one whose name comes first (GEP-713, "Conflict
 // Resolution").

@@ -28,9 +28,7 @@ func (s ListenerSet) Build() gwv1.ListenerSetStatus {
 	var troubled []string
 	for _, l := range s.Listeners {
 		st := l.build(s.Report, s.Generation, s.Reason != "")
-		out.Listeners = append(out.Listeners, gwv1.ListenerEntryStatus{
-			Name: st.Name, SupportedKinds: st.SupportedKinds, AttachedRoutes: st.AttachedRoutes, Conditions: st.Conditions,
-		})
+		out.Listeners = append(out.Listeners, gwv1.ListenerEntryStatus(st))
 		if !l.usable() {
 			troubled = append(troubled, string(l.Name))
 		}

@@ -145,7 +145,7 @@ func (m *Manager) Lead(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	m.newTerm(ctx)
+	m.newTerm(&ctx)
 	defer m.newTerm(nil)
 	for {
 		select {
@@ -161,9 +161,12 @@ func (m *Manager) Lead(ctx context.Context) error {
 }
 
 // newTerm has every fleet looked at, under a leadership or, with nil, none.
-func (m *Manager) newTerm(lead context.Context) {
+func (m *Manager) newTerm(leadership *context.Context) {
 	m.mu.Lock()
-	m.lead = lead
+	m.lead = nil
+	if leadership != nil {
+		m.lead = *leadership
+	}
 	m.term++
 	m.mu.Unlock()
 	m.enqueueAll()

@@ -133,24 +133,6 @@ func pod(pods []corev1.Pod, name string) (corev1.Pod, bool) {
 	return corev1.Pod{}, false
 }
 
-// other finds a pod that has another name.
-func other(pods []corev1.Pod, name string) corev1.Pod {
-	for _, p := range pods {
-		if p.Name != name {
-			return p
-		}
-	}
-	return corev1.Pod{}
-}
-
-// restarts is how often the containers of a pod were started anew.
-func restarts(p corev1.Pod) (n int32) {
-	for _, s := range p.Status.ContainerStatuses {
-		n += s.RestartCount
-	}
-	return n
-}
-
 // eachProcess returns the processes of the control plane by the name of their pod.
 func (w *world) eachProcess(replicas []corev1.Pod) map[string]int {
 	w.t.Helper()

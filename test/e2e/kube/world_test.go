@@ -144,14 +144,6 @@ func (w *world) within(limit time.Duration, what string, check func() error) {
 	}
 }
 
-// during goes on for a duration with what is done again and again in it.
-func during(d time.Duration, step func(i int)) {
-	end := time.Now().Add(d)
-	for i := 0; time.Now().Before(end); i++ {
-		step(i)
-	}
-}
-
 // Paths of objects at the API server.
 func gatewayPath(ns, name string) string {
 	return "/apis/gateway.networking.k8s.io/v1/namespaces/" + ns + "/gateways/" + name

@@ -121,13 +121,6 @@ func (v *viewer) watch(ctx context.Context, conn grpc.ClientConnInterface, node 
 	}
 }
 
-// forget forgets what was noted.
-func (v *viewer) forget() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.removed, v.fresh = nil, nil
-}
-
 // noted returns what was removed and what was sent in another version.
 func (v *viewer) noted() (removed, fresh []string) {
 	v.mu.Lock()
