@@ -145,8 +145,9 @@ func (m *Manager) Lead(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	m.newTerm(&ctx)
-	defer m.newTerm(nil)
+	m.newTerm(ctx)
+	var nobody context.Context
+	defer m.newTerm(nobody)
 	for {
 		select {
 		case <-ctx.Done():
@@ -161,12 +162,9 @@ func (m *Manager) Lead(ctx context.Context) error {
 }
 
 // newTerm has every fleet looked at, under a leadership or, with nil, none.
-func (m *Manager) newTerm(leadership *context.Context) {
+func (m *Manager) newTerm(lead context.Context) {
 	m.mu.Lock()
-	m.lead = nil
-	if leadership != nil {
-		m.lead = *leadership
-	}
+	m.lead = lead
 	m.term++
 	m.mu.Unlock()
 	m.enqueueAll()
