@@ -51,6 +51,9 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, events: &queue{deliver: o.Observer}, stores: map[model.ProxyName]*store{}}
 }
 
+// MinPing is the least time between two HTTP/2 PINGs of an Envoy. Who asks more often is sent away.
+const MinPing = time.Second
+
 // ServerOptions returns the options that the gRPC server needs which the Server is registered on: the codec that
 // passes marshalled resources through, message sizes, and keepalive.
 func ServerOptions() []grpc.ServerOption {
@@ -58,9 +61,11 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxSendMsgSize(maxResponse),
-		// A dead Envoy is noticed, though it has nothing to say, and so is a dead connection by Envoy.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// A dead Envoy is noticed, though it has nothing to say. One that is busy with a large change may take seconds to
+		// answer.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
+		// Envoys ask every few seconds whether the server is still there, to go to another one soon if it is not.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: MinPing, PermitWithoutStream: true}),
 	}
 }
 
