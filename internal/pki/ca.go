@@ -153,13 +153,18 @@ func parseKey(block *pem.Block) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// sortCAs orders authorities by age, and drops what is there twice.
+// sortCAs orders authorities by age, and drops what is there twice. Those of the same second stay in the order in which
+// they are kept: the last of them is the newest.
 func sortCAs(all []ca) []ca {
-	slices.SortFunc(all, func(a, b ca) int {
-		if c := a.since.Compare(b.since); c != 0 {
-			return c
+	slices.SortStableFunc(all, func(a, b ca) int { return a.since.Compare(b.since) })
+	var out []ca
+	for _, c := range all {
+		if !slices.ContainsFunc(out, c.same) {
+			out = append(out, c)
 		}
-		return bytes.Compare(a.cert.Raw, b.cert.Raw)
-	})
-	return slices.CompactFunc(all, func(a, b ca) bool { return a.cert.Equal(b.cert) })
+	}
+	return out
 }
+
+// same says whether another authority has the same certificate.
+func (c ca) same(other ca) bool { return c.cert.Equal(other.cert) }

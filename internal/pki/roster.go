@@ -84,11 +84,15 @@ func (r Roster) Adopt(certificate, key []byte, now time.Time) (next Roster, chan
 	}
 	next = r.pruned(now)
 	changed = len(next.all) != len(r.all)
-	if slices.ContainsFunc(next.all, func(c ca) bool { return c.cert.Equal(all[0].cert) }) {
+	if slices.ContainsFunc(next.all, all[0].same) {
 		return next, changed, nil
 	}
 	all[0].since = now.UTC().Truncate(time.Second)
-	next.all = sortCAs(append(slices.Clone(next.all), all[0]))
+	if n := len(next.all); n > 0 && all[0].since.Before(next.all[n-1].since) {
+		// Made by a replica whose clock is ahead. What is adopted is to sign after all that was there.
+		all[0].since = next.all[n-1].since
+	}
+	next.all = append(slices.Clone(next.all), all[0])
 	return next, true, nil
 }
 
