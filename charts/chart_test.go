@@ -94,10 +94,10 @@ func names(objects []object) []string {
 // TestObjects is what an installation consists of.
 func TestObjects(t *testing.T) {
 	standard := []string{
-		"ClusterRole sluice-cluster",
-		"ClusterRole sluice-namespaced",
-		"ClusterRoleBinding sluice-cluster",
-		"ClusterRoleBinding sluice-namespaced",
+		"ClusterRole sluice-system.sluice-cluster",
+		"ClusterRole sluice-system.sluice-namespaced",
+		"ClusterRoleBinding sluice-system.sluice-cluster",
+		"ClusterRoleBinding sluice-system.sluice-namespaced",
 		"Deployment sluice in sluice-system",
 		"GatewayClass sluice",
 		"PodDisruptionBudget sluice in sluice-system",
@@ -114,9 +114,10 @@ func TestObjects(t *testing.T) {
 		{
 			name: "some namespaces", values: "watchNamespaces: [shop, sluice-system]",
 			more: []string{
-				"RoleBinding sluice-namespaced in shop", "RoleBinding sluice-namespaced in sluice-system",
+				"RoleBinding sluice-system.sluice-namespaced in shop",
+				"RoleBinding sluice-system.sluice-namespaced in sluice-system",
 			},
-			less: []string{"ClusterRoleBinding sluice-namespaced"},
+			less: []string{"ClusterRoleBinding sluice-system.sluice-namespaced"},
 		},
 		{name: "one replica", values: "replicas: 1", less: []string{"PodDisruptionBudget sluice in sluice-system"}},
 		{
@@ -127,8 +128,9 @@ func TestObjects(t *testing.T) {
 		{
 			name: "others' account", values: "serviceAccount: {create: false, name: theirs}",
 			less: []string{
-				"ClusterRole sluice-cluster", "ClusterRole sluice-namespaced", "ClusterRoleBinding sluice-cluster",
-				"ClusterRoleBinding sluice-namespaced", "Role sluice-own in sluice-system",
+				"ClusterRole sluice-system.sluice-cluster", "ClusterRole sluice-system.sluice-namespaced",
+				"ClusterRoleBinding sluice-system.sluice-cluster", "ClusterRoleBinding sluice-system.sluice-namespaced",
+				"Role sluice-own in sluice-system",
 				"RoleBinding sluice-own in sluice-system", "ServiceAccount sluice in sluice-system",
 			},
 		},

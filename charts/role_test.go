@@ -80,8 +80,8 @@ func TestRoles(t *testing.T) {
 	}
 	cluster.add("apiextensions.k8s.io/customresourcedefinitions", "list", "watch")
 	want := map[string]rights{
-		"ClusterRole sluice-cluster":    cluster,
-		"ClusterRole sluice-namespaced": namespaced,
+		"ClusterRole sluice-system.sluice-cluster":    cluster,
+		"ClusterRole sluice-system.sluice-namespaced": namespaced,
 		"Role sluice-own": {
 			"coordination.k8s.io/leases": {"create", "get", "update"}, "/secrets": {"create", "get", "update"},
 		},

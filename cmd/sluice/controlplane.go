@@ -167,8 +167,8 @@ func (c *controlPlane) build() error {
 	}
 	c.authority = pki.NewAuthority(time.Now)
 	c.keeper = pkikube.New(pkikube.Options{
-		Secrets: client.Secrets(c.flags.namespace), Name: authoritySecret, CA: c.flags.caSecret, Term: pki.DefaultTerm,
-		Log: c.log, Now: time.Now,
+		Secrets: client.Secrets(c.flags.namespace), Name: c.flags.authoritySecret(), CA: c.flags.caSecret,
+		Term: pki.DefaultTerm, Log: c.log, Now: time.Now,
 	}, c.authority)
 	c.source, err = sourcekube.New(sourcekube.Options{
 		Config: c.config, Namespaces: c.flags.watchNamespaces, Log: c.log,
@@ -207,9 +207,6 @@ func (c *controlPlane) build() error {
 	})
 	return nil
 }
-
-// authoritySecret is the Secret in Sluice's namespace that holds the certificate authorities.
-const authoritySecret = "sluice-authority"
 
 // kubeConfig returns how the API server is reached: by the file if there is one, by $KUBECONFIG, or as a Pod.
 func kubeConfig(path string) (*rest.Config, error) {

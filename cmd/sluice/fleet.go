@@ -34,6 +34,7 @@ func (f *serveFlags) fleetSettings() (fleetkube.Settings, error) {
 	}
 	return fleetkube.Settings{
 		EnvoyImage: cmp.Or(f.envoyImage, fleetkube.DefaultEnvoyImage), SluiceImage: f.ownImage, Namespace: f.namespace,
+		Service: f.service,
 		// The dot at the end: a name that is complete is looked up once, not in each search domain.
 		Server: fmt.Sprintf("%s.%s.svc.%s.", f.service, f.namespace, f.clusterDomain), Port: uint16(number),
 		Identity: pki.ControlPlane,

@@ -13,9 +13,6 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// leaseName is the Lease in Sluice's namespace that the leader holds.
-const leaseName = "sluice"
-
 // lead writes while this replica is the leader, until the context ends.
 func (c *controlPlane) lead(ctx context.Context) {
 	if !c.flags.elect {
@@ -42,12 +39,12 @@ func (c *controlPlane) stand(ctx context.Context) error {
 	id := replicaName()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: lock{&resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: c.flags.namespace, Name: leaseName},
+			LeaseMeta:  metav1.ObjectMeta{Namespace: c.flags.namespace, Name: c.flags.leaseName()},
 			Client:     client,
 			LockConfig: resourcelock.ResourceLockConfig{Identity: id},
 		}, c.fence},
 		LeaseDuration: c.flags.lease, RenewDeadline: c.flags.renew, RetryPeriod: c.flags.retry,
-		ReleaseOnCancel: true, Name: leaseName,
+		ReleaseOnCancel: true, Name: c.flags.leaseName(),
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
 				c.log.Info("This replica leads", "id", id)

@@ -72,12 +72,20 @@ signs. While the API server is away, everything is served as it was last known.`
 		"The image of the Envoys (default: the Envoy that Sluice is tested with)")
 	flags.StringVar(&f.ownImage, "sluice-image", "", "The image of Sluice itself, for what runs beside each Envoy")
 	flags.StringVar(&f.service, "service", "sluice",
-		"Sluice's own Service, by which Envoys find the replicas, and these one another")
+		"Sluice's own Service, by which Envoys find the replicas, and these one another; installations in one namespace "+
+			"have different ones")
 	flags.StringArrayVar(&f.peers, "peer", nil,
 		"Where another replica serves Envoys, host:port; repeatable (default: the endpoints of the Service)")
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "The cluster's DNS domain")
 	return cmd
 }
+
+// leaseName is that of the Lease in Sluice's namespace that the leader holds. Like all that replicas share it is named
+// after their Service: another installation in the same namespace has its own.
+func (f *serveFlags) leaseName() string { return f.service }
+
+// authoritySecret is the name of the Secret in Sluice's namespace that holds the certificate authorities.
+func (f *serveFlags) authoritySecret() string { return f.service + "-authority" }
 
 func (f *serveFlags) check() error {
 	f.namespace = cmp.Or(f.namespace, "sluice-system")

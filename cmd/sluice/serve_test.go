@@ -175,7 +175,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 // kept returns the authority that the replicas keep in the cluster.
 func kept(t *testing.T, objects *apiserver.Objects) *pki.Authority {
 	t.Helper()
-	u := objects.Get(t, schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, "sluice-system", authoritySecret)
+	secrets := schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	u := objects.Get(t, secrets, "sluice-system", "sluice-authority")
 	text, _, err := unstructured.NestedString(u.Object, "data", "authorities.pem")
 	if err != nil {
 		t.Fatal(err)

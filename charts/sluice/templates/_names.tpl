@@ -2,6 +2,11 @@
 {{- .Values.fullnameOverride | default .Release.Name | trunc 53 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- /* What objects without a namespace of the release's own are named after: no other release has it. */ -}}
+{{- define "sluice.installation" -}}
+{{- .Release.Namespace }}.{{ include "sluice.name" . }}
+{{- end -}}
+
 {{- define "sluice.selector" -}}
 app.kubernetes.io/name: sluice
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,17 +134,16 @@ func (c *change) ensure(want *unstructured.Unstructured) error {
 	return c.apply(want, live, key)
 }
 
-// owns says whether an object of the cluster is the fleet's: it has its mark, or its owner.
+// owns says whether an object of the cluster is the fleet's: it has its mark, or its owner. By the owner the fleet of
+// an installation that is gone is taken over as it stands, with its Envoys, when another one serves the class.
 func (c *change) owns(live *unstructured.Unstructured) bool {
-	if proxyOf(live) == c.name {
+	if c.m.proxyOf(live) == c.name {
 		return true
 	}
-	for _, o := range live.GetOwnerReferences() {
-		if o.UID == c.fleet.Owner.UID && c.fleet.Owner.Kind == model.KindGateway && o.Kind == c.fleet.Owner.Kind {
-			return true
-		}
-	}
-	return false
+	owner := c.fleet.Owner
+	return slices.ContainsFunc(live.GetOwnerReferences(), func(o metav1.OwnerReference) bool {
+		return owner.UID != "" && o.UID == owner.UID && o.Kind == owner.Kind
+	})
 }
 
 func (c *change) apply(want, live *unstructured.Unstructured, key string) error {
@@ -195,14 +195,15 @@ func (c *change) removeAll(list []*unstructured.Unstructured) error {
 	return errors.Join(errs...)
 }
 
-// remove deletes an object, as long as it is the one that was seen.
+// remove deletes an object, as long as it is as it was seen: in the meantime another installation may have taken it
+// over. If it is not, the watch is still to bring that, and has the fleet looked at again then.
 func (c *change) remove(o *unstructured.Unstructured) error {
 	if o.GetDeletionTimestamp() != nil {
 		return nil
 	}
-	uid, policy := o.GetUID(), metav1.DeletePropagationBackground
+	uid, version, policy := o.GetUID(), o.GetResourceVersion(), metav1.DeletePropagationBackground
 	err := c.client(o.GetKind(), o.GetNamespace()).Delete(c.ctx, o.GetName(), metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &policy,
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}, PropagationPolicy: &policy,
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("delete %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)

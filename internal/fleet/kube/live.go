@@ -9,9 +9,10 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// proxyOf is the proxy that an object in the cluster was made for; empty if it is not ours.
-func proxyOf(o *unstructured.Unstructured) model.ProxyName {
-	if o.GetLabels()[labelManagedBy] != managedBy {
+// proxyOf is the proxy that an object in the cluster was made for; empty if it is not of this installation.
+func (m *Manager) proxyOf(o *unstructured.Unstructured) model.ProxyName {
+	labels := o.GetLabels()
+	if labels[labelManagedBy] != managedBy || labels[labelInstallation] != m.opts.Settings.installation() {
 		return ""
 	}
 	return model.ProxyName(o.GetAnnotations()[annotationProxy])

@@ -182,7 +182,11 @@ func (b *bench) placement(name model.ProxyName) resolve.Placement {
 // settled waits until the fleet is as it is wanted and nothing is left to do.
 func (b *bench) settled(f *resolve.Fleet) {
 	b.t.Helper()
-	want := append(mustRender(b.t, f), &unstructured.Unstructured{Object: map[string]any{
+	rendered, err := Render(f, b.opts.Settings)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	want := append(rendered, &unstructured.Unstructured{Object: map[string]any{
 		"kind": "Secret", "metadata": map[string]any{"name": identityName(f.Name)},
 	}})
 	b.eventually("all objects of "+f.Name, func() bool {
@@ -416,7 +420,8 @@ func testImpostor(b *bench) {
 	f := b.fleetIn("victim", "{}")
 	b.apply("{apiVersion: v1, kind: Namespace, metadata: {name: impostor}}")
 	fake := b.apply(`{apiVersion: v1, kind: Service, metadata: {name: gw-sluice, namespace: impostor,
-		labels: {app.kubernetes.io/managed-by: sluice}, annotations: {sluice.dev/proxy: victim/gw}},
+		labels: {app.kubernetes.io/managed-by: sluice, sluice.dev/installation: sluice-system.sluice},
+		annotations: {sluice.dev/proxy: victim/gw}},
 		spec: {type: LoadBalancer, ports: [{port: 80}]}}`)
 	b.patch("Service", "impostor", "gw-sluice", `{"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.66"}]}}}`,
 		"status")

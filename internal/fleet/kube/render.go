@@ -24,6 +24,8 @@ import (
 const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	managedBy      = "sluice"
+	// labelInstallation is which installation of Sluice an object is of: it leaves those of others alone.
+	labelInstallation = "sluice.dev/installation"
 	// labelFleet is what Services and Deployments find their pods by. It never changes: a selector cannot be changed.
 	labelFleet = "sluice.dev/fleet"
 	// annotationProxy is the name of the proxy: that an object is ours, and whose.
@@ -97,7 +99,10 @@ func Check(spec *egv1a1.EnvoyProxySpec) error {
 		Owner:    resolve.Owner{Kind: model.KindGateway, Name: model.Name{Namespace: "namespace", Name: "gateway"}},
 		Gateways: []model.Name{{Namespace: "namespace", Name: "gateway"}},
 		Ports:    []resolve.FleetPort{{Port: 80, Protocol: "TCP"}},
-	}, Settings{EnvoyImage: "envoy", SluiceImage: "sluice", Server: "sluice", Port: 1, Identity: "spiffe://sluice"})
+	}, Settings{
+		EnvoyImage: "envoy", SluiceImage: "sluice", Server: "sluice", Port: 1, Identity: "spiffe://sluice",
+		Namespace: "namespace", Service: "sluice",
+	})
 	return err
 }
 
@@ -151,7 +156,7 @@ func hash(data []byte) string { return fmt.Sprintf("%016x", xxhash.Sum64(data)) 
 func (r *renderer) labels() map[string]string {
 	out := map[string]string{
 		"app.kubernetes.io/name": "envoy", "app.kubernetes.io/component": "proxy", labelManagedBy: managedBy,
-		labelFleet: r.fleet.Name, labelClassName: labelValue(r.fleet.Class),
+		labelInstallation: r.settings.installation(), labelFleet: r.fleet.Name, labelClassName: labelValue(r.fleet.Class),
 	}
 	if r.fleet.Owner.Kind == model.KindGateway {
 		out[gwv1.GatewayNameLabelKey] = labelValue(r.fleet.Owner.Name.Name)

@@ -25,6 +25,7 @@ func settings() Settings {
 	return Settings{
 		EnvoyImage: "registry.example.com:5000/envoy:v1", SluiceImage: "sluice:v2", Namespace: "sluice-system",
 		Server: "sluice.sluice-system.svc.cluster.local", Port: 18000, Identity: "spiffe://example.com/server",
+		Service: "sluice",
 	}
 }
 

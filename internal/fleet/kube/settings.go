@@ -21,7 +21,14 @@ type Settings struct {
 	Identity string
 	// Namespace is that of the control plane, where merged fleets are.
 	Namespace string
+	// Service is the name of the control plane's Service in Namespace. Together they tell this installation of Sluice
+	// from others in the cluster.
+	Service string
 }
+
+// installation is the value of the label that tells this installation's objects from those of others. Neither of the
+// two names can have a dot, so no two installations have one value.
+func (s Settings) installation() string { return labelValue(s.Namespace + "." + s.Service) }
 
 // DefaultEnvoyImage is the image of the Envoy that Sluice is built and tested with.
 const DefaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v" + fleet.EnvoyVersion

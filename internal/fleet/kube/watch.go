@@ -6,6 +6,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
@@ -30,10 +31,13 @@ func newInformers(opts Options) []informer {
 		slices.Sort(namespaces)
 		namespaces = slices.Compact(namespaces)
 	}
+	selector := labels.SelectorFromSet(labels.Set{
+		labelManagedBy: managedBy, labelInstallation: opts.Settings.installation(),
+	}).String()
 	var out []informer
 	for _, namespace := range namespaces {
 		factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(opts.Client, 0, namespace,
-			func(o *metav1.ListOptions) { o.LabelSelector = labelManagedBy + "=" + managedBy })
+			func(o *metav1.ListOptions) { o.LabelSelector = selector })
 		for _, k := range kinds {
 			out = append(out, informer{factory.ForResource(k.gvr).Informer(), k.kind, namespace})
 		}
@@ -46,7 +50,7 @@ func (m *Manager) prepare(i informer) error {
 		return err
 	}
 	err := i.AddIndexers(cache.Indexers{byProxy: func(o any) ([]string, error) {
-		return []string{string(proxyOf(o.(*unstructured.Unstructured)))}, nil
+		return []string{string(m.proxyOf(o.(*unstructured.Unstructured)))}, nil
 	}})
 	if err != nil {
 		return err
@@ -55,8 +59,8 @@ func (m *Manager) prepare(i informer) error {
 		if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
 			o = gone.Obj
 		}
-		if u, ok := o.(*unstructured.Unstructured); ok && proxyOf(u) != "" {
-			m.queue.Add(proxyOf(u))
+		if u, ok := o.(*unstructured.Unstructured); ok && m.proxyOf(u) != "" {
+			m.queue.Add(m.proxyOf(u))
 		}
 	}
 	_, err = i.AddEventHandler(cache.ResourceEventHandlerFuncs{
