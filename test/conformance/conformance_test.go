@@ -60,7 +60,7 @@ func TestConformance(t *testing.T) {
 	}
 	c := cluster.Get(t)
 	ctx := t.Context()
-	if err := release.Install(ctx, c, "replicas=1", "resources.requests.cpu=50m"); err != nil {
+	if err := release.Default.Install(ctx, c, "replicas=1", "resources.requests.cpu=50m"); err != nil {
 		t.Fatal(err)
 	}
 	if err := release.Apply(ctx, c, class); err != nil {
@@ -72,6 +72,9 @@ func TestConformance(t *testing.T) {
 			t.Logf("%v\n%s", err, out)
 		}
 	})
+	if err := release.AwaitClass(ctx, c, "conformance"); err != nil {
+		t.Fatal(err)
+	}
 	got := runSuite(t, c)
 	tests := got.top()
 	for _, name := range tests {

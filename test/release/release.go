@@ -13,16 +13,21 @@ import (
 	"github.com/sluice-gateway/sluice/test/cluster"
 )
 
-// The name and the namespace of the release.
-const (
-	Name      = "sluice"
-	Namespace = "sluice-system"
-)
+// Release is an installation of Sluice in a cluster.
+type Release struct{ Name, Namespace string }
+
+// Default is the installation that everybody has.
+var Default = Release{Name: "sluice", Namespace: "sluice-system"}
+
+// Selector selects the pods of the control plane in the release's namespace.
+func (r Release) Selector() string {
+	return "app.kubernetes.io/component=control-plane,app.kubernetes.io/instance=" + r.Name
+}
 
 // Install puts the image of the program on all nodes and installs the chart, or upgrades what is there, with values
-// given as helm takes them ("replicas=1"). It returns when the control plane is ready. $SLUICE_BINARY names a program
-// to use instead of one built from the sources.
-func Install(ctx context.Context, c *cluster.Cluster, values ...string) error {
+// given as helm takes them ("replicas=1"). It returns when the control plane is ready and one of its replicas leads.
+// $SLUICE_BINARY names a program to use instead of one built from the sources.
+func (r Release) Install(ctx context.Context, c *cluster.Cluster, values ...string) error {
 	image, err := c.LoadProduct(ctx)
 	if err != nil {
 		return fmt.Errorf("load the image of Sluice: %w", err)
@@ -32,20 +37,25 @@ func Install(ctx context.Context, c *cluster.Cluster, values ...string) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a folder in the folder for what does not last
-	chart := filepath.Join(dir, Name)
+	chart := filepath.Join(dir, "sluice")
 	if err := os.CopyFS(chart, charts.Sluice()); err != nil {
 		return fmt.Errorf("write the chart: %w", err)
 	}
 	args := []string{
-		"helm", "upgrade", "--install", Name, chart, "--namespace", Namespace, "--create-namespace",
+		"helm", "upgrade", "--install", r.Name, chart, "--namespace", r.Namespace, "--create-namespace",
 		"--wait", "--timeout", "3m",
 	}
 	for _, value := range append(imageValues(image), values...) {
 		args = append(args, "--set", value)
 	}
-	if err := run(c.Command(ctx, args...)); err != nil {
-		logs, _ := c.Command(ctx, "kubectl", "-n", Namespace, "logs", "deployment/"+Name, "--tail=20").CombinedOutput()
-		return fmt.Errorf("install the chart: %w\n%s", err, logs)
+	err = run(c.Command(ctx, args...))
+	if err == nil {
+		err = r.awaitLeader(ctx, c)
+	}
+	if err != nil {
+		logs, _ := c.Command(ctx, "kubectl", "-n", r.Namespace, "logs", "-l", r.Selector(), "--tail=20",
+			"--prefix").CombinedOutput()
+		return fmt.Errorf("install %s in %s: %w\n%s", r.Name, r.Namespace, err, logs)
 	}
 	return nil
 }
@@ -56,9 +66,9 @@ func imageValues(image string) []string {
 	return []string{"image.repository=" + image[:i], "image.tag=" + image[i+1:], "image.pullPolicy=Never"}
 }
 
-// Uninstall removes the release. CRDs stay, as they do for everybody.
-func Uninstall(ctx context.Context, c *cluster.Cluster) error {
-	return run(c.Command(ctx, "helm", "uninstall", Name, "--namespace", Namespace, "--wait", "--ignore-not-found"))
+// Uninstall removes the release if it is there. CRDs stay, as they do for everybody.
+func (r Release) Uninstall(ctx context.Context, c *cluster.Cluster) error {
+	return run(c.Command(ctx, "helm", "uninstall", r.Name, "--namespace", r.Namespace, "--wait", "--ignore-not-found"))
 }
 
 // Apply applies manifests in YAML.

@@ -113,21 +113,23 @@ metadata:
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := release.Uninstall(context.WithoutCancel(ctx), c); err != nil {
+		if err := release.Default.Uninstall(context.WithoutCancel(ctx), c); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := release.Install(ctx, c, "replicas=2"); err != nil {
+	if err := release.Default.Install(ctx, c, "replicas=2"); err != nil {
 		t.Fatal(err)
 	}
-	output(t, c, "kubectl", "wait", "--for=condition=Accepted", "--timeout=30s", "gatewayclass/sluice")
+	if err := release.AwaitClass(ctx, c, "sluice"); err != nil {
+		t.Fatal(err)
+	}
 	dryRun(t, c)
-	if err := release.Install(ctx, c, "replicas=1", "networkPolicy.enabled=true"); err != nil {
+	if err := release.Default.Install(ctx, c, "replicas=1", "networkPolicy.enabled=true"); err != nil {
 		t.Fatalf("upgrade: %v", err)
 	}
 	// The new pod has read and written all there is by the time that it leads.
 	eventually(t, "a replica leads", func() error {
-		logs := output(t, c, "kubectl", "-n", release.Namespace, "logs", "deployment/sluice")
+		logs := output(t, c, "kubectl", "-n", release.Default.Namespace, "logs", "deployment/sluice")
 		if strings.Contains(logs, "forbidden") {
 			t.Fatalf("the control plane misses a right:\n%s", logs)
 		}
@@ -136,11 +138,12 @@ metadata:
 		}
 		return nil
 	})
-	if err := release.Uninstall(ctx, c); err != nil {
+	if err := release.Default.Uninstall(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	left := output(t, c, "kubectl", "get", "--ignore-not-found", "gatewayclass/sluice", "clusterrole/sluice-cluster",
-		"clusterrole/sluice-namespaced", "clusterrolebinding/sluice-cluster", "clusterrolebinding/sluice-namespaced")
+	left := output(t, c, "kubectl", "get", "--ignore-not-found", "gatewayclass/sluice",
+		"clusterrole/sluice-system.sluice-cluster", "clusterrole/sluice-system.sluice-namespaced",
+		"clusterrolebinding/sluice-system.sluice-cluster", "clusterrolebinding/sluice-system.sluice-namespaced")
 	if left != "" {
 		t.Errorf("left behind:\n%s", left)
 	}
@@ -150,7 +153,7 @@ metadata:
 // dryRun has the API server check everything that `sluice install` prints, field by field.
 func dryRun(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	m, err := charts.Release{Name: release.Name, Namespace: release.Namespace}.Render()
+	m, err := charts.Release{Name: release.Default.Name, Namespace: release.Default.Namespace}.Render()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,10 +66,10 @@ func installPeer(ctx context.Context, c *cluster.Cluster) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a folder in the folder for what does not last
 	// The CRDs are those of Sluice's chart: they are the same, and stay.
-	if err := release.Install(ctx, c, "replicas=1"); err != nil {
+	if err := release.Default.Install(ctx, c, "replicas=1"); err != nil {
 		return err
 	}
-	if err := release.Uninstall(ctx, c); err != nil {
+	if err := release.Default.Uninstall(ctx, c); err != nil {
 		return err
 	}
 	if err := loadPeer(ctx, c, dir); err != nil {

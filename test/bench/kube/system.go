@@ -34,12 +34,12 @@ type pods struct{ namespace, selector, process string }
 var sluice = system{
 	name:    "sluice",
 	class:   "sluice",
-	control: pods{release.Namespace, "app.kubernetes.io/component=control-plane", "sluice"},
+	control: pods{release.Default.Namespace, release.Default.Selector(), "sluice"},
 	proxy:   pods{namespace, "gateway.networking.k8s.io/gateway-name=" + gatewayName, "envoy"},
 	install: func(ctx context.Context, c *cluster.Cluster) error {
-		return release.Install(ctx, c, "replicas=1", "resources.limits.memory=4Gi")
+		return release.Default.Install(ctx, c, "replicas=1", "resources.limits.memory=4Gi")
 	},
-	uninstall: release.Uninstall,
+	uninstall: release.Default.Uninstall,
 }
 
 // pid returns the process of the only pod, on this machine.

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	if c := installed.cluster; c != nil && os.Getenv("SLUICE_KEEP") == "" {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		if err := errors.Join(remove(ctx, c), release.Uninstall(ctx, c)); err != nil {
+		if err := errors.Join(remove(ctx, c), release.Default.Uninstall(ctx, c)); err != nil {
 			fmt.Fprintln(os.Stderr, "clean up:", err)
 			code = 1
 		}
@@ -60,7 +60,7 @@ func shared(t *testing.T) *cluster.Cluster {
 	installed.once.Do(func() {
 		// What an earlier run left would be in the way.
 		if installed.err = remove(t.Context(), c); installed.err == nil {
-			installed.err = release.Install(t.Context(), c, values...)
+			installed.err = release.Default.Install(t.Context(), c, values...)
 		}
 		installed.cluster = c
 	})

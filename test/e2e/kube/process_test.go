@@ -2,7 +2,6 @@ package kube
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,11 +14,10 @@ import (
 	"github.com/sluice-gateway/sluice/test/release"
 )
 
-// controlPlane selects the pods of the release's control plane.
-const controlPlane = "app.kubernetes.io/component=control-plane,app.kubernetes.io/instance=" + release.Name
-
 // replicas returns the pods of the control plane.
-func (w *world) replicas() ([]corev1.Pod, error) { return w.pods(release.Namespace, controlPlane) }
+func (w *world) replicas() ([]corev1.Pod, error) {
+	return w.pods(release.Default.Namespace, release.Default.Selector())
+}
 
 // controlled waits until so many replicas of the control plane are ready, and no others are there.
 func (w *world) controlled(want int) []corev1.Pod {
@@ -56,20 +54,7 @@ func (w *world) leader() string {
 	return holder
 }
 
-const leasePath = "/apis/coordination.k8s.io/v1/namespaces/" + release.Namespace + "/leases/sluice"
-
-func (w *world) holder() (string, error) {
-	var lease struct {
-		Spec struct{ HolderIdentity string }
-	}
-	if err := w.get(leasePath, &lease); err != nil {
-		return "", err
-	}
-	if lease.Spec.HolderIdentity == "" {
-		return "", errors.New("nobody holds the Lease")
-	}
-	return lease.Spec.HolderIdentity, nil
-}
+func (w *world) holder() (string, error) { return release.Default.Leader(w.t.Context(), w.api) }
 
 // process returns the process of a container: that whose command line has a word, and whose POD_NAME is the pod's.
 func (w *world) process(pod corev1.Pod, word string) (pid int, err error) {

@@ -17,7 +17,7 @@ func TestNothingToWrite(t *testing.T) {
 	w.kubectl("-n", w.ns, "create", "configmap", "unrelated", "--from-literal=a=b")
 	w.kubectl("-n", w.ns, "annotate", "service", "one", "unrelated=yes")
 	leader := w.leader()
-	w.kubectl("-n", release.Namespace, "delete", "pod", leader)
+	w.kubectl("-n", release.Default.Namespace, "delete", "pod", leader)
 	w.eventually("another leader", func() error { return w.leads(func(now string) bool { return now != leader }) })
 	w.controlled(controlPlanes)
 	w.quiet(w.ns)

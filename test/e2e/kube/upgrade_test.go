@@ -20,11 +20,11 @@ func TestRollingUpgrade(t *testing.T) {
 
 	before := w.controlled(controlPlanes)
 	t.Cleanup(func() {
-		if err := release.Install(context.WithoutCancel(t.Context()), w.Cluster, values...); err != nil {
+		if err := release.Default.Install(context.WithoutCancel(t.Context()), w.Cluster, values...); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := release.Install(t.Context(), w.Cluster, append(values, "podAnnotations.rolled=yes")...); err != nil {
+	if err := release.Default.Install(t.Context(), w.Cluster, append(values, "podAnnotations.rolled=yes")...); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range w.controlled(controlPlanes) {

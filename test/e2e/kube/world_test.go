@@ -84,7 +84,7 @@ func (w *world) describe() {
 	for _, args := range [][]string{
 		{"get", "pods", "-A", "-o", "wide"},
 		{"-n", w.ns, "get", "gateways,httproutes,services", "-o", "yaml"},
-		{"-n", release.Namespace, "logs", "-l", "app.kubernetes.io/name=sluice", "--tail=30", "--prefix"},
+		{"-n", release.Default.Namespace, "logs", "-l", "app.kubernetes.io/name=sluice", "--tail=30", "--prefix"},
 	} {
 		out, err := w.Command(ctx, append([]string{"kubectl"}, args...)...).CombinedOutput()
 		const most = 12 << 10
