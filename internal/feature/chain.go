@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
@@ -140,6 +141,34 @@ func (c *Chain) ListenerFilters(attached []model.Attached) []RankedFilter {
 		}
 	}
 	return out
+}
+
+// References returns the references to other objects in what is asked of a feature, none if there is no such feature.
+func (c *Chain) References(a model.Attached) []resolve.Reference {
+	if f, ok := c.feature(a.Feature).(Referrer); ok {
+		return f.References(a)
+	}
+	return nil
+}
+
+// Guards reports whether a feature keeps requests away from backends: see [Guard].
+func (c *Chain) Guards(name string) bool {
+	_, ok := c.feature(name).(Guard)
+	return ok
+}
+
+// Clusters reports whether a feature shapes the clusters of backends: see [ClusterApplier].
+func (c *Chain) Clusters(name string) bool {
+	_, ok := c.feature(name).(ClusterApplier)
+	return ok
+}
+
+// feature returns the feature of a name, nil if there is none.
+func (c *Chain) feature(name string) Feature {
+	if rank, ok := c.rank[name]; ok {
+		return c.features[rank]
+	}
+	return nil
 }
 
 // Standing returns the filters that every listener has, in chain order.

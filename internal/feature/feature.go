@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
 )
 
 // Feature is one capability, told apart by its name.
@@ -111,6 +112,20 @@ type HTTPFilter struct {
 	// listener that changes the request, the route may be another. There all filters run, and the route that the
 	// request has by then tells them what to do.
 	Idle proto.Message
+}
+
+// Referrer is a feature whose configuration refers to other objects.
+type Referrer interface {
+	// References returns the references in a, in a fixed order: what they lead to is in the Backends and Objects of what
+	// the feature is then given, each in that order.
+	References(a model.Attached) []resolve.Reference
+}
+
+// Guard is a feature that keeps requests away from backends. While its configuration cannot be applied, every request
+// that it would guard is answered with 500.
+type Guard interface {
+	// Guards does nothing: having it is what counts.
+	Guards()
 }
 
 // Pinner is a feature that holds clients to one of the endpoints that a rule can send them to. The endpoints of all of

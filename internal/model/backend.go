@@ -24,13 +24,16 @@ type BackendKey struct {
 	Client Name
 	// Passthrough marks a backend that is secured by TLS when it is sent the TLS of clients, to which the proxy adds none.
 	Passthrough bool
+	// Settings says where the settings of its connections come from, if a policy of what leads to it has some: a backend
+	// that is used with different ones has a cluster for each.
+	Settings SettingsKey
 }
 
 // Compare orders backends by kind, namespace, name and port.
 func (k BackendKey) Compare(o BackendKey) int {
 	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port),
 		strings.Compare(string(k.Use), string(o.Use)), k.Client.Compare(o.Client),
-		compareBool(k.Passthrough, o.Passthrough))
+		compareBool(k.Passthrough, o.Passthrough), k.Settings.Compare(o.Settings))
 }
 
 // compareBool orders false before true.
@@ -45,10 +48,10 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// Shared returns the key without what only one Gateway or listener brings to it: that of the backend's entry in the
-// model.
+// Shared returns the key without what only one Gateway, listener or policy brings to it: that of the backend's entry in
+// the model.
 func (k BackendKey) Shared() BackendKey {
-	k.Client, k.Passthrough = Name{}, false
+	k.Client, k.Passthrough, k.Settings = Name{}, false, SettingsKey{}
 	return k
 }
 
@@ -59,8 +62,8 @@ const (
 )
 
 // String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc or ~udp behind it, and
-// ~client/namespace/name for a client certificate or ~passthrough. It never depends on the routes that use the backend,
-// so that they share one connection pool and one health state.
+// ~client/namespace/name for a client certificate or ~passthrough, and ~settings/... as [SettingsKey.String]. It never
+// depends on the routes that use the backend, so that they share one connection pool and one health state.
 func (k BackendKey) String() string {
 	switch k.Kind {
 	case KindSplit:
@@ -80,6 +83,9 @@ func (k BackendKey) String() string {
 	}
 	if k.Passthrough {
 		name += "~" + passthroughMark
+	}
+	if k.Settings != (SettingsKey{}) {
+		name += "~" + k.Settings.String()
 	}
 	return name
 }

@@ -69,7 +69,24 @@ func backends(yield func(model.BackendKey) bool) {
 					return
 				}
 			}
+			for i, s := range hostileSettings(n) {
+				k := model.BackendKey{Kind: model.KindService, Name: n, Port: hostilePorts[i], Use: use, Settings: s}
+				if !yield(k) {
+					return
+				}
+			}
 		}
+	}
+}
+
+// hostileSettings are settings of the policy of a name.
+func hostileSettings(n model.Name) []model.SettingsKey {
+	other := model.Name{Namespace: hostile[2], Name: hostile[3]}
+	return []model.SettingsKey{
+		model.Settings(model.KindBackendTrafficPolicy, n, model.Name{}, ""),
+		model.Settings(model.KindBackendTrafficPolicy, n, other, ""),
+		model.Settings(model.KindSecurityPolicy, n, other, "spec.extAuth.grpc.backendRefs[0]"),
+		model.Settings(model.KindEnvoyExtensionPolicy, n, model.Name{}, "spec.extProc[1].backendRefs[0]"),
 	}
 }
 

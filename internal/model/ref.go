@@ -69,6 +69,10 @@ const (
 	KindXBackendTrafficPolicy = "XBackendTrafficPolicy"
 	KindXTelemetryPolicy      = "XTelemetryPolicy"
 	KindPod                   = "Pod"
+	KindClientTrafficPolicy   = "ClientTrafficPolicy"
+	KindBackendTrafficPolicy  = "BackendTrafficPolicy"
+	KindSecurityPolicy        = "SecurityPolicy"
+	KindEnvoyExtensionPolicy  = "EnvoyExtensionPolicy"
 
 	KindBackendTLSPolicy   = "BackendTLSPolicy"
 	KindClusterTrustBundle = "ClusterTrustBundle"

@@ -154,6 +154,11 @@ type Attached struct {
 	// Backends are the backend references inside Spec, resolved, in the order of the spec. An invalid one is the zero
 	// value.
 	Backends []BackendKey
+	// Objects are the other objects that Spec refers to, in the order of the spec.
+	Objects []Object
+	// Broken says that it cannot be applied: something that Spec refers to cannot be used. What became of it is decided
+	// where it is attached; features never see it.
+	Broken bool
 	// Path is the field that it was written in, for messages: "spec.rules[0].filters[1]".
 	Path string
 	// Source is the object that it was written in, if that is not the one that it is attached to: a policy, or the backend
@@ -161,6 +166,13 @@ type Attached struct {
 	Source Ref
 	// Index is its position among the filters of a listener, which run in exactly that order; 0 for everything else.
 	Index int
+}
+
+// Object is an object that configuration refers to, a Secret or a ConfigMap.
+type Object struct {
+	Ref Ref
+	// Data is what it holds, never changed; nil if it cannot be used.
+	Data map[string][]byte
 }
 
 // ListenerFilter returns the name of the feature that a filter of a listener is for. It is not that of the filter of
@@ -173,6 +185,8 @@ type Binding struct {
 	Table    RouteTableKey
 	// Client is what the listener's Gateway shows to backends.
 	Client ClientCertificate
+	// Above are the policies that hold for the listener.
+	Above PolicyStack
 	// Hosts are the domains of the listener that the route serves: what its hostnames and the listener's have in
 	// common, less what a more specific listener of the port owns.
 	Hosts []BoundHost

@@ -58,6 +58,10 @@ func parseBackend(name string) BackendKey {
 			k.Passthrough = true
 			continue
 		}
+		if strings.HasPrefix(suffix, settingsMark) {
+			k.Settings = parseSettings(suffix)
+			continue
+		}
 		k.Use = AppProtocol(suffix)
 	}
 	for _, kind := range []string{KindService, KindXBackend} {

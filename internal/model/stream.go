@@ -42,6 +42,8 @@ type StreamBinding struct {
 	Hosts []BoundHost
 	// Client is what the listener's Gateway shows to backends.
 	Client ClientCertificate
+	// Above are the policies that hold for the listener.
+	Above PolicyStack
 	// Created is the time at which the route was made, zero in files.
 	Created time.Time
 }

@@ -125,7 +125,8 @@ func New(opts Options) *Pipeline {
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
-		CheckAttached: opts.Chain.CheckAttached,
+		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
+		Clusters: opts.Chain.Clusters,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
 	p.blame.init(p.say)

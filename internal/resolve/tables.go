@@ -31,6 +31,13 @@ type Options struct {
 	// CheckAttached returns what features refuse of what is attached to a listener or a backend; may be nil. Its issues
 	// have Path, Reason and Message filled.
 	CheckAttached func([]model.Attached) status.Report
+	// References returns the references to other objects in what is asked of a feature, in a fixed order; may be nil.
+	References func(model.Attached) []Reference
+	// Guards says whether a feature keeps requests away from backends: while it cannot be applied, the requests that it
+	// would guard are answered with 500. nil if none does.
+	Guards func(feature string) bool
+	// Clusters says whether a feature shapes the clusters of backends; nil if none does.
+	Clusters func(feature string) bool
 	// Features are the Gateway API features that the rest of the program adds to those of this package: they are
 	// listed in the status of our GatewayClasses.
 	Features []gwv1.FeatureName

@@ -116,6 +116,21 @@ var Kinds = []Kind{
 	kind[egv1a1.EnvoyProxy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyProxy, Plural: "envoyproxies",
 	}),
+	kind[egv1a1.ClientTrafficPolicy](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindClientTrafficPolicy,
+		Plural: "clienttrafficpolicies",
+	}),
+	kind[egv1a1.BackendTrafficPolicy](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindBackendTrafficPolicy,
+		Plural: "backendtrafficpolicies",
+	}),
+	kind[egv1a1.SecurityPolicy](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindSecurityPolicy, Plural: "securitypolicies",
+	}),
+	kind[egv1a1.EnvoyExtensionPolicy](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyExtensionPolicy,
+		Plural: "envoyextensionpolicies",
+	}),
 	kind[gwxv1a1.XBackendTrafficPolicy](Kind{
 		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXBackendTrafficPolicy,
 		Plural: "xbackendtrafficpolicies",

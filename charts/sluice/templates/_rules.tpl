@@ -32,7 +32,11 @@
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
   - backends
+  - backendtrafficpolicies
+  - clienttrafficpolicies
+  - envoyextensionpolicies
   - envoyproxies
+  - securitypolicies
   verbs: [get, list, watch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:
@@ -55,7 +59,11 @@
 - apiGroups: ["gateway.envoyproxy.io"]
   resources:
   - backends/status
+  - backendtrafficpolicies/status
+  - clienttrafficpolicies/status
+  - envoyextensionpolicies/status
   - envoyproxies/status
+  - securitypolicies/status
   verbs: [patch]
 - apiGroups: ["gateway.networking.k8s.io"]
   resources:

@@ -1,0 +1,151 @@
+package model
+
+import (
+	"cmp"
+	"strings"
+	"unique"
+)
+
+// SettingsKey says where the cluster-scoped settings of a backend come from: from a policy, or from a part of one. The
+// zero value is no settings. It is small, because it is part of the key of every backend; make it with [Settings].
+type SettingsKey struct {
+	handle unique.Handle[settings]
+}
+
+type settings struct {
+	kind, path  string
+	own, parent Name
+}
+
+// Settings returns the key of the settings in a policy of a kind: all of a BackendTrafficPolicy if path is empty, else
+// those beside the backend reference at that field. parent is the policy that own is merged with, empty for none.
+func Settings(kind string, own, parent Name, path string) SettingsKey {
+	return SettingsKey{handle: unique.Make(settings{kind: kind, own: own, parent: parent, path: path})}
+}
+
+func (k SettingsKey) value() settings {
+	if k == (SettingsKey{}) {
+		return settings{}
+	}
+	return k.handle.Value()
+}
+
+// Kind returns the kind of the policy.
+func (k SettingsKey) Kind() string { return k.value().kind }
+
+// Own returns the policy.
+func (k SettingsKey) Own() Name { return k.value().own }
+
+// Parent returns the policy that Own is merged with, the zero value if there is none.
+func (k SettingsKey) Parent() Name { return k.value().parent }
+
+// Path returns the field of the backend reference that the settings are for, empty for all that the policy leads to.
+func (k SettingsKey) Path() string { return k.value().path }
+
+// Compare orders settings by kind, policy, the policy that it is merged with, and path.
+func (k SettingsKey) Compare(o SettingsKey) int {
+	if k == o {
+		return 0
+	}
+	a, b := k.value(), o.value()
+	return cmp.Or(strings.Compare(a.kind, b.kind), a.own.Compare(b.own), a.parent.Compare(b.parent),
+		strings.Compare(a.path, b.path))
+}
+
+// Equal reports whether the two are the same.
+func (k SettingsKey) Equal(o SettingsKey) bool { return k == o }
+
+// settingsMark is what the suffix of a cluster with settings starts with.
+const settingsMark = "settings/"
+
+// String returns settings/kind/namespace/name, lower case kind, with +namespace/name behind it for the policy that it
+// is merged with, and @path. Names have neither "+" nor "@", so it is injective. It is empty for the zero value.
+func (k SettingsKey) String() string {
+	if k == (SettingsKey{}) {
+		return ""
+	}
+	v := k.value()
+	out := settingsMark + strings.ToLower(v.kind) + "/" + v.own.Namespace + "/" + v.own.Name
+	if v.parent != (Name{}) {
+		out += "+" + v.parent.Namespace + "/" + v.parent.Name
+	}
+	if v.path != "" {
+		out += "@" + v.path
+	}
+	return out
+}
+
+// settingsKinds are the kinds of policies with settings for clusters, by their names in those of clusters.
+var settingsKinds = map[string]string{
+	"backendtrafficpolicy": KindBackendTrafficPolicy,
+	"clienttrafficpolicy":  KindClientTrafficPolicy,
+	"securitypolicy":       KindSecurityPolicy,
+	"envoyextensionpolicy": KindEnvoyExtensionPolicy,
+}
+
+// parseSettings reads what [SettingsKey.String] wrote.
+func parseSettings(text string) SettingsKey {
+	text, path, _ := strings.Cut(strings.TrimPrefix(text, settingsMark), "@")
+	text, with, _ := strings.Cut(text, "+")
+	kind, own, _ := strings.Cut(text, "/")
+	var v settings
+	v.kind, v.path = settingsKinds[kind], path
+	v.own.Namespace, v.own.Name, _ = strings.Cut(own, "/")
+	v.parent.Namespace, v.parent.Name, _ = strings.Cut(with, "/")
+	return SettingsKey{handle: unique.Make(v)}
+}
+
+// PolicyStack names the policies that hold for everything that a listener takes, unless a route has a policy of its own
+// of the same kind. It says which policies these are, not what they say: an edit of one of them leaves it as it is. The
+// zero value is no policies; make others with [Stack].
+type PolicyStack struct {
+	handle unique.Handle[stack]
+}
+
+type stack struct {
+	backendTraffic, security, extension Name
+}
+
+// Stack returns the stack of a BackendTrafficPolicy, a SecurityPolicy and an EnvoyExtensionPolicy; an empty name is
+// none.
+func Stack(backendTraffic, security, extension Name) PolicyStack {
+	s := stack{backendTraffic, security, extension}
+	if s == (stack{}) {
+		return PolicyStack{}
+	}
+	return PolicyStack{handle: unique.Make(s)}
+}
+
+func (s PolicyStack) value() stack {
+	if s == (PolicyStack{}) {
+		return stack{}
+	}
+	return s.handle.Value()
+}
+
+// Policy returns the policy of a kind, the zero value if there is none.
+func (s PolicyStack) Policy(kind string) Name {
+	switch v := s.value(); kind {
+	case KindBackendTrafficPolicy:
+		return v.backendTraffic
+	case KindSecurityPolicy:
+		return v.security
+	case KindEnvoyExtensionPolicy:
+		return v.extension
+	default:
+		return Name{}
+	}
+}
+
+// Compare orders stacks by BackendTrafficPolicy, SecurityPolicy and EnvoyExtensionPolicy.
+func (s PolicyStack) Compare(o PolicyStack) int {
+	if s == o {
+		return 0
+	}
+	a, b := s.value(), o.value()
+	return cmp.Or(a.backendTraffic.Compare(b.backendTraffic), a.security.Compare(b.security),
+		a.extension.Compare(b.extension))
+}
+
+// Equal reports whether the two are the same.
+func (s PolicyStack) Equal(o PolicyStack) bool { return s == o }

@@ -1,0 +1,34 @@
+package resolve
+
+import (
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// Reference is a reference to another object inside of what a policy asks of a feature. Either Backend or Object is
+// set.
+type Reference struct {
+	// Path is the field of the reference: that of the [model.Attached] and what is inside of it,
+	// "spec.extAuth.grpc.backendRefs[0]".
+	Path string
+	// Backend is what requests are sent to, spoken to as Use says.
+	Backend *gwv1.BackendObjectReference
+	Use     model.AppProtocol
+	// Settings are those of connections to Backend (backendSettings beside the reference), nil if there are none.
+	Settings *egv1a1.ClusterSettings
+	// Object is an object whose data is read.
+	Object *ObjectReference
+}
+
+// ObjectReference names a Secret or ConfigMap.
+type ObjectReference struct {
+	// Group is empty for both kinds.
+	Group string
+	// Kind is that of the object, Secret if it is empty.
+	Kind string
+	// Namespace is that of the policy if it is empty.
+	Namespace string
+	Name      string
+}
