@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
@@ -89,10 +90,7 @@ func (f referral) key() model.BackendKey {
 func (t *Tables) backendOf(
 	r *incr.Reader, from model.Ref, ref *gwv1.BackendObjectReference, use model.AppProtocol,
 ) referral {
-	to := model.Ref{
-		Group: string(deref(ref.Group, "")), Kind: string(deref(ref.Kind, model.KindService)),
-		Name: model.Name{Namespace: string(deref(ref.Namespace, gwv1.Namespace(from.Namespace))), Name: string(ref.Name)},
-	}
+	to := resource.Target(from.Namespace, ref)
 	refuse := func(reason, format string, args ...any) referral {
 		return referral{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}

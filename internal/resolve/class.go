@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
@@ -126,35 +126,9 @@ func (t *Tables) classStatus(r *incr.Reader, key model.Name) (gwv1.GatewayClassS
 	return out, true
 }
 
-// grantKey is one permission that ReferenceGrants can give.
-type grantKey struct {
-	// From has no name: grants are for all objects of a kind in a namespace.
-	From model.Ref
-	// To has no name if the grant is for all objects of the kind.
-	To model.Ref
-}
-
-// Compare orders permissions by who gets them, then for what.
-func (k grantKey) Compare(o grantKey) int { return cmp.Or(k.From.Compare(o.From), k.To.Compare(o.To)) }
-
 func (t *Tables) addGrants(e *incr.Engine) {
-	t.grants = incr.NewIndex(e, "grants", t.in.grants, func(key model.Name, g *gwv1.ReferenceGrant) []grantKey {
-		var out []grantKey
-		for _, from := range g.Spec.From {
-			for _, to := range g.Spec.To {
-				out = append(out, grantKey{
-					From: model.Ref{
-						Group: string(from.Group), Kind: string(from.Kind), Name: model.Name{Namespace: string(from.Namespace)},
-					},
-					To: model.Ref{
-						Group: string(to.Group), Kind: string(to.Kind),
-						Name: model.Name{Namespace: key.Namespace, Name: string(deref(to.Name, ""))},
-					},
-				})
-			}
-		}
-		return out
-	})
+	t.grants = incr.NewIndex(e, "grants", t.in.grants,
+		func(_ model.Name, g *gwv1.ReferenceGrant) []resource.Grant { return resource.Grants(g) })
 }
 
 // granted says whether an object may refer to another: one in its own namespace, or one that a ReferenceGrant in the
@@ -163,10 +137,12 @@ func (t *Tables) granted(r *incr.Reader, from, to model.Ref) bool {
 	if from.Namespace == to.Namespace {
 		return true
 	}
-	from.Name.Name = ""
-	whole := to
-	whole.Name.Name = ""
-	return t.grants.Len(r, grantKey{From: from, To: to}) > 0 || t.grants.Len(r, grantKey{From: from, To: whole}) > 0
+	for _, grant := range resource.Permitting(from, to) {
+		if t.grants.Len(r, grant) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // deref returns what p points at, or what a nil pointer stands for.

@@ -116,7 +116,7 @@ type Tables struct {
 	// ours are the Gateways whose class names one of our controllers; controllers the same without the Gateway's spec.
 	ours        *incr.Table[model.Name, *ownGateway]
 	controllers *incr.Table[model.Name, string]
-	grants      *incr.Index[grantKey, model.Name, *gwv1.ReferenceGrant]
+	grants      *incr.Index[resource.Grant, model.Name, *gwv1.ReferenceGrant]
 	pairs       *incr.Table[model.Name, *pair]
 	// defaults are our default Gateways by scope.
 	defaults *incr.Index[scope, model.Name, *ownGateway]

@@ -43,6 +43,7 @@ type Source struct {
 	options Options
 	log     *slog.Logger
 	clients *clients
+	gate    *gate
 	out     *collector
 
 	mu      sync.Mutex
@@ -69,8 +70,9 @@ func New(o Options) (*Source, error) {
 	}
 	slices.Sort(o.Namespaces)
 	o.Namespaces = slices.Compact(o.Namespaces)
+	out := newCollector()
 	return &Source{
-		options: o, log: o.Log, clients: c, out: newCollector(), watched: map[*resource.Kind]*watched{},
+		options: o, log: o.Log, clients: c, gate: newGate(out), out: out, watched: map[*resource.Kind]*watched{},
 	}, nil
 }
 
@@ -107,6 +109,7 @@ func (s *Source) Load(ctx context.Context) (source.Batch, error) {
 		case <-s.out.ready:
 		}
 	}
+	s.gate.begin()
 	return s.out.take(), nil
 }
 
@@ -182,7 +185,7 @@ func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVer
 	for i, namespace := range namespaces {
 		if i == len(w.stores) {
 			w.stores = append(w.stores, &store{
-				kind: k, out: s.out, seen: s.options.Seen, known: map[model.Name]resource.Object{},
+				kind: k, gate: s.gate, seen: s.options.Seen, known: map[model.Name]resource.Object{},
 			})
 		}
 		lw := &listWatch{client: client, kind: k, namespace: namespace, attempted: w.stores[i].attempted}

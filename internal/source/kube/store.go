@@ -17,7 +17,7 @@ import (
 // those that the engine holds, not copies.
 type store struct {
 	kind *resource.Kind
-	out  *collector
+	gate *gate
 	seen func(model.Ref, resource.Object)
 
 	mu     sync.Mutex
@@ -80,11 +80,12 @@ func (s *store) Update(obj any) error { return s.Add(obj) }
 // set passes an object on if it differs from what is known. The caller holds the lock.
 func (s *store) set(o resource.Object) {
 	ref := refOf(s.kind, o)
-	if before, ok := s.known[ref.Name]; ok && reflect.DeepEqual(before, o) {
+	before, ok := s.known[ref.Name]
+	if ok && reflect.DeepEqual(before, o) {
 		return
 	}
 	s.known[ref.Name] = o
-	s.out.set(ref, o)
+	s.gate.set(ref, before, o)
 }
 
 // Delete takes an object away.
@@ -100,11 +101,12 @@ func (s *store) Delete(obj any) error {
 }
 
 func (s *store) remove(ref model.Ref) {
-	if _, ok := s.known[ref.Name]; !ok {
+	before, ok := s.known[ref.Name]
+	if !ok {
 		return
 	}
 	delete(s.known, ref.Name)
-	s.out.remove(ref)
+	s.gate.remove(ref, before)
 	if s.seen != nil && !s.kind.Builtin {
 		s.seen(ref, nil)
 	}
@@ -129,7 +131,7 @@ func (s *store) Replace(all []any, _ string) error {
 		}
 	}
 	s.synced, s.trouble = true, nil
-	s.out.nudge()
+	s.gate.out.nudge()
 	return nil
 }
 

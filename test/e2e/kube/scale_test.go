@@ -22,7 +22,7 @@ func TestAttachedRoutes(t *testing.T) {
 	const routes = 1000
 	counter := w.count()
 	for i := range routes {
-		if err := w.api.Post(t.Context(), strings.TrimSuffix(routePath(w.ns, ""), "/"), routeObject(w.ns, i)); err != nil {
+		if err := w.api.Post(t.Context(), strings.TrimSuffix(routePath(w.ns, ""), "/"), routeTo(w.ns, i, "one")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,13 +45,14 @@ func TestAttachedRoutes(t *testing.T) {
 func nameOf(i int) string { return fmt.Sprintf("route-%d", i) }
 func hostOf(i int) string { return fmt.Sprintf("h%d.example", i) }
 
-func routeObject(ns string, i int) any {
+// routeTo is HTTPRoute i, of a host of its own to a Service.
+func routeTo(ns string, i int, service string) any {
 	return map[string]any{
 		"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
 		"metadata": map[string]any{"name": nameOf(i), "namespace": ns},
 		"spec": map[string]any{
 			"parentRefs": []any{map[string]any{"name": "gateway"}}, "hostnames": []string{hostOf(i)},
-			"rules": []any{map[string]any{"backendRefs": []any{map[string]any{"name": "one", "port": 80}}}},
+			"rules": []any{map[string]any{"backendRefs": []any{map[string]any{"name": service, "port": 80}}}},
 		},
 	}
 }
