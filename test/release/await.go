@@ -39,9 +39,9 @@ func (r Release) Leader(ctx context.Context, client *api.Client) (string, error)
 	return lease.Spec.HolderIdentity, nil
 }
 
-// awaitLeader waits until a pod of the release that is to stay holds the Lease. A pod that is ready serves Envoys, but
+// AwaitLeader waits until a pod of the release that is to stay holds the Lease. A pod that is ready serves Envoys, but
 // the Lease may be held still by one that is gone, and until then no status is written and no Envoy made.
-func (r Release) awaitLeader(ctx context.Context, c *cluster.Cluster) error {
+func (r Release) AwaitLeader(ctx context.Context, c *cluster.Cluster) error {
 	client, err := c.API()
 	if err != nil {
 		return err

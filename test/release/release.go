@@ -50,7 +50,7 @@ func (r Release) Install(ctx context.Context, c *cluster.Cluster, values ...stri
 	}
 	err = run(c.Command(ctx, args...))
 	if err == nil {
-		err = r.awaitLeader(ctx, c)
+		err = r.AwaitLeader(ctx, c)
 	}
 	if err != nil {
 		logs, _ := c.Command(ctx, "kubectl", "-n", r.Namespace, "logs", "-l", r.Selector(), "--tail=20",
