@@ -41,7 +41,7 @@ func (b *builder) managed(r *incr.Reader, port model.Port, l *model.Listener) []
 	if l.Protocol != model.HTTP && l.Protocol != model.HTTPS {
 		return nil
 	}
-	list := slices.Clone(b.in.Managed(r, port, l))
+	list, _ := b.in.Managed(r, port, l)
 	for i := range list {
 		list[i].Backends = b.identified(r, l.Key, list[i].Backends)
 	}

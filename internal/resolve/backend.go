@@ -16,7 +16,9 @@ func (t *Tables) addBackends(e *incr.Engine) {
 		func(_ model.ListenerKey, c *contender) []model.BackendKey { return listenerBackends(&c.Listener) })
 	policies := incr.NewIndex(e, "backends that policies use", t.GatewayPolicies,
 		func(_ model.Name, list []model.Attached) []model.BackendKey { return attachedBackends(list) })
-	t.Backends = incr.NewTable(e, "backends", t.backend, t.references, listeners, policies)
+	fields := incr.NewIndex(e, "backends that policy fields use", t.policyFields,
+		func(_ model.Ref, p *policyFields) []model.BackendKey { return attachedBackends(p.Attached) })
+	t.Backends = incr.NewTable(e, "backends", t.backend, t.references, listeners, policies, fields)
 	t.slices = incr.NewIndex(e, "slices by service", t.in.slices,
 		func(key model.Name, s *discoveryv1.EndpointSlice) []model.Name {
 			name, ok := s.Labels[discoveryv1.LabelServiceName]
@@ -25,7 +27,7 @@ func (t *Tables) addBackends(e *incr.Engine) {
 			}
 			return []model.Name{{Namespace: key.Namespace, Name: name}}
 		})
-	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references, listeners, policies)
+	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references, listeners, policies, fields)
 }
 
 func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, bool) {

@@ -228,7 +228,9 @@ func (b *binder) bind(d *door, hosts []model.BoundHost) bool {
 		b.bindStream(d, mine)
 		return true
 	}
-	binding := model.Binding{Listener: d.Key, Table: model.HTTPTable(d.Port), Client: d.Client, Hosts: mine}
+	binding := model.Binding{
+		Listener: d.Key, Table: model.HTTPTable(d.Port), Client: d.Client, Above: b.t.Above(b.r, d.Key), Hosts: mine,
+	}
 	if d.Protocol == model.HTTPS {
 		binding.Table = model.HTTPSTable(d.Port, d.Key)
 	}

@@ -77,6 +77,12 @@ spec:
 `, i, i, hostname)
 }
 
+// fleetTraffic is a BackendTrafficPolicy.
+func fleetTraffic(name, kind, target string, retries int) string {
+	return btp(name, fmt.Sprintf("targetRefs: [{group: gateway.networking.k8s.io, kind: %s, name: %s}]", kind, target),
+		fmt.Sprintf("retry: {numRetries: %d}", retries))
+}
+
 // work renders what was recomputed: "routes 1/1", recomputed and changed, for each table.
 func work(res incr.Result) string {
 	var out []string
@@ -108,10 +114,12 @@ func TestCostOfAChange(t *testing.T) {
 			return w.apply(strings.Replace(fleetService(7), "http, port: 80}", "http, port: 80, appProtocol: h2c}", 1))
 		}, "service ports 1/1, routes 1/0, backends 1/1, endpoints 1/0"},
 		{"a new route", func() incr.Result { return w.apply(fleetService(fleet), fleetRoute(fleet, "/")) },
-			"service ports 1/1, routes 1/1, bindings 1/1, backend uses 1/1, backends 1/1, endpoints 1/1, gateway status 1/1, " +
+			"service ports 1/1, routes 1/1, selecting policies 1/0, bindings 1/1, backend uses 1/1, backends 1/1, " +
+				"endpoints 1/1, gateway status 1/1, " +
 				"route status 1/1"},
 		{"remove a route", func() incr.Result { return w.delete(model.GroupGateway, model.KindHTTPRoute, "default", "r7") },
-			"routes 1/1, bindings 1/1, backend uses 1/1, backends 1/1, endpoints 1/1, gateway status 1/1, route status 1/1"},
+			"routes 1/1, selecting policies 1/0, bindings 1/1, backend uses 1/1, backends 1/1, endpoints 1/1, " +
+				"gateway status 1/1, route status 1/1"},
 		{"rotate a certificate", func() incr.Result { return w.apply(secretYAML(t, "cert")) },
 			"certificate pairs 1/1, gateways 1/0, certificates 1/1"},
 		{"another certificate", func() incr.Result { return w.apply(secretYAML(t, "new"), fleetGateway("new")) },
@@ -121,6 +129,7 @@ func TestCostOfAChange(t *testing.T) {
 		{"a listener with a host of its own", func() incr.Result {
 			return w.apply(fleetGateway("new", `{name: other, port: 80, protocol: HTTP, hostname: "*.example.org"}`))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 3/1, sections 1/1, " +
+			"listener policies 1/0, " +
 			"contenders 3/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, gateway status 1/1"},
 		{"a policy for a backend", func() incr.Result { return w.apply(fleetPolicy(9, "a.example"), caYAML(t, "ca")) },
 			"ca bundles 1/1, backendtlspolicy holders 1/1, backendtlspolicies 1/1, backend guards 1/1, authorities 1/1, " +
@@ -130,6 +139,20 @@ func TestCostOfAChange(t *testing.T) {
 				"policy status 1/0"},
 		{"other CA certificates", func() incr.Result { return w.apply(caYAML(t, "ca")) },
 			"ca bundles 1/1, backendtlspolicies 1/0, authorities 1/1"},
+		{"a policy for a route", func() incr.Result { return w.apply(fleetTraffic("p", "HTTPRoute", "r9", 3)) },
+			"policy targets 1/1, policy fields 1/1, route policies 1/1"},
+		{"an edit of it", func() incr.Result { return w.apply(fleetTraffic("p", "HTTPRoute", "r9", 4)) },
+			"policy targets 1/0, policy fields 1/1"},
+		{"an edit of the route that it is for", func() incr.Result { return w.apply(fleetRoute(9, "/newer")) },
+			"routes 1/1, bindings 1/0, route status 1/0"},
+		{"another target", func() incr.Result { return w.apply(fleetTraffic("p", "HTTPRoute", "r10", 4)) },
+			"policy targets 1/1, policy fields 1/0, route policies 2/2"},
+		{"a policy for a listener of the Gateway", func() incr.Result {
+			return w.apply(fleetTraffic("g", "Gateway", "gw, sectionName: https", 3))
+		}, "policy targets 1/1, policy fields 1/1, policies of listener sources 1/1, listener policies 3/1"},
+		{"an edit of that", func() incr.Result {
+			return w.apply(fleetTraffic("g", "Gateway", "gw, sectionName: https", 4))
+		}, "policy targets 1/0, policy fields 1/1"},
 		{"a grant for others", func() incr.Result {
 			return w.apply(`
 apiVersion: gateway.networking.k8s.io/v1

@@ -87,6 +87,7 @@ func (t *Tables) addDoors(e *incr.Engine) {
 	sets := incr.NewIndex(e, "listenerset refs", t.ListenerSets, func(name model.Name, _ ListenerSet) []model.Ref {
 		return []model.Ref{setRef(name)}
 	})
+	t.sourceKeys = []incr.KeySource[model.Ref]{gateways, sets}
 	t.doors = incr.NewTable(e, "doors", func(r *incr.Reader, key model.ListenerKey) (*door, bool) {
 		w, _ := t.written(r, key.Source)
 		i, ok := w.index(key)
@@ -102,7 +103,7 @@ func (t *Tables) addDoors(e *incr.Engine) {
 			out = append(out, section{Name: w.Listeners[i].Key.Name, Port: w.Listeners[i].Port})
 		}
 		return out, ok
-	}, gateways, sets)
+	}, t.sourceKeys...)
 }
 
 // Hostname returns the hostname of a listener, and whether there is such a listener.

@@ -144,12 +144,13 @@ func listenerUses(gateway model.Name, listeners []model.Listener) []useKey {
 // listenerBackends returns the backends that a listener refers to itself.
 func listenerBackends(l *model.Listener) []model.BackendKey { return attachedBackends(l.Filters) }
 
+// attachedBackends returns the backends of configuration, as the model has them.
 func attachedBackends(list []model.Attached) []model.BackendKey {
 	var out []model.BackendKey
 	for _, a := range list {
 		for _, b := range a.Backends {
 			if b != (model.BackendKey{}) {
-				out = append(out, b)
+				out = append(out, b.Shared())
 			}
 		}
 	}

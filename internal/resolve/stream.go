@@ -119,7 +119,8 @@ func (b *binder) bindStream(d *door, hosts []model.BoundHost) {
 		return
 	}
 	b.out.Streams = append(b.out.Streams, model.StreamBinding{
-		Port: d.Port, Listener: d.Key, Hosts: hosts, Client: d.Client, Created: b.created,
+		Port: d.Port, Listener: d.Key, Hosts: hosts, Client: d.Client, Above: b.t.Above(b.r, d.Key),
+		Created: b.created,
 	})
 }
 

@@ -127,12 +127,14 @@ type Tables struct {
 	attachedSets *incr.Index[model.Name, model.Name, acceptance]
 	// listenerKeys are the keys of all listeners, valid or not.
 	listenerKeys []incr.KeySource[model.ListenerKey]
-	doors        *incr.Table[model.ListenerKey, *door]
-	sections     *incr.Table[model.Ref, []section]
-	contenders   *incr.Table[model.ListenerKey, *contender]
-	claims       *incr.Index[claimKey, model.ListenerKey, *contender]
-	arenas       *incr.Table[model.PortKey, arena]
-	owners       *incr.Table[claimKey, owner]
+	// sourceKeys are the Gateways and ListenerSets.
+	sourceKeys []incr.KeySource[model.Ref]
+	doors      *incr.Table[model.ListenerKey, *door]
+	sections   *incr.Table[model.Ref, []section]
+	contenders *incr.Table[model.ListenerKey, *contender]
+	claims     *incr.Index[claimKey, model.ListenerKey, *contender]
+	arenas     *incr.Table[model.PortKey, arena]
+	owners     *incr.Table[claimKey, owner]
 	// narrower are the owners of hostnames that a wildcard, or every host, covers.
 	narrower        *incr.Index[claimKey, claimKey, owner]
 	labels          *incr.Table[model.Name, map[string]string]
@@ -156,6 +158,20 @@ type Tables struct {
 	xbackends        *incr.Table[model.Name, *xbackend]
 	pods             *incr.Table[model.Name, *pod]
 	podLabels        *incr.Index[labelKey, model.Name, *pod]
+
+	// envoyPolicies are the keys of the policies of Envoy Gateway of all kinds, targeting where they are attached, and
+	// policyFields what they ask for.
+	envoyPolicies    []incr.KeySource[model.Ref]
+	targeting        *incr.Table[model.Ref, *targeting]
+	policyFields     *incr.Table[model.Ref, *policyFields]
+	policiesOfRoute  *incr.Index[model.RouteKey, model.Ref, *targeting]
+	policiesOfSource *incr.Index[model.Ref, model.Ref, *targeting]
+	selectors        *incr.Table[selectorScope, []boundSelector]
+	// sourcePolicies hold for Gateways and ListenerSets, stacks for listeners, routePolicies for routes.
+	sourcePolicies *incr.Table[model.Ref, heldPolicies]
+	stacks         *incr.Table[model.ListenerKey, model.PolicyStack]
+	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
+	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
 }
 
 // inputs are the kinds that the package reads.
@@ -183,6 +199,45 @@ type inputs struct {
 	backendTLS     *incr.Input[model.Name, *gwv1.BackendTLSPolicy]
 	xbackends      *incr.Input[model.Name, *gwxv1a1.XBackend]
 	pods           *incr.Input[model.Name, *corev1.Pod]
+
+	clientTraffic *incr.Input[model.Name, *egv1a1.ClientTrafficPolicy]
+	envoyTraffic  *incr.Input[model.Name, *egv1a1.BackendTrafficPolicy]
+	security      *incr.Input[model.Name, *egv1a1.SecurityPolicy]
+	extensions    *incr.Input[model.Name, *egv1a1.EnvoyExtensionPolicy]
+}
+
+// readInputs returns the kinds as the store has them.
+func readInputs(store *resource.Store) inputs {
+	return inputs{
+		classes:      resource.Of[*gwv1.GatewayClass](store),
+		gateways:     resource.Of[*gwv1.Gateway](store),
+		sets:         resource.Of[*gwv1.ListenerSet](store),
+		httpRoutes:   resource.Of[*gwv1.HTTPRoute](store),
+		grpcRoutes:   resource.Of[*gwv1.GRPCRoute](store),
+		tlsRoutes:    resource.Of[*gwv1.TLSRoute](store),
+		tcpRoutes:    resource.Of[*gwv1.TCPRoute](store),
+		udpRoutes:    resource.Of[*gwv1.UDPRoute](store),
+		grants:       resource.Of[*gwv1.ReferenceGrant](store),
+		backends:     resource.Of[*egv1a1.Backend](store),
+		envoyProxies: resource.Of[*egv1a1.EnvoyProxy](store),
+		services:     resource.Of[*corev1.Service](store),
+		slices:       resource.Of[*discoveryv1.EndpointSlice](store),
+		secrets:      resource.Of[*corev1.Secret](store),
+		namespaces:   resource.Of[*corev1.Namespace](store),
+
+		configMaps:     resource.Of[*corev1.ConfigMap](store),
+		trustBundles:   resource.Of[*certificatesv1.ClusterTrustBundle](store),
+		backendTraffic: resource.Of[*gwxv1a1.XBackendTrafficPolicy](store),
+		telemetry:      resource.Of[*gwxv1a1.XTelemetryPolicy](store),
+		backendTLS:     resource.Of[*gwv1.BackendTLSPolicy](store),
+		xbackends:      resource.Of[*gwxv1a1.XBackend](store),
+		pods:           resource.Of[*corev1.Pod](store),
+
+		clientTraffic: resource.Of[*egv1a1.ClientTrafficPolicy](store),
+		envoyTraffic:  resource.Of[*egv1a1.BackendTrafficPolicy](store),
+		security:      resource.Of[*egv1a1.SecurityPolicy](store),
+		extensions:    resource.Of[*egv1a1.EnvoyExtensionPolicy](store),
+	}
 }
 
 // New adds the tables to the engine, behind the inputs of the store.
@@ -191,31 +246,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 		opts:    opts,
 		Unbound: incr.NewInput[model.PortKey, string](e, "unbound"),
 		Refused: incr.NewInput[model.RouteKey, Refusal](e, "refused"),
-		in: inputs{
-			classes:      resource.Of[*gwv1.GatewayClass](store),
-			gateways:     resource.Of[*gwv1.Gateway](store),
-			sets:         resource.Of[*gwv1.ListenerSet](store),
-			httpRoutes:   resource.Of[*gwv1.HTTPRoute](store),
-			grpcRoutes:   resource.Of[*gwv1.GRPCRoute](store),
-			tlsRoutes:    resource.Of[*gwv1.TLSRoute](store),
-			tcpRoutes:    resource.Of[*gwv1.TCPRoute](store),
-			udpRoutes:    resource.Of[*gwv1.UDPRoute](store),
-			grants:       resource.Of[*gwv1.ReferenceGrant](store),
-			backends:     resource.Of[*egv1a1.Backend](store),
-			envoyProxies: resource.Of[*egv1a1.EnvoyProxy](store),
-			services:     resource.Of[*corev1.Service](store),
-			slices:       resource.Of[*discoveryv1.EndpointSlice](store),
-			secrets:      resource.Of[*corev1.Secret](store),
-			namespaces:   resource.Of[*corev1.Namespace](store),
-
-			configMaps:     resource.Of[*corev1.ConfigMap](store),
-			trustBundles:   resource.Of[*certificatesv1.ClusterTrustBundle](store),
-			backendTraffic: resource.Of[*gwxv1a1.XBackendTrafficPolicy](store),
-			telemetry:      resource.Of[*gwxv1a1.XTelemetryPolicy](store),
-			backendTLS:     resource.Of[*gwv1.BackendTLSPolicy](store),
-			xbackends:      resource.Of[*gwxv1a1.XBackend](store),
-			pods:           resource.Of[*corev1.Pod](store),
-		},
+		in:      readInputs(store),
 	}
 	// The order is that of dependence: a table reads only what was added before it.
 	t.addParameters(e)
@@ -230,12 +261,14 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addGateways(e)
 	t.addListenerSets(e)
 	t.addDoors(e)
+	t.addPolicyFields(e)
 	t.addFleets(e)
 	t.addTelemetry(e)
 	t.addPorts(e)
 	t.addCertificates(e)
 	t.addAuthorities(e)
 	t.addRoutes(e)
+	t.addRoutePolicies(e)
 	t.addBindings(e)
 	t.addStreams(e)
 	t.addUses(e)

@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
@@ -97,18 +98,22 @@ func (t *Tables) resolveTelemetry(r *incr.Reader, key model.Name) (*telemetry, b
 	return out, true
 }
 
-// Managed returns what policies ask of features for the connection manager of a listener. The plain HTTP listeners of
-// a port share one: it does only what the policies of all their Gateways ask for, lest the traffic of one ends up with
-// the collector of another.
-func (t *Tables) Managed(r *incr.Reader, port model.Port, l *model.Listener) []model.Attached {
-	own := t.policiesOf(r, l.Key.Source)
-	if port.Protocol != model.HTTP || len(own) == 0 {
-		return own
+// Managed returns what policies ask of features for a listener: for the Envoy listener, its filter chain and its
+// connection manager. The plain HTTP listeners of a port share one: it does only what the policies of all of them ask
+// for, lest the traffic of one ends up with the collector of another. denied, if not empty, is why the listener must
+// take no requests: something that guards it cannot be applied.
+func (t *Tables) Managed(r *incr.Reader, port model.Port, l *model.Listener) (list []model.Attached, denied string) {
+	list = t.policiesOf(r, l.Key.Source)
+	client := t.clientFields(r, l.Key)
+	if port.Protocol == model.HTTP {
+		if _, shared := t.rival(r, port, list); shared {
+			list = nil
+		}
+		if _, shared := t.clientRival(r, port, client); shared {
+			client = t.unshared(client)
+		}
 	}
-	if _, shared := t.rival(r, port, own); shared {
-		return nil
-	}
-	return own
+	return slices.Concat(list, client.Attached), client.Denied
 }
 
 // rival returns a Gateway with a plain HTTP listener on the port whose policies are others.

@@ -1,0 +1,297 @@
+package resolve
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	jsonpatch "github.com/evanphx/json-patch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
+)
+
+// policyFields is what a policy of Envoy Gateway, or two that are merged, ask of features.
+type policyFields struct {
+	// Attached is what can be applied.
+	Attached []model.Attached
+	// Denied says that something that guards cannot be applied: why, for a [model.Fault]; else empty.
+	Denied string
+	// Report is what is wrong.
+	Report status.Report
+	// Mentions are the backends that it refers to, if it may, whether or not they can be used.
+	Mentions []model.BackendKey
+}
+
+// mergedKey is a policy, and the one that it is merged with; Parent is empty for none.
+type mergedKey struct {
+	Kind        string
+	Own, Parent model.Name
+}
+
+// fieldResolver resolves the fields of a policy.
+type fieldResolver struct {
+	t   *Tables
+	r   *incr.Reader
+	key mergedKey
+	out policyFields
+}
+
+// fieldsOf returns what a policy asks for, merged with another if the key has one.
+func (t *Tables) fieldsOf(r *incr.Reader, key mergedKey) *policyFields {
+	if key.Parent == (model.Name{}) {
+		out, ok := incr.Get(r, t.policyFields, envoyPolicyRef(key.Kind, key.Own))
+		if !ok {
+			return &policyFields{}
+		}
+		return out
+	}
+	return t.resolveFields(r, key)
+}
+
+func (t *Tables) resolveFields(r *incr.Reader, key mergedKey) *policyFields {
+	v := &fieldResolver{t: t, r: r, key: key}
+	list, err := t.mergedFields(r, key)
+	if err != nil {
+		v.issue("spec.mergeType", fmt.Sprintf("It cannot be merged with %s/%s: %v", key.Kind, key.Parent, err))
+		if guardsAsKind(key.Kind) {
+			v.out.Denied = "Invalid" + key.Kind
+		}
+		return &v.out
+	}
+	for i := range list {
+		list[i] = v.references(list[i])
+	}
+	v.check(list)
+	for _, a := range list {
+		switch {
+		case !a.Broken:
+			v.out.Attached = append(v.out.Attached, a)
+		case t.guardsField(a.Feature):
+			v.out.Denied = "Invalid" + key.Kind
+		}
+	}
+	return &v.out
+}
+
+// mergedFields returns the fields of a policy, merged with those of another if the key has one. It looks at nothing
+// that they refer to.
+func (t *Tables) mergedFields(r *incr.Reader, key mergedKey) ([]model.Attached, error) {
+	own, ok := t.envoyPolicy(r, envoyPolicyRef(key.Kind, key.Own))
+	if !ok {
+		return nil, nil
+	}
+	spec, of := own.Spec, func(string) model.Name { return key.Own }
+	if parent, ok := t.envoyPolicy(r, envoyPolicyRef(key.Kind, key.Parent)); ok && key.Parent != (model.Name{}) {
+		merged, err := mergeSpecs(key.Kind, parent.Spec, own.Spec, own.Merge)
+		if err != nil {
+			return nil, err
+		}
+		written := takeApart(own.Spec)
+		spec, of = merged, func(field string) model.Name {
+			if slices.ContainsFunc(written, func(a asked) bool { return a.Name == field }) {
+				return key.Own
+			}
+			return key.Parent
+		}
+	}
+	var out []model.Attached
+	for _, field := range takeApart(spec) {
+		out = append(out, model.Attached{
+			Feature: featureOf(key.Kind, field.Name), Spec: field.Value, Path: "spec." + field.Name,
+			Source: envoyPolicyRef(key.Kind, of(field.Name)),
+		})
+	}
+	return out, nil
+}
+
+// mergeSpecs returns the spec of a policy merged into that of another of its kind. Neither is changed.
+func mergeSpecs(kind string, parent, own any, how egv1a1.MergeType) (any, error) {
+	original, err := json.Marshal(parent)
+	if err != nil {
+		return nil, fmt.Errorf("encode the policy that is merged with: %w", err)
+	}
+	patch, err := json.Marshal(own)
+	if err != nil {
+		return nil, fmt.Errorf("encode the policy: %w", err)
+	}
+	out := newSpec(kind)
+	var merged []byte
+	if how == egv1a1.JSONMerge {
+		merged, err = jsonpatch.MergePatch(original, patch)
+	} else {
+		merged, err = strategicpatch.StrategicMergePatch(original, patch, reflect.ValueOf(out).Elem().Interface())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge (%s): %w", how, err)
+	}
+	if err := json.Unmarshal(merged, out); err != nil {
+		return nil, fmt.Errorf("read what was merged: %w", err)
+	}
+	return out, nil
+}
+
+// issue notes that the policy is not valid.
+func (v *fieldResolver) issue(path, message string) {
+	v.out.Report = append(v.out.Report, status.Issue{
+		Object: envoyPolicyRef(v.key.Kind, v.key.Own), Condition: status.Accepted,
+		Reason: string(gwv1.PolicyReasonInvalid), Path: path, Message: message,
+	})
+}
+
+// references resolves what a field refers to, in the namespace of the policy that it was written in.
+func (v *fieldResolver) references(a model.Attached) model.Attached {
+	if v.t.opts.References == nil {
+		return a
+	}
+	for _, ref := range v.t.opts.References(a) {
+		if ref.Backend != nil {
+			key := v.backend(a.Source, ref)
+			a.Backends = append(a.Backends, key)
+			a.Broken = a.Broken || key == (model.BackendKey{})
+		}
+		if ref.Object != nil {
+			object := v.object(a.Source, ref)
+			a.Objects = append(a.Objects, object)
+			a.Broken = a.Broken || object.Data == nil
+		}
+	}
+	return a
+}
+
+func (v *fieldResolver) backend(from model.Ref, ref Reference) model.BackendKey {
+	found := v.t.backendOf(v.r, from, ref.Backend, ref.Use)
+	if found.Mention != (model.BackendKey{}) {
+		v.out.Mentions = append(v.out.Mentions, found.Mention)
+	}
+	if found.Reason != "" {
+		v.issue(ref.Path, found.Message)
+	}
+	key := found.key()
+	if key != (model.BackendKey{}) && ref.Settings != nil {
+		key.Settings = model.Settings(v.key.Kind, v.key.Own, v.key.Parent, ref.Path)
+		inline := settingsOf(ref, from)
+		v.check(inline)
+	}
+	return key
+}
+
+// object returns an object that a field refers to. What another namespace holds is said only to those who are granted
+// it.
+func (v *fieldResolver) object(from model.Ref, ref Reference) model.Object {
+	to := model.Ref{Group: ref.Object.Group, Kind: ref.Object.Kind, Name: model.Name{
+		Namespace: ref.Object.Namespace, Name: ref.Object.Name,
+	}}
+	if to.Namespace == "" {
+		to.Namespace = from.Namespace
+	}
+	if to.Kind == "" {
+		to.Kind = model.KindSecret
+	}
+	out := model.Object{Ref: to}
+	switch {
+	case to.Group != model.GroupCore || to.Kind != model.KindSecret && to.Kind != model.KindConfigMap:
+		v.issue(ref.Path, fmt.Sprintf("%s of group %q cannot be read: use a Secret or a ConfigMap", to.Kind, to.Group))
+	case !v.t.granted(v.r, from, to):
+		v.issue(ref.Path, fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
+			to.Namespace, from.Kind, from.Namespace, to))
+	default:
+		if out.Data = v.t.objectData(v.r, to); out.Data == nil {
+			v.issue(ref.Path, fmt.Sprintf("%s does not exist", to))
+		}
+	}
+	return out
+}
+
+// objectData returns what a Secret or ConfigMap holds, nil if there is none.
+func (t *Tables) objectData(r *incr.Reader, ref model.Ref) map[string][]byte {
+	if ref.Kind == model.KindSecret {
+		secret, ok := incr.Get(r, t.in.secrets, ref.Name)
+		if !ok {
+			return nil
+		}
+		out := make(map[string][]byte, len(secret.Data)+len(secret.StringData))
+		for key, data := range secret.Data {
+			out[key] = data
+		}
+		for key, text := range secret.StringData {
+			out[key] = []byte(text)
+		}
+		return out
+	}
+	found, ok := incr.Get(r, t.in.configMaps, ref.Name)
+	if !ok {
+		return nil
+	}
+	out := make(map[string][]byte, len(found.Data)+len(found.BinaryData))
+	for key, text := range found.Data {
+		out[key] = []byte(text)
+	}
+	for key, data := range found.BinaryData {
+		out[key] = data
+	}
+	return out
+}
+
+// check asks the features what they refuse, and marks that as broken. What is broken already is not theirs to see.
+func (v *fieldResolver) check(list []model.Attached) {
+	if v.t.opts.CheckAttached == nil {
+		return
+	}
+	var whole []model.Attached
+	for _, a := range list {
+		if !a.Broken {
+			whole = append(whole, a)
+		}
+	}
+	for _, problem := range v.t.opts.CheckAttached(whole) {
+		v.issue(problem.Path, problem.Message)
+		for i := range list {
+			list[i].Broken = list[i].Broken || inside(problem.Path, list[i].Path)
+		}
+	}
+}
+
+// inside reports whether a field is part of another, or the same.
+func inside(path, of string) bool {
+	rest, ok := strings.CutPrefix(path, of)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// settingsOf returns the settings beside a backend reference, as a BackendTrafficPolicy would have them.
+func settingsOf(ref Reference, source model.Ref) []model.Attached {
+	path := "backendSettings"
+	if i := strings.LastIndex(ref.Path, "."); i >= 0 {
+		path = ref.Path[:i+1] + path
+	}
+	var out []model.Attached
+	for _, field := range takeApart(ref.Settings) {
+		out = append(out, model.Attached{
+			Feature: featureOf(model.KindBackendTrafficPolicy, field.Name), Spec: field.Value,
+			Path: path + "." + field.Name, Source: source,
+		})
+	}
+	return out
+}
+
+// guardsField says whether requests fail while a field of a policy cannot be applied: if its feature is a guard, or if
+// this version has none for it and the field may be one.
+func (t *Tables) guardsField(feature string) bool {
+	if t.opts.Guards != nil && t.opts.Guards(feature) {
+		return true
+	}
+	kind, _, _ := strings.Cut(feature, ".")
+	return guardsAsKind(kind) || feature == featureOf(model.KindBackendTrafficPolicy, "rateLimit") ||
+		feature == featureOf(model.KindClientTrafficPolicy, "tls")
+}
+
+// guardsAsKind says whether every field of a kind of policy keeps requests away from backends.
+func guardsAsKind(kind string) bool {
+	return kind == model.KindSecurityPolicy || kind == model.KindEnvoyExtensionPolicy
+}
