@@ -293,7 +293,7 @@ func (c *controlPlane) ready() error {
 
 func (c *controlPlane) admin() *ops.Admin {
 	return &ops.Admin{
-		Metrics: c.metrics, Public: true, Ready: c.ready,
+		Metrics: c.metrics.Registry(), Public: true, Ready: c.ready,
 		Status: func() (any, error) { return nil, errors.New("statuses are on the API server: ask kubectl") },
 		Config: func() (any, error) {
 			c.mu.Lock()

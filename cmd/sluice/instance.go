@@ -196,7 +196,7 @@ func (i *instance) publish(s pipeline.Status) {
 
 func (i *instance) admin() *ops.Admin {
 	return &ops.Admin{
-		Metrics: i.metrics,
+		Metrics: i.metrics.Registry(),
 		Ready: func() error {
 			i.mu.Lock()
 			defer i.mu.Unlock()

@@ -45,6 +45,6 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(runCommand(), serveCommand(), statusCommand(), validateCommand(), translateCommand(), envoyCommand(),
-		installCommand(), shutdownCommand())
+		installCommand(), ratelimitCommand(), shutdownCommand())
 	return root
 }

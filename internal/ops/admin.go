@@ -10,6 +10,7 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -23,12 +24,13 @@ import (
 //	GET /config    the xDS resources as they are served, as JSON
 //	GET /debug/pprof/  Go's profiles, for go tool pprof
 type Admin struct {
-	Metrics *Metrics
+	Metrics prometheus.Gatherer
 	// Public has /healthz, /readyz and /metrics answered to everybody.
 	Public bool
 	// Ready returns nil once the first configuration is live.
 	Ready func() error
-	// Status returns the objects with their statuses, Config the resources. Both are marshalled as JSON.
+	// Status returns the objects with their statuses, Config the resources. Both are marshalled as JSON. A process that
+	// has neither serves neither.
 	Status func() (any, error)
 	Config func() (any, error)
 }
@@ -44,9 +46,13 @@ func (a *Admin) Handler() http.Handler {
 		}
 		_, _ = fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /status", serveJSON(a.Status))
-	mux.HandleFunc("GET /config", serveJSON(a.Config))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}))
+	if a.Status != nil {
+		mux.HandleFunc("GET /status", serveJSON(a.Status))
+	}
+	if a.Config != nil {
+		mux.HandleFunc("GET /config", serveJSON(a.Config))
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

@@ -34,7 +34,7 @@ func TestAdmin(t *testing.T) {
 	}
 	notReady := errors.New("not yet")
 	admin := &ops.Admin{
-		Metrics: metrics,
+		Metrics: metrics.Registry(),
 		Ready:   func() error { return notReady },
 		Status:  func() (any, error) { return []string{"gateway"}, nil },
 		Config:  func() (any, error) { return nil, errors.New("broken") },
@@ -86,7 +86,7 @@ func TestAdmin(t *testing.T) {
 // In a cluster the kubelet and Prometheus get in from outside, and nobody else gets at anything else.
 func TestPublicHealth(t *testing.T) {
 	admin := &ops.Admin{
-		Metrics: ops.NewMetrics(), Public: true, Ready: func() error { return nil },
+		Metrics: ops.NewMetrics().Registry(), Public: true, Ready: func() error { return nil },
 		Config: func() (any, error) { return "secret", nil },
 	}
 	for _, tt := range []struct {
@@ -124,7 +124,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- (&ops.Admin{Metrics: ops.NewMetrics()}).Serve(ctx, l) }()
+	go func() { done <- (&ops.Admin{Metrics: ops.NewMetrics().Registry()}).Serve(ctx, l) }()
 	resp, err := http.Get("http://" + l.Addr().String() + "/healthz")
 	if err != nil {
 		t.Fatal(err)

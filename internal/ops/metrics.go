@@ -30,13 +30,20 @@ type Metrics struct {
 // durations are from 100 microseconds, about what one change costs, to 13 seconds.
 var durations = prometheus.ExponentialBuckets(0.0001, 2, 18)
 
+// NewRegistry returns a registry with the metrics of the process and of the Go runtime.
+func NewRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
 // NewMetrics returns the metrics, registered in a registry of their own.
 func NewMetrics() *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "sluice", Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
+		registry: NewRegistry(),
 		stage: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "sluice", Name: "stage_duration_seconds", Buckets: durations,
 			Help: "Time that one batch of changes spent in a stage: read, compute, push.",
@@ -70,10 +77,12 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(
 		m.stage, m.recomputed, m.faults, m.pushes, m.pushed, m.bytes, m.acks, m.nacks, m.live, m.connected, m.problems,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
+
+// Registry is where the metrics are, for others that belong to the same process.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 // Stage records the time that a batch spent in a stage.
 func (m *Metrics) Stage(name string, took time.Duration) {

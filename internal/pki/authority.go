@@ -103,6 +103,14 @@ func (a *Authority) Proxy(proxy model.ProxyName) (certificate, key, ca []byte, r
 	return p.Certificate, p.Key, p.CA, p.Renew, err
 }
 
+// IssueRateLimit returns a new certificate for the rate-limit service. It returns [ErrNotReady] while there is no
+// authority.
+func (a *Authority) IssueRateLimit() (Pair, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.issue(RateLimit, x509.ExtKeyUsageServerAuth)
+}
+
 func (a *Authority) issue(id string, usage ...x509.ExtKeyUsage) (Pair, error) {
 	if len(a.roster.all) == 0 {
 		return Pair{}, ErrNotReady

@@ -21,12 +21,7 @@ func (a *Authority) ServerConfig() *tls.Config {
 			if err != nil {
 				return nil, err
 			}
-			return &tls.Config{
-				MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots,
-				Certificates: []tls.Certificate{*cert}, NextProtos: []string{"h2"}, Time: a.now,
-				// A ticket would let in a client whose certificate has expired since.
-				SessionTicketsDisabled: true,
-			}, nil
+			return serverConfig(*cert, roots, a.now), nil
 		},
 	}
 }

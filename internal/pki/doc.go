@@ -22,8 +22,10 @@ const (
 	// ControlPlane is the identity of the replicas of the control plane, as servers and as each other's clients. Envoys
 	// take configuration from nobody else.
 	ControlPlane = "spiffe://" + trustDomain + "/control-plane"
-	trustDomain  = "sluice.dev"
-	proxyPath    = "/proxy/"
+	// RateLimit is the identity of the rate-limit service, as a server of Envoys.
+	RateLimit   = "spiffe://" + trustDomain + "/ratelimit"
+	trustDomain = "sluice.dev"
+	proxyPath   = "/proxy/"
 )
 
 // ProxyID returns the identity of a proxy, spiffe://sluice.dev/proxy/ and its name. Different proxies have different

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -11,8 +12,14 @@ import (
 	"strings"
 	"time"
 
+	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/ops"
+	"github.com/sluice-gateway/sluice/internal/ratelimit"
+	"github.com/sluice-gateway/sluice/internal/ratelimit/service"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -20,7 +27,7 @@ const metricIntroduction = `# Metrics
 
 What ` + "`/metrics`" + ` of the admin API has, in Prometheus' format. They are Sluice's own; besides them there are the
 usual ones of the Go runtime (` + "`go_`" + `) and of the process (` + "`process_`" + `). Envoy's metrics are not there
-yet.
+yet. Those of rate limits are where requests are counted: in ` + "`sluice run`" + `, or in ` + "`sluice ratelimit`" + `.
 
 | metric | type | labels | what it is |
 | --- | --- | --- | --- |
@@ -40,7 +47,10 @@ func metricPage() (string, error) {
 	for kind := xds.Connected; kind <= xds.Live; kind++ {
 		m.Observe(xds.Event{Kind: kind, Type: xds.Routes})
 	}
-	admin := ops.Admin{Metrics: m}
+	if err := countOne(m.Registry()); err != nil {
+		return "", err
+	}
+	admin := ops.Admin{Metrics: m.Registry()}
 	request := httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil)
 	answer := httptest.NewRecorder()
 	admin.Handler().ServeHTTP(answer, request)
@@ -61,6 +71,20 @@ func metricPage() (string, error) {
 		_, _ = fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", name, all[name].kind, labels, all[name].text)
 	}
 	return page.String(), nil
+}
+
+// countOne adds the metrics of a rate-limit service that has decided once.
+func countOne(registry *prometheus.Registry) error {
+	memory, m := ratelimit.NewMemory(0), service.NewMetrics()
+	m.Watch(memory)
+	if err := registry.Register(m); err != nil {
+		return fmt.Errorf("metrics of rate limits: %w", err)
+	}
+	_, err := service.New(service.Options{Store: memory, Metrics: m}).ShouldRateLimit(context.Background(),
+		&rlsv3.RateLimitRequest{Domain: "docs", Descriptors: []*commonv3.RateLimitDescriptor{{
+			Entries: []*commonv3.RateLimitDescriptor_Entry{{Key: ratelimit.KeyLimit, Value: "1/Second"}},
+		}}})
+	return err
 }
 
 var (

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-gateway/sluice/internal/ops"
+	"github.com/sluice-gateway/sluice/internal/pki"
+	"github.com/sluice-gateway/sluice/internal/ratelimit"
+	"github.com/sluice-gateway/sluice/internal/ratelimit/redis"
+	"github.com/sluice-gateway/sluice/internal/ratelimit/service"
+)
+
+// ratelimitFlags are the flags of sluice ratelimit.
+type ratelimitFlags struct {
+	address, admin, tlsDir string
+	counters               counterFlags
+}
+
+// counterFlags say where the counters are.
+type counterFlags struct {
+	redisURL                     string
+	redisCA, redisCert, redisKey string
+	memory                       int
+	timeout                      time.Duration
+}
+
+func ratelimitCommand() *cobra.Command {
+	var f ratelimitFlags
+	cmd := &cobra.Command{
+		Use:   "ratelimit",
+		Short: "Count requests for the global rate limits of a fleet",
+		Long: `Answer Envoys that ask whether a request is within its global rate limits (envoy.service.ratelimit.v3). The
+limits come with each question, so there is nothing to configure but where the counters are: in memory, or in a Redis or
+Valkey that several of these services share.
+
+On one machine sluice run does this itself. On Kubernetes the chart runs it: see its value rateLimit.`,
+		Example: "  sluice ratelimit --address unix:/run/sluice/ratelimit.sock\n" +
+			"  SLUICE_REDIS_URL=redis://redis:6379 sluice ratelimit --address 0.0.0.0:18002 --tls-dir /etc/sluice/identity",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.address, "address", "127.0.0.1:18002", "Where Envoys ask: host:port, or unix:PATH")
+	flags.StringVar(&f.tlsDir, "tls-dir", "",
+		"Folder with tls.crt, tls.key and ca.crt: Envoys need a certificate of Sluice's. Required beyond this machine")
+	flags.StringVar(&f.admin, "admin-address", "127.0.0.1:19002", "Address of health and metrics")
+	f.counters.register(cmd)
+	return cmd
+}
+
+// register adds the flags that sluice ratelimit and sluice run have in common.
+func (c *counterFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&c.redisURL, "redis-url", "",
+		"Redis or Valkey with the counters of global rate limits, redis://user:password@host:6379/0, rediss:// for TLS "+
+			"(default: $SLUICE_REDIS_URL; without either they are in memory)")
+	flags.StringVar(&c.redisCA, "redis-ca", "", "File with the certificate authority of Redis (default: the system's)")
+	flags.StringVar(&c.redisCert, "redis-cert", "", "File with a client certificate for Redis")
+	flags.StringVar(&c.redisKey, "redis-key", "", "File with the key of the client certificate")
+	flags.IntVar(&c.memory, "ratelimit-memory", ratelimit.DefaultMemory>>20,
+		"MiB that counters in memory may take; beyond them those go that have used least of their limit")
+	flags.DurationVar(&c.timeout, "redis-timeout", service.DefaultBudget,
+		"How long a request may wait for Redis; below the time that Envoy waits")
+}
+
+// store returns where the counters are. In its second part it needs run to be running.
+func (c *counterFlags) store(metrics *service.Metrics, log *slog.Logger) (
+	store ratelimit.Store, run func(context.Context), err error,
+) {
+	if url := c.url(); url != "" {
+		config, err := c.tls()
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := redis.New(redis.Options{URL: url, TLS: config, Log: log})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, s.Run, nil
+	}
+	memory := ratelimit.NewMemory(c.memory << 20)
+	metrics.Watch(memory)
+	return memory, memory.Run, nil
+}
+
+// url is read from the environment where the command line would show a password to everybody.
+func (c *counterFlags) url() string {
+	if c.redisURL != "" {
+		return c.redisURL
+	}
+	return os.Getenv("SLUICE_REDIS_URL")
+}
+
+// tls returns nil if nothing is said of certificates.
+func (c *counterFlags) tls() (*tls.Config, error) {
+	if c.redisCA == "" && c.redisCert == "" && c.redisKey == "" {
+		return nil, nil //nolint:nilnil // there is none to configure
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.redisCA != "" {
+		bundle, err := os.ReadFile(c.redisCA)
+		if err != nil {
+			return nil, fmt.Errorf("--redis-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(bundle) {
+			return nil, fmt.Errorf("--redis-ca: %s has no certificate", c.redisCA)
+		}
+	}
+	if c.redisCert != "" || c.redisKey != "" {
+		cert, err := tls.LoadX509KeyPair(c.redisCert, c.redisKey)
+		if err != nil {
+			return nil, fmt.Errorf("--redis-cert and --redis-key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{cert}
+	}
+	return config, nil
+}
+
+// run serves until the context ends.
+func (f *ratelimitFlags) run(ctx context.Context, log *slog.Logger) error {
+	options, err := f.credentials()
+	if err != nil {
+		return err
+	}
+	listener, err := listenRateLimit(f.address)
+	if err != nil {
+		return err
+	}
+	admin, err := ops.ListenPublic(f.admin)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	metrics := service.NewMetrics()
+	registry := ops.NewRegistry()
+	if err := registry.Register(metrics); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	store, work, err := f.counters.store(metrics, log)
+	if err != nil {
+		return errors.Join(err, listener.Close(), admin.Close())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server := grpc.NewServer(append(service.ServerOptions(), options...)...)
+	service.New(service.Options{Store: store, Budget: f.counters.timeout, Metrics: metrics}).Register(server)
+	failed := make(chan error, 2)
+	go work(ctx)
+	go func() { failed <- server.Serve(listener) }()
+	go func() {
+		failed <- (&ops.Admin{Metrics: registry, Public: true, Ready: func() error { return nil }}).Serve(ctx, admin)
+	}()
+	log.Info("Envoys are answered", "address", listener.Addr().String(), "redis", f.counters.url() != "")
+	select {
+	case <-ctx.Done():
+		server.GracefulStop()
+		return nil
+	case err := <-failed:
+		server.Stop()
+		return ended(err)
+	}
+}
+
+// credentials returns how clients are known: by their certificate, or because they are on this machine.
+func (f *ratelimitFlags) credentials() ([]grpc.ServerOption, error) {
+	if f.tlsDir == "" {
+		if !onThisMachine(f.address) {
+			return nil, fmt.Errorf("--address %s: anybody who reaches it could use up the limits of others: "+
+				"name a loopback address, unix:PATH, or a --tls-dir", f.address)
+		}
+		return nil, nil
+	}
+	config, err := pki.ServerFiles(f.tlsDir)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-dir: %w", err)
+	}
+	return []grpc.ServerOption{
+		grpc.Creds(credentials.NewTLS(config)), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.UnaryInterceptor(envoysOnly),
+	}, nil
+}
+
+// envoysOnly lets in those with the identity of a proxy.
+func envoysOnly(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	id, err := identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pki.ProxyOf(id); err != nil {
+		return nil, status.Error(codes.PermissionDenied, err.Error())
+	}
+	return next(ctx, request)
+}
+
+func onThisMachine(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// listenRateLimit opens the socket. One in the file system is for this user only, and takes the place of one that was
+// left behind.
+func listenRateLimit(address string) (net.Listener, error) {
+	path, local := strings.CutPrefix(address, "unix:")
+	if !local {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("rate limits on %s: %w", address, err)
+		}
+		return l, nil
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("rate limits on %s: %w", address, err)
+		}
+	}
+	l, err := net.Listen("unix", filepath.Clean(path))
+	if err != nil {
+		return nil, fmt.Errorf("rate limits on %s: %w", address, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("rate limits on %s: %w", address, err), l.Close())
+	}
+	return l, nil
+}
