@@ -50,7 +50,7 @@ cluster-down: ## End the cluster, and leave nothing of it behind
 	$(CLUSTER) down
 
 test: envoy ## All tests: vet, style, unit tests with the race detector, then with a real Envoy and Kubernetes
-	@missing=; for tool in curl openssl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in curl openssl redis-server; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq; apt-get install -y --no-install-recommends $$missing; fi
 	go vet ./...
 	@[ -n '$(RACE)' ] || echo 'skipped: the race detector, for there is no C compiler'

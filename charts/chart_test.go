@@ -124,6 +124,13 @@ func TestObjects(t *testing.T) {
 			name: "everything", values: "{networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}}}",
 			more: []string{"NetworkPolicy sluice in sluice-system", "ServiceMonitor sluice in sluice-system"},
 		},
+		{
+			name: "rate limits", values: "{networkPolicy: {enabled: true}, rateLimit: {enabled: true}}",
+			more: []string{
+				"Deployment sluice-ratelimit in sluice-system", "NetworkPolicy sluice in sluice-system",
+				"NetworkPolicy sluice-ratelimit in sluice-system", "Service sluice-ratelimit in sluice-system",
+			},
+		},
 		{name: "no class", values: "gatewayClass: {create: false}", less: []string{"GatewayClass sluice"}},
 		{
 			name: "others' account", values: "serviceAccount: {create: false, name: theirs}",
@@ -203,6 +210,53 @@ gatewayClass: {name: edge, parametersRef: {name: defaults}}
 	}
 }
 
+// TestRateLimit checks what of the values reaches both command lines and where the service finds its Redis.
+func TestRateLimit(t *testing.T) {
+	pods := map[string]object{}
+	for _, o := range render(t, `
+rateLimit:
+  enabled: true
+  replicas: 3
+  failClosed: true
+  timeout: 25ms
+  redis: {urlSecret: {name: redis, key: url}, tlsSecret: redis-tls}
+`) {
+		if o.kind() == "Deployment" {
+			pods[o.name()] = o
+		}
+	}
+	container := func(deployment string) object {
+		containers, _ := pods[deployment].at("spec", "template", "spec", "containers").([]any)
+		return containers[0].(map[string]any)
+	}
+	for deployment, want := range map[string][]any{
+		"sluice": {"--ratelimit-service=sluice-ratelimit", "--ratelimit-fail-closed=true", "--ratelimit-timeout=25ms"},
+		"sluice-ratelimit": {
+			"ratelimit", "--address=0.0.0.0:18002", "--tls-dir=/etc/sluice/identity", "--redis-tls-dir=/etc/sluice/redis",
+		},
+	} {
+		args := container(deployment)["args"].([]any)
+		for _, arg := range want {
+			if !slices.Contains(args, arg) {
+				t.Errorf("%s is started without %s: %v", deployment, arg, args)
+			}
+		}
+	}
+	env := container("sluice-ratelimit")["env"].([]any)[0]
+	if diff := cmp.Diff(any(map[string]any{
+		"name": "SLUICE_REDIS_URL", "valueFrom": map[string]any{
+			"secretKeyRef": map[string]any{"name": "redis", "key": "url"},
+		},
+	}), env); diff != "" {
+		t.Error(diff)
+	}
+	// serve keeps the certificate under this name.
+	volumes := pods["sluice-ratelimit"].at("spec", "template", "spec", "volumes").([]any)
+	if got := object(volumes[0].(map[string]any)).at("secret", "secretName"); got != "sluice-ratelimit-identity" {
+		t.Errorf("the certificate is expected in Secret %v", got)
+	}
+}
+
 // TestRestricted holds the pod to the restricted level of the Pod Security Standards, and to a file system that cannot
 // be written to.
 func TestRestricted(t *testing.T) {
@@ -248,6 +302,9 @@ func TestRefusedValues(t *testing.T) {
 		"bad digest":      {"image: {digest: sha256:abc}", "/image/digest"},
 		"bad namespace":   {"watchNamespaces: [A]", "/watchNamespaces/0"},
 		"default removed": {"crds: null", "missing property 'crds'"},
+		"not shared":      {"rateLimit: {enabled: true, replicas: 2}", "counters in memory are not shared"},
+		"two Redis":       {"rateLimit: {redis: {url: a, urlSecret: {name: a, key: b}}}", "keep one of them"},
+		"no key":          {"rateLimit: {redis: {urlSecret: {name: a}}}", "a key in it"},
 		"labels not text": {"podLabels: {a: 1}", "/podLabels/a"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -200,6 +202,31 @@ func (a *announcer) logged(l local.Line) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.line("envoy", "%s", l)
+}
+
+// logger returns a log whose lines are printed as what.
+func (a *announcer) logger(what string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(lines{a, what}, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
+			if attr.Key == slog.TimeKey {
+				return slog.Attr{} // the other lines have none
+			}
+			return attr
+		},
+	}))
+}
+
+// lines prints what is written, one line at a time.
+type lines struct {
+	to   *announcer
+	what string
+}
+
+func (l lines) Write(line []byte) (int, error) {
+	l.to.mu.Lock()
+	defer l.to.mu.Unlock()
+	l.to.line(l.what, "%s", bytes.TrimSuffix(line, []byte("\n")))
+	return len(line), nil
 }
 
 // stopping prints that the end has come.

@@ -11,6 +11,7 @@ import (
 func (i *instance) startEnvoy(ctx context.Context, binary local.Binary, dir *local.RuntimeDir) (*local.Envoy, error) {
 	bootstrap, err := fleet.Bootstrap(fleet.Config{
 		Node: "local", Cluster: string(localProxy), XDSSocket: dir.XDSSocket(), AdminSocket: dir.AdminSocket(),
+		RateLimitSocket: dir.RateLimitSocket(),
 	})
 	if err != nil {
 		return nil, err

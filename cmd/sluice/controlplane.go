@@ -168,7 +168,7 @@ func (c *controlPlane) build() error {
 	c.authority = pki.NewAuthority(time.Now)
 	c.keeper = pkikube.New(pkikube.Options{
 		Secrets: client.Secrets(c.flags.namespace), Name: c.flags.authoritySecret(), CA: c.flags.caSecret,
-		Term: pki.DefaultTerm, Log: c.log, Now: time.Now,
+		Term: pki.DefaultTerm, Log: c.log, Now: time.Now, RateLimit: c.flags.ratelimitSecret(),
 	}, c.authority)
 	c.source, err = sourcekube.New(sourcekube.Options{
 		Config: c.config, Namespaces: c.flags.watchNamespaces, Log: c.log,

@@ -32,12 +32,17 @@ func (f *serveFlags) fleetSettings() (fleetkube.Settings, error) {
 	if err != nil || number == 0 {
 		return fleetkube.Settings{}, fmt.Errorf("--xds-address: %q is no port that Envoys could be told", port)
 	}
+	// The dot at the end: a name that is complete is looked up once, not in each search domain.
+	host := func(service string) string {
+		return fmt.Sprintf("%s.%s.svc.%s.", service, f.namespace, f.clusterDomain)
+	}
+	var limits *fleet.Remote
+	if f.ratelimit != "" {
+		limits = &fleet.Remote{Host: host(f.ratelimit), Port: ratelimitPort, Identity: pki.RateLimit}
+	}
 	return fleetkube.Settings{
 		EnvoyImage: cmp.Or(f.envoyImage, fleetkube.DefaultEnvoyImage), SluiceImage: f.ownImage, Namespace: f.namespace,
-		Service: f.service,
-		// The dot at the end: a name that is complete is looked up once, not in each search domain.
-		Server: fmt.Sprintf("%s.%s.svc.%s.", f.service, f.namespace, f.clusterDomain), Port: uint16(number),
-		Identity: pki.ControlPlane,
+		Service: f.service, Server: host(f.service), Port: uint16(number), Identity: pki.ControlPlane, RateLimit: limits,
 	}, nil
 }
 

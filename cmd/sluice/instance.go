@@ -75,11 +75,11 @@ func (i *instance) run(ctx context.Context) error {
 	defer func() { _ = dir.Remove() }()
 	i.say.envoy(binary)
 	i.build()
-	stopXDS, err := i.serveXDS(dir.XDSSocket())
+	stopServing, err := i.serveEnvoy(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer stopXDS()
+	defer stopServing()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -126,6 +126,25 @@ func (i *instance) build() {
 	opts.Publish = i.publish
 	i.pipeline = pipeline.New(opts)
 	i.ports = newPortGuard(opts.Bind, i.say)
+}
+
+// serveEnvoy serves what Envoy asks for. The returned function ends it.
+func (i *instance) serveEnvoy(ctx context.Context, dir *local.RuntimeDir) (func(), error) {
+	stopXDS, err := i.serveXDS(dir.XDSSocket())
+	if err != nil {
+		return nil, err
+	}
+	// Until a policy has a global rate limit nobody asks.
+	c := &counter{flags: i.flags.counters, registry: i.metrics.Registry(), log: i.say.logger("limits")}
+	stopCounting, err := c.serve(ctx, "unix:"+dir.RateLimitSocket(), nil)
+	if err != nil {
+		stopXDS()
+		return nil, err
+	}
+	return func() {
+		stopCounting()
+		stopXDS()
+	}, nil
 }
 
 // serveXDS serves xDS on a Unix socket that only this user can open. The returned function ends it.

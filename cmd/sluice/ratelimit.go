@@ -6,13 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -34,10 +37,27 @@ type ratelimitFlags struct {
 
 // counterFlags say where the counters are.
 type counterFlags struct {
-	redisURL                     string
-	redisCA, redisCert, redisKey string
-	memory                       int
-	timeout                      time.Duration
+	redisURL, redisTLS string
+	memory             int
+	timeout            time.Duration
+}
+
+// ratelimitPort is the port of sluice ratelimit, by default and in the chart.
+const ratelimitPort = 18002
+
+// limitFlags say how Envoys ask about global rate limits.
+type limitFlags struct {
+	failClosed bool
+	timeout    time.Duration
+}
+
+// register adds the flags that sluice run and sluice serve have in common.
+func (f *limitFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.BoolVar(&f.failClosed, "ratelimit-fail-closed", false,
+		"Answer 500 to requests whose global rate limits cannot be asked for; without it they pass")
+	flags.DurationVar(&f.timeout, "ratelimit-timeout", 10*time.Millisecond,
+		"How long a request waits for the answer about its global rate limits")
 }
 
 func ratelimitCommand() *cobra.Command {
@@ -58,7 +78,8 @@ On one machine sluice run does this itself. On Kubernetes the chart runs it: see
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.address, "address", "127.0.0.1:18002", "Where Envoys ask: host:port, or unix:PATH")
+	flags.StringVar(&f.address, "address", fmt.Sprintf("127.0.0.1:%d", ratelimitPort),
+		"Where Envoys ask: host:port, or unix:PATH")
 	flags.StringVar(&f.tlsDir, "tls-dir", "",
 		"Folder with tls.crt, tls.key and ca.crt: Envoys need a certificate of Sluice's. Required beyond this machine")
 	flags.StringVar(&f.admin, "admin-address", "127.0.0.1:19002", "Address of health and metrics")
@@ -72,9 +93,8 @@ func (c *counterFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&c.redisURL, "redis-url", "",
 		"Redis or Valkey with the counters of global rate limits, redis://user:password@host:6379/0, rediss:// for TLS "+
 			"(default: $SLUICE_REDIS_URL; without either they are in memory)")
-	flags.StringVar(&c.redisCA, "redis-ca", "", "File with the certificate authority of Redis (default: the system's)")
-	flags.StringVar(&c.redisCert, "redis-cert", "", "File with a client certificate for Redis")
-	flags.StringVar(&c.redisKey, "redis-key", "", "File with the key of the client certificate")
+	flags.StringVar(&c.redisTLS, "redis-tls-dir", "",
+		"Folder with ca.crt for TLS with Redis, and tls.crt and tls.key if Redis asks for them (default: the system's CAs)")
 	flags.IntVar(&c.memory, "ratelimit-memory", ratelimit.DefaultMemory>>20,
 		"MiB that counters in memory may take; beyond them those go that have used least of their limit")
 	flags.DurationVar(&c.timeout, "redis-timeout", service.DefaultBudget,
@@ -111,27 +131,27 @@ func (c *counterFlags) url() string {
 
 // tls returns nil if nothing is said of certificates.
 func (c *counterFlags) tls() (*tls.Config, error) {
-	if c.redisCA == "" && c.redisCert == "" && c.redisKey == "" {
+	if c.redisTLS == "" {
 		return nil, nil //nolint:nilnil // there is none to configure
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.redisCA != "" {
-		bundle, err := os.ReadFile(c.redisCA)
-		if err != nil {
-			return nil, fmt.Errorf("--redis-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(bundle) {
-			return nil, fmt.Errorf("--redis-ca: %s has no certificate", c.redisCA)
-		}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	authority := filepath.Join(c.redisTLS, "ca.crt")
+	bundle, err := os.ReadFile(authority)
+	if err != nil {
+		return nil, fmt.Errorf("--redis-tls-dir: %w", err)
 	}
-	if c.redisCert != "" || c.redisKey != "" {
-		cert, err := tls.LoadX509KeyPair(c.redisCert, c.redisKey)
-		if err != nil {
-			return nil, fmt.Errorf("--redis-cert and --redis-key: %w", err)
-		}
-		config.Certificates = []tls.Certificate{cert}
+	if !config.RootCAs.AppendCertsFromPEM(bundle) {
+		return nil, fmt.Errorf("--redis-tls-dir: %s has no certificate", authority)
 	}
+	certificate := filepath.Join(c.redisTLS, "tls.crt")
+	if _, err := os.Stat(certificate); errors.Is(err, fs.ErrNotExist) {
+		return config, nil
+	}
+	pair, err := tls.LoadX509KeyPair(certificate, filepath.Join(c.redisTLS, "tls.key"))
+	if err != nil {
+		return nil, fmt.Errorf("--redis-tls-dir: %w", err)
+	}
+	config.Certificates = []tls.Certificate{pair}
 	return config, nil
 }
 
@@ -141,42 +161,61 @@ func (f *ratelimitFlags) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listenRateLimit(f.address)
+	admin, err := ops.ListenPublic(f.admin)
 	if err != nil {
 		return err
 	}
-	admin, err := ops.ListenPublic(f.admin)
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	metrics := service.NewMetrics()
-	registry := ops.NewRegistry()
-	if err := registry.Register(metrics); err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	store, work, err := f.counters.store(metrics, log)
-	if err != nil {
-		return errors.Join(err, listener.Close(), admin.Close())
-	}
+	defer func() { _ = admin.Close() }()
+	c := &counter{flags: f.counters, registry: ops.NewRegistry(), log: log}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	server := grpc.NewServer(append(service.ServerOptions(), options...)...)
-	service.New(service.Options{Store: store, Budget: f.counters.timeout, Metrics: metrics}).Register(server)
-	failed := make(chan error, 2)
-	go work(ctx)
-	go func() { failed <- server.Serve(listener) }()
-	go func() {
-		failed <- (&ops.Admin{Metrics: registry, Public: true, Ready: func() error { return nil }}).Serve(ctx, admin)
-	}()
-	log.Info("Envoys are answered", "address", listener.Addr().String(), "redis", f.counters.url() != "")
-	select {
-	case <-ctx.Done():
-		server.GracefulStop()
-		return nil
-	case err := <-failed:
-		server.Stop()
-		return ended(err)
+	stop, err := c.serve(ctx, f.address, options)
+	if err != nil {
+		return err
 	}
+	defer stop()
+	log.Info("Envoys are answered", "address", f.address, "redis", f.counters.url() != "")
+	health := &ops.Admin{Metrics: c.registry, Public: true, Ready: func() error { return nil }}
+	return ended(health.Serve(ctx, admin))
+}
+
+// counter is the service in this process.
+type counter struct {
+	flags    counterFlags
+	registry *prometheus.Registry
+	log      *slog.Logger
+}
+
+// serve answers at an address until the returned function is called, which is later than the context ends: Envoys that
+// drain still ask.
+func (c *counter) serve(ctx context.Context, address string, options []grpc.ServerOption) (stop func(), err error) {
+	metrics := service.NewMetrics()
+	if err := c.registry.Register(metrics); err != nil {
+		return nil, fmt.Errorf("metrics of rate limits: %w", err)
+	}
+	store, work, err := c.flags.store(metrics, c.log)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := listenRateLimit(address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var working sync.WaitGroup
+	working.Go(func() { work(ctx) })
+	server := grpc.NewServer(append(service.ServerOptions(), options...)...)
+	service.New(service.Options{Store: store, Budget: c.flags.timeout, Metrics: metrics}).Register(server)
+	working.Go(func() {
+		if err := server.Serve(listener); err != nil {
+			c.log.Error("Requests are not counted any more", "error", err)
+		}
+	})
+	return func() {
+		server.GracefulStop()
+		cancel()
+		working.Wait()
+	}, nil
 }
 
 // credentials returns how clients are known: by their certificate, or because they are on this machine.

@@ -16,6 +16,8 @@ type runFlags struct {
 	stateDir, runtimeDir string
 	concurrency          int
 	drain, grace         time.Duration
+	counters             counterFlags
+	limits               limitFlags
 }
 
 func runCommand() *cobra.Command {
@@ -43,6 +45,8 @@ The GatewayClass "sluice" is there without being written. Namespaces exist when 
 	flags.IntVar(&f.concurrency, "envoy-concurrency", runtime.NumCPU(), "Envoy's worker threads")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Second, "How long requests may take to finish at shutdown")
 	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
+	f.counters.register(cmd)
+	f.limits.register(cmd)
 	return cmd
 }
 

@@ -26,6 +26,9 @@ type serveFlags struct {
 	service, clusterDomain string
 	// peers are where the replicas are, if not behind the service.
 	peers []string
+	// ratelimit is the Service of `sluice ratelimit` in Sluice's own namespace, empty for none; limits is how Envoys ask.
+	ratelimit string
+	limits    limitFlags
 }
 
 func serveCommand() *cobra.Command {
@@ -76,6 +79,9 @@ signs. While the API server is away, everything is served as it was last known.`
 			"have different ones")
 	flags.StringArrayVar(&f.peers, "peer", nil,
 		"Where another replica serves Envoys, host:port; repeatable (default: the endpoints of the Service)")
+	flags.StringVar(&f.ratelimit, "ratelimit-service", "",
+		"The Service of sluice ratelimit in Sluice's own namespace; without it policies with global rate limits are refused")
+	f.limits.register(cmd)
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "The cluster's DNS domain")
 	return cmd
 }
@@ -86,6 +92,14 @@ func (f *serveFlags) leaseName() string { return f.service }
 
 // authoritySecret is the name of the Secret in Sluice's namespace that holds the certificate authorities.
 func (f *serveFlags) authoritySecret() string { return f.service + "-authority" }
+
+// ratelimitSecret is the name of the Secret with the certificate of sluice ratelimit, empty for none.
+func (f *serveFlags) ratelimitSecret() string {
+	if f.ratelimit == "" {
+		return ""
+	}
+	return f.ratelimit + "-identity"
+}
 
 func (f *serveFlags) check() error {
 	f.namespace = cmp.Or(f.namespace, "sluice-system")

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/sluice-gateway/sluice/internal/ratelimit"
 )
 
 // XDSCluster is the name of the cluster through which Envoy reaches Sluice. No cluster of a user's object has it: those
@@ -33,6 +35,10 @@ type Config struct {
 	XDSSocket string
 	// Remote is where Sluice serves xDS on the network instead.
 	Remote *Remote
+	// RateLimitSocket is the path of the Unix socket on which requests are counted for global rate limits, RateLimit where
+	// that is on the network instead. Without either there are none.
+	RateLimitSocket string
+	RateLimit       *Remote
 	// ProbeBind is the address on which to serve health checks and metrics, at ReadyPort and MetricsPort: "0.0.0.0", or
 	// "::" for both address families. Empty serves none.
 	ProbeBind string
@@ -101,6 +107,8 @@ func (c Config) check() error {
 		return errors.New("the node id and the cluster are required")
 	case c.Remote != nil && c.Remote.check() != nil:
 		return c.Remote.check()
+	case c.RateLimit != nil && c.RateLimit.check() != nil:
+		return c.RateLimit.check()
 	case c.XDSSocket == "" && c.Remote == nil:
 		return errors.New("the path of the xDS socket is required")
 	case c.AdminAddress.IsValid() && !c.AdminAddress.Addr().IsLoopback():
@@ -116,21 +124,35 @@ func (c Config) check() error {
 
 // staticResources are the clusters and listeners that Envoy starts with.
 func staticResources(c Config) (*bootstrapv3.Bootstrap_StaticResources, error) {
-	var xds *clusterv3.Cluster
-	var err error
-	if c.Remote != nil {
-		xds, err = c.Remote.cluster()
-	} else {
-		xds, err = xdsCluster(c.XDSSocket)
+	out := &bootstrapv3.Bootstrap_StaticResources{}
+	for _, service := range []struct {
+		name, socket string
+		remote       *Remote
+		keepalive    *corev3.KeepaliveSettings
+	}{
+		{XDSCluster, c.XDSSocket, c.Remote, xdsKeepalive()},
+		{ratelimit.Cluster, c.RateLimitSocket, c.RateLimit, ratelimitKeepalive()},
+	} {
+		var cluster *clusterv3.Cluster
+		var err error
+		switch {
+		case service.remote != nil:
+			cluster, err = service.remote.cluster(service.name, service.keepalive)
+		case service.socket != "":
+			cluster, err = socketCluster(service.name, service.socket)
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out.Clusters = append(out.Clusters, cluster)
 	}
-	if err != nil {
-		return nil, err
-	}
-	out := &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}}
 	if c.ProbeBind == "" {
 		return out, nil
 	}
 	out.Clusters = append(out.Clusters, ownAdmin(admin(c).Address))
+	var err error
 	out.Listeners, err = probeListeners(c.ProbeBind)
 	return out, err
 }
@@ -193,37 +215,43 @@ func dynamicResources(c Config) *bootstrapv3.Bootstrap_DynamicResources {
 	}
 }
 
-func xdsCluster(socket string) (*clusterv3.Cluster, error) {
+// socketCluster is a gRPC service of Sluice on a Unix socket.
+func socketCluster(name, socket string) (*clusterv3.Cluster, error) {
+	return serviceCluster(&clusterv3.Cluster{
+		Name:                 name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:       durationpb.New(xdsConnectTimeout),
+	}, &corev3.Http2ProtocolOptions{}, pipe(socket, 0))
+}
+
+// serviceCluster completes the cluster of a gRPC service at an address.
+func serviceCluster(
+	c *clusterv3.Cluster, http2 *corev3.Http2ProtocolOptions, address *corev3.Address,
+) (*clusterv3.Cluster, error) {
 	options, err := anypb.New(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+					Http2ProtocolOptions: http2,
 				},
 			},
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("marshal the protocol options of the xDS cluster: %w", err)
+		return nil, fmt.Errorf("marshal the protocol options of the cluster %s: %w", c.Name, err)
 	}
-	return &clusterv3.Cluster{
-		Name:                 XDSCluster,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		ConnectTimeout:       durationpb.New(xdsConnectTimeout),
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
-		},
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{
-			ClusterName: XDSCluster,
-			Endpoints: []*endpointv3.LocalityLbEndpoints{{
-				LbEndpoints: []*endpointv3.LbEndpoint{{
-					HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-						Endpoint: &endpointv3.Endpoint{Address: pipe(socket, 0)},
-					},
-				}},
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{
+		"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+	}
+	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
+		ClusterName: c.Name,
+		Endpoints: []*endpointv3.LocalityLbEndpoints{{
+			LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
 			}},
-		},
-	}, nil
+		}},
+	}
+	return c, nil
 }
 
 func pipe(path string, mode uint32) *corev3.Address {

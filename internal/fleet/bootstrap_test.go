@@ -37,18 +37,22 @@ func sockets() fleet.Config {
 func withEverything() fleet.Config {
 	c := sockets()
 	c.AdminAddress = netip.MustParseAddrPort("127.0.0.1:9901")
+	c.RateLimitSocket = "/run/sluice/limit.sock"
 	c.MaxConnections = 1000
 	c.MaxHeapBytes = 2 << 30
 	return c
 }
 
 func pod() fleet.Config {
+	remote := func(service string, port uint16) *fleet.Remote {
+		return &fleet.Remote{
+			Host: service + ".sluice-system.svc.cluster.local.", Port: port, Identity: "spiffe://example.com/" + service,
+			CertificateSecret: "/etc/sluice/certificate.json", AuthoritySecret: "/etc/sluice/authority.json",
+		}
+	}
 	return fleet.Config{
 		Cluster: "default/gw", AdminSocket: "/var/run/sluice/admin.sock", ProbeBind: "0.0.0.0",
-		Remote: &fleet.Remote{
-			Host: "sluice.sluice-system.svc.cluster.local.", Port: 18000, Identity: "spiffe://example.com/server",
-			CertificateSecret: "/etc/sluice/certificate.json", AuthoritySecret: "/etc/sluice/authority.json",
-		},
+		Remote: remote("sluice", 18000), RateLimit: remote("sluice-ratelimit", 18002),
 	}
 }
 
@@ -152,6 +156,11 @@ func withSecretFiles(t *testing.T, config *fleet.Config) {
 		}
 	}
 	config.Remote = &remote
+	if config.RateLimit != nil {
+		limit := *config.RateLimit
+		limit.CertificateSecret, limit.AuthoritySecret = remote.CertificateSecret, remote.AuthoritySecret
+		config.RateLimit = &limit
+	}
 }
 
 func TestBootstrapIsValid(t *testing.T) {

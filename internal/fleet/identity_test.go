@@ -120,7 +120,7 @@ func handshake(t *testing.T, listener *net.TCPListener, config *tls.Config) stri
 func runPod(t *testing.T, dir, identity string, port uint16) {
 	t.Helper()
 	config := pod()
-	config.ProbeBind = ""
+	config.ProbeBind, config.RateLimit = "", nil
 	config.AdminSocket = filepath.Join(dir, "a.sock")
 	config.Remote = &fleet.Remote{
 		Host: "127.0.0.1", Port: port, Identity: pki.ControlPlane,

@@ -8,19 +8,18 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	clusterdnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Remote is a control plane that an Envoy reaches over the network, with mutual TLS 1.3.
+// Remote is a service of Sluice, the control plane or the one that counts requests, that an Envoy reaches over the
+// network, with mutual TLS 1.3.
 type Remote struct {
-	// Host is a DNS name or an address: of all replicas together. Port is that of xDS.
+	// Host is a DNS name or an address: of all replicas together. Port is that of the service.
 	Host string
 	Port uint16
 	// Identity is the URI SAN that the server's certificate must have.
@@ -42,7 +41,7 @@ const (
 
 func (r *Remote) check() error {
 	if r.Host == "" || r.Port == 0 || r.Identity == "" || r.CertificateSecret == "" || r.AuthoritySecret == "" {
-		return errors.New("host, port, identity and the paths of both SDS files of the control plane are required")
+		return errors.New("host, port, identity and the paths of both SDS files of a service are required")
 	}
 	return nil
 }
@@ -83,22 +82,20 @@ func secretFile(s *tlsv3.Secret) ([]byte, error) {
 	return indented(&discoveryv3.DiscoveryResponse{Resources: []*anypb.Any{packed}})
 }
 
-// cluster is the cluster of the control plane.
-func (r *Remote) cluster() (*clusterv3.Cluster, error) {
-	options, err := anypb.New(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
-						Interval: durationpb.New(keepaliveInterval), Timeout: durationpb.New(keepaliveTimeout),
-					}},
-				},
-			},
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("marshal the protocol options of the xDS cluster: %w", err)
+// xdsKeepalive pings as seldom as an xDS stream needs, which is quiet for hours.
+func xdsKeepalive() *corev3.KeepaliveSettings {
+	return &corev3.KeepaliveSettings{
+		Interval: durationpb.New(keepaliveInterval), Timeout: durationpb.New(keepaliveTimeout),
 	}
+}
+
+// ratelimitKeepalive has a service that vanished noticed soon: until then each request waits for it, as long as it may.
+func ratelimitKeepalive() *corev3.KeepaliveSettings {
+	return &corev3.KeepaliveSettings{Interval: durationpb.New(time.Second), Timeout: durationpb.New(time.Second)}
+}
+
+// cluster is the cluster of a service.
+func (r *Remote) cluster(name string, keepalive *corev3.KeepaliveSettings) (*clusterv3.Cluster, error) {
 	socket, err := r.transportSocket()
 	if err != nil {
 		return nil, err
@@ -107,33 +104,18 @@ func (r *Remote) cluster() (*clusterv3.Cluster, error) {
 		DnsLookupFamily: clusterdnsv3.DnsLookupFamily_ALL, RespectDnsTtl: true, DnsRefreshRate: durationpb.New(dnsRefresh),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("marshal the DNS settings of the xDS cluster: %w", err)
+		return nil, fmt.Errorf("marshal the DNS settings of the cluster %s: %w", name, err)
 	}
-	return &clusterv3.Cluster{
-		Name: XDSCluster,
+	return serviceCluster(&clusterv3.Cluster{
+		Name: name,
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name: "envoy.clusters.dns", TypedConfig: names,
 		}},
 		ConnectTimeout:  durationpb.New(remoteConnectTimeout),
 		TransportSocket: socket,
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
-		},
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{
-			ClusterName: XDSCluster,
-			Endpoints: []*endpointv3.LocalityLbEndpoints{{
-				LbEndpoints: []*endpointv3.LbEndpoint{{
-					HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-						Endpoint: &endpointv3.Endpoint{Address: socketAddress(r.Host, r.Port)},
-					},
-				}},
-			}},
-		},
-	}, nil
+	}, &corev3.Http2ProtocolOptions{ConnectionKeepalive: keepalive}, socketAddress(r.Host, r.Port))
 }
 
-// remoteConnectTimeout is for TCP and TLS. A replica that hangs takes connections, in its kernel, and never says more:
-// an Envoy that is sent there once more has to try again soon.
 const remoteConnectTimeout = 3 * time.Second
 
 func (r *Remote) transportSocket() (*corev3.TransportSocket, error) {
@@ -165,7 +147,7 @@ func (r *Remote) transportSocket() (*corev3.TransportSocket, error) {
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("marshal the TLS settings of the xDS cluster: %w", err)
+		return nil, fmt.Errorf("marshal the TLS settings of %s: %w", r.Host, err)
 	}
 	return &corev3.TransportSocket{
 		Name:       "envoy.transport_sockets.tls",

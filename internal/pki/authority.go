@@ -103,6 +103,13 @@ func (a *Authority) Proxy(proxy model.ProxyName) (certificate, key, ca []byte, r
 	return p.Certificate, p.Key, p.CA, p.Renew, err
 }
 
+// Bundle returns the certificates of all authorities that are trusted, in PEM.
+func (a *Authority) Bundle() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.roster.Bundle()
+}
+
 // IssueRateLimit returns a new certificate for the rate-limit service. It returns [ErrNotReady] while there is no
 // authority.
 func (a *Authority) IssueRateLimit() (Pair, error) {

@@ -9,3 +9,7 @@
 // A limit holds in every window of its unit, wherever it begins: see [Store] for the promise and window for how it is
 // kept. Counters are in memory ([Memory]), or in Redis or Valkey for several services (package redis below).
 package ratelimit
+
+// Cluster is the name of the Envoy cluster of the service, and Domain what all its requests are in
+// (RateLimitRequest.domain). Counters of several installations that share a Redis are told apart by its database.
+const Cluster, Domain = "sluice_ratelimit", "sluice"

@@ -13,8 +13,27 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: control-plane
 {{- end -}}
 
+{{- define "sluice.ratelimit" -}}
+{{- include "sluice.name" . | trunc 43 | trimSuffix "-" -}}-ratelimit
+{{- end -}}
+
+{{- define "sluice.ratelimitSelector" -}}
+app.kubernetes.io/name: sluice
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: ratelimit
+{{- end -}}
+
 {{- define "sluice.labels" -}}
 {{ include "sluice.selector" . }}
+{{ include "sluice.commonLabels" . }}
+{{- end -}}
+
+{{- define "sluice.ratelimitLabels" -}}
+{{ include "sluice.ratelimitSelector" . }}
+{{ include "sluice.commonLabels" . }}
+{{- end -}}
+
+{{- define "sluice.commonLabels" -}}
 app.kubernetes.io/part-of: sluice
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}

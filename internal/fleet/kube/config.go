@@ -28,10 +28,10 @@ const heapShare = 80
 func (r *renderer) configure() error {
 	config := fleet.Config{
 		Cluster: string(r.fleet.Proxy), AdminSocket: AdminSocket, ProbeBind: "0.0.0.0",
-		Remote: &fleet.Remote{
-			Host: r.settings.Server, Port: r.settings.Port, Identity: r.settings.Identity,
-			CertificateSecret: configDir + "/" + certificateFile, AuthoritySecret: configDir + "/" + authorityFile,
-		},
+		Remote: remote(fleet.Remote{Host: r.settings.Server, Port: r.settings.Port, Identity: r.settings.Identity}),
+	}
+	if r.settings.RateLimit != nil {
+		config.RateLimit = remote(*r.settings.RateLimit)
 	}
 	if f := r.spec.IPFamily; f != nil && *f != egv1a1.IPv4 {
 		config.ProbeBind = "::"
@@ -57,6 +57,12 @@ func (r *renderer) configure() error {
 		bootstrapFile: string(bootstrap), certificateFile: string(certificate), authorityFile: string(authority),
 	}
 	return nil
+}
+
+// remote is a service as the Envoy of a pod reaches it.
+func remote(r fleet.Remote) *fleet.Remote {
+	r.CertificateSecret, r.AuthoritySecret = configDir+"/"+certificateFile, configDir+"/"+authorityFile
+	return &r
 }
 
 // configHash is of all that an Envoy reads when it starts.

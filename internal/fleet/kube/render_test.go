@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 )
@@ -364,5 +365,25 @@ func TestServicePerAddress(t *testing.T) {
 				t.Errorf("Services (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRateLimitService(t *testing.T) {
+	s := settings()
+	s.RateLimit = &fleet.Remote{Host: "limit.sluice-system.svc.", Port: 18002, Identity: "spiffe://example.com/limit"}
+	objects, err := Render(gatewayFleet(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bootstrap, _, err := unstructured.NestedString(find(objects, "ConfigMap", "").Object, "data", bootstrapFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"name": "sluice_ratelimit"`, `"address": "limit.sluice-system.svc."`, `"exact": "spiffe://example.com/limit"`,
+	} {
+		if !strings.Contains(bootstrap, want) {
+			t.Errorf("the bootstrap has no %s:\n%s", want, bootstrap)
+		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/fleet"
 )
 
-// Settings are what all fleets have in common. All are required.
+// Settings are what all fleets have in common. All but RateLimit are required.
 type Settings struct {
 	// EnvoyImage is the image that Envoys run, SluiceImage that of Sluice, for the shutdown manager beside each Envoy.
 	EnvoyImage, SluiceImage string
@@ -21,6 +21,8 @@ type Settings struct {
 	Identity string
 	// Namespace is that of the control plane, where merged fleets are.
 	Namespace string
+	// RateLimit is where requests are counted for global rate limits, without the paths of SDS files; nil is nowhere.
+	RateLimit *fleet.Remote
 	// Service is the name of the control plane's Service in Namespace. Together they tell this installation of Sluice
 	// from others in the cluster.
 	Service string

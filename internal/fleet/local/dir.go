@@ -18,11 +18,13 @@ type RuntimeDir struct {
 }
 
 const (
-	adminSocket   = "admin.sock"
-	xdsSocket     = "xds.sock"
-	bootstrapFile = "bootstrap.json"
-	lockFile      = "lock"
-	dirPrefix     = "sluice-"
+	adminSocket = "admin.sock"
+	xdsSocket   = "xds.sock"
+	// ratelimitSocket has no longer a name than adminSocket, the length of whose path is checked.
+	ratelimitSocket = "limit.sock"
+	bootstrapFile   = "bootstrap.json"
+	lockFile        = "lock"
+	dirPrefix       = "sluice-"
 )
 
 // maxSocketPath is how many bytes the path of a Unix socket may have: 107 on Linux. One more ends it.
@@ -83,6 +85,9 @@ func (d *RuntimeDir) AdminSocket() string { return filepath.Join(d.path, adminSo
 
 // XDSSocket returns the path for the socket on which Sluice serves xDS.
 func (d *RuntimeDir) XDSSocket() string { return filepath.Join(d.path, xdsSocket) }
+
+// RateLimitSocket returns the path for the socket on which Sluice counts requests for global rate limits.
+func (d *RuntimeDir) RateLimitSocket() string { return filepath.Join(d.path, ratelimitSocket) }
 
 // Remove removes the directory with everything in it. Removing it twice is no error.
 func (d *RuntimeDir) Remove() error {

@@ -38,6 +38,9 @@ type Options struct {
 	Log  *slog.Logger
 	// Now is the clock: time.Now, but in tests.
 	Now func() time.Time
+	// RateLimit is the name of a kubernetes.io/tls Secret to keep with a certificate of the rate-limit service, and what
+	// it is to trust; empty keeps none.
+	RateLimit string
 }
 
 // Keeper keeps an authority as the Secret has it.
@@ -62,6 +65,13 @@ func (k *Keeper) Sync(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("certificate authorities in Secret %s: %w", k.o.Name, err)
+	}
+	if k.o.RateLimit == "" {
+		return nil
+	}
+	err = k.syncRateLimit(ctx)
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) { // else another replica was first
+		return fmt.Errorf("certificate of the rate-limit service in Secret %s: %w", k.o.RateLimit, err)
 	}
 	return nil
 }
