@@ -62,6 +62,8 @@ type site struct {
 	route  *model.Route
 	port   uint16
 	secure bool
+	// place is where the filters of the route run.
+	place feature.Place
 	// backend looks up what is known of a backend.
 	backend func(model.BackendKey) (model.Backend, bool)
 }
@@ -93,7 +95,7 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 		}
 		setAction(r, rule.Fault, share)
 		if rule.Fault == nil {
-			s.chain.ApplyRoute(r, append(slices.Clone(rule.Attached), share.attached...))
+			s.apply(r, append(slices.Clone(rule.Attached), share.attached...))
 		}
 		if r.Proto.Action == nil {
 			r.Proto.Action = respond(500)
@@ -105,6 +107,15 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 		})
 	}
 	return out
+}
+
+// apply gives a route what is attached to it.
+func (s *site) apply(r *feature.Route, attached []model.Attached) {
+	s.chain.ApplyRoute(r, attached)
+	scope := &feature.Scope{Route: r}
+	s.chain.Filters(scope, attached)
+	r.Proto.TypedPerFilterConfig = scope.Fill(s.place, nil)
+	r.Needs = append(r.Needs, scope.Needs...)
 }
 
 // together puts the backends of a rule in one cluster if a feature asks for it, or if one of them is a fallback for the

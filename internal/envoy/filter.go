@@ -1,67 +1,23 @@
 package envoy
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 
-	"google.golang.org/protobuf/types/known/anypb"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
-	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// filterUse is an HTTP filter that some route needs on its listener, marshalled so that it can be compared.
-type filterUse struct {
-	Rank     int
-	Name     string
-	Disabled bool
-	// Type is the type URL of Config.
-	Type   string
-	Config []byte
-	// Idle is what a host says so that the filter runs for all of its routes, and does nothing for those that do not
-	// configure it. It is nil for a filter that needs none.
-	Idle *anypb.Any
-}
-
-func (f filterUse) compare(o filterUse) int {
-	return cmp.Or(cmp.Compare(f.Rank, o.Rank), strings.Compare(f.Name, o.Name))
-}
-
-// standing returns the filters that every listener has.
-func standing(chain *feature.Chain) []filterUse {
-	var out []filterUse
-	for _, f := range chain.Standing() {
-		out = append(out, use(f))
+// httpFilters are the HTTP filters of every connection manager but the router, which comes last. What routes and
+// listeners need has its places there: no route changes a listener. late says that listeners have filters of their own.
+func httpFilters(chain *feature.Chain, late bool) []*hcmv3.HttpFilter {
+	before, behind := feature.Places(late)
+	all := slices.Concat(before, chain.Standing(), behind)
+	out := make([]*hcmv3.HttpFilter, 0, len(all)+1)
+	for _, f := range all {
+		out = append(out, &hcmv3.HttpFilter{
+			Name: f.Name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(f.Config)},
+		})
 	}
 	return out
-}
-
-func use(f feature.RankedFilter) filterUse {
-	packed := toAny(f.Config)
-	out := filterUse{Rank: f.Rank, Name: f.Name, Disabled: f.Disabled, Type: packed.TypeUrl, Config: packed.Value}
-	if f.Idle != nil {
-		out.Idle = toAny(f.Idle)
-	}
-	return out
-}
-
-// filterUses returns the filters that the rules of a route need besides those, each once, in chain order.
-func filterUses(chain *feature.Chain, route *model.Route) []filterUse {
-	var out []filterUse
-	for i := range route.Rules {
-		if route.Rules[i].Fault != nil {
-			continue
-		}
-		for _, f := range chain.HTTPFilters(&route.Rules[i]) {
-			out = append(out, use(f))
-		}
-	}
-	return distinct(out)
-}
-
-// distinct sorts the filters in chain order and drops those that are there twice.
-func distinct(filters []filterUse) []filterUse {
-	slices.SortStableFunc(filters, filterUse.compare)
-	return slices.CompactFunc(filters, func(a, b filterUse) bool { return a.compare(b) == 0 })
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -68,27 +67,26 @@ func (b *builder) guardOf(r *incr.Reader, k model.HostKey) *guard {
 	return g
 }
 
-// guarded is a host behind the filters of its listener.
-type guarded struct {
-	feature.Host
-	// routes are those of the host, and one that takes what they do not.
-	routes []hostRoute
+// place is where the filters of the routes on a port run: behind filters of listeners they go by the route that a
+// request has by then.
+func (b *builder) place(r *incr.Reader, port model.PortKey) feature.Place {
+	if b.guarded.Len(r, port) > 0 {
+		return feature.OfRouteLate
+	}
+	return feature.OfRoute
 }
 
 // lastRank comes after the rank of every route.
 const lastRank = 9
 
-// guardHost applies a listener's filters to a host. For the filters of its routes it says that they run and do nothing:
-// which of them a request passes is decided before the listener's filters have changed it, and with it the route.
-func (b *builder) guardHost(g *guard, host *routev3.VirtualHost, routes []hostRoute, filters []filterUse) guarded {
-	host.TypedPerFilterConfig = map[string]*anypb.Any{}
-	for _, f := range append(standing(b.opts.Chain), filters...) {
-		if f.Idle != nil {
-			host.TypedPerFilterConfig[f.Name] = f.Idle
-		}
-	}
-	out := guarded{Host: feature.Host{Proto: host}, routes: routes}
-	b.opts.Chain.ApplyHost(&out.Host, g.Filters)
+// guardHost puts a host behind the filters of its listener. They act on requests that match no route too: the routes
+// that it returns end with one that takes those.
+func (b *builder) guardHost(
+	g *guard, host *routev3.VirtualHost, routes []hostRoute,
+) (_ []hostRoute, needs []model.BackendKey) {
+	scope := &feature.Scope{}
+	b.opts.Chain.Filters(scope, g.Filters)
+	host.TypedPerFilterConfig = scope.Fill(feature.OfListener, nil)
 	everything := model.ValueMatch{Type: model.Prefix, Value: "/"}
 	rest := &entry{
 		Path: everything, Rank: rank{PathRank: lastRank},
@@ -98,6 +96,5 @@ func (b *builder) guardHost(g *guard, host *routev3.VirtualHost, routes []hostRo
 	if len(routes) > 0 {
 		from = routes[len(routes)-1].from
 	}
-	out.routes = append(slices.Clip(routes), hostRoute{entry: rest, from: from})
-	return out
+	return append(slices.Clip(routes), hostRoute{entry: rest, from: from}), scope.Needs
 }

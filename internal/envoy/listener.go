@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,7 +11,6 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -52,8 +52,8 @@ func listenAddress(bind string, port model.PortKey) *corev3.Address {
 }
 
 // listener returns the Envoy listener of a TCP port with the filter chains of its HTTP and HTTPS listeners. They hold
-// nothing of the routes but which filters they need: a change to a filter chain drains its connections.
-func listener(bind string, port model.Port, filters []filterUse, shape shaper) *xds.Resource {
+// nothing of the routes: a change to a filter chain drains its connections.
+func listener(bind string, port model.Port, filters []*hcmv3.HttpFilter, shape shaper) *xds.Resource {
 	out := &listenerv3.Listener{
 		Name:                          ListenerName(port.Key),
 		Address:                       listenAddress(bind, port.Key),
@@ -85,7 +85,7 @@ func listener(bind string, port model.Port, filters []filterUse, shape shaper) *
 }
 
 // tlsChain is the filter chain of one HTTPS listener, chosen by SNI.
-func tlsChain(port model.PortKey, l model.Listener, filters []filterUse, shape shaper) *listenerv3.FilterChain {
+func tlsChain(port model.PortKey, l model.Listener, filters []*hcmv3.HttpFilter, shape shaper) *listenerv3.FilterChain {
 	table := model.HTTPSTable(port, l.Key)
 	chain := &listenerv3.FilterChain{
 		Name:                          table.String(),
@@ -102,7 +102,7 @@ func tlsChain(port model.PortKey, l model.Listener, filters []filterUse, shape s
 
 // connectionManager is the HTTP connection manager that serves a route table.
 func connectionManager(
-	table model.RouteTableKey, filters []filterUse, l *model.Listener, shape shaper,
+	table model.RouteTableKey, filters []*hcmv3.HttpFilter, l *model.Listener, shape shaper,
 ) *listenerv3.Filter {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: fmt.Sprintf("port_%d", table.Port().Port),
@@ -127,14 +127,7 @@ func connectionManager(
 		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
-	for _, f := range filters {
-		hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{
-			Name:       f.Name,
-			Disabled:   f.Disabled,
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: &anypb.Any{TypeUrl: f.Type, Value: f.Config}},
-		})
-	}
-	hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{
+	hcm.HttpFilters = append(slices.Clone(filters), &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{})},
 	})

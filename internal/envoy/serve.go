@@ -28,13 +28,13 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 	backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
 	s := site{
 		chain: b.opts.Chain, route: &route.Route,
-		port: k.Table.Port().Port, secure: k.Table.Secure(), backend: backend,
+		port: k.Table.Port().Port, secure: k.Table.Secure(), place: b.place(r, k.Table.Port()), backend: backend,
 	}
 	if k.Client != (model.ClientCertificate{}) {
 		identified := route.WithBackends(func(key *model.BackendKey) { *key = identify(*key, k.Client, backend) })
 		s.route = &identified
 	}
-	out := served{entries: s.entries(), filters: filterUses(b.opts.Chain, &route.Route)}
+	out := served{entries: s.entries()}
 	for _, e := range out.entries {
 		out.needs = append(out.needs, e.Needs...)
 	}
@@ -79,10 +79,7 @@ func identify(
 }
 
 func equalServed(a, b served) bool {
-	sameFilters := slices.EqualFunc(a.filters, b.filters, func(x, y filterUse) bool {
-		return x.compare(y) == 0 && x.Disabled == y.Disabled && bytes.Equal(x.Config, y.Config)
-	})
-	return sameFilters && slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
+	return slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
 		return x.Rank == y.Rank && x.Path == y.Path && bytes.Equal(x.Body, y.Body) && slices.Equal(x.Needs, y.Needs)
 	})
 }
@@ -91,7 +88,6 @@ func equalServed(a, b served) bool {
 // listeners of the port say about a domain that nobody serves.
 func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	var routes []hostRoute
-	var filters []filterUse
 	for route, bindings := range b.in.Hosts.Values(r, k) {
 		client, from, ok := boundFrom(bindings.Bound, k)
 		if !ok {
@@ -101,7 +97,6 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 		for i := range s.entries {
 			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
 		}
-		filters = append(filters, s.filters...)
 	}
 	if len(routes) == 0 && k.Table.Secure() {
 		if hostname, ok := b.in.Hostname(r, k.Table.Listener()); ok && !ownsDomain(hostname, k.Domain) {
@@ -116,8 +111,8 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	case g.Fault != nil:
 		return answering(k.Domain, g.Fault.Status), true
 	}
-	behind := b.guardHost(g, host, routes, filters)
-	return virtualHost(behind.Proto, behind.routes, behind.Needs), true
+	routes, needs := b.guardHost(g, host, routes)
+	return virtualHost(host, routes, needs), true
 }
 
 // boundFrom returns the most specific of the route's own hostnames that the host came from, and what the listener's

@@ -84,12 +84,12 @@ func (k siteKey) Compare(o siteKey) int {
 type served struct {
 	entries []entry
 	needs   []model.BackendKey
-	filters []filterUse
 }
 
 // New adds the tables to the engine.
 func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	b := builder{in: in, opts: opts}
+	b.addGuards(e)
 	sites := incr.NewIndex(e, "route sites", in.Bindings, sitesOf)
 	b.served = incr.NewTable(e, "envoy routes", b.serve, sites).Equal(equalServed)
 	backends := incr.NewIndex(e, "backend uses", b.served, func(k siteKey, s served) []BackendKey {
@@ -104,16 +104,8 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	owned := incr.NewIndex(e, "listener hosts", in.Ports, func(_ model.PortKey, p model.Port) []model.HostKey {
 		return ownedHosts(p)
 	})
-	b.filters = incr.NewIndex(e, "filter uses", b.served, func(k siteKey, s served) []model.PortKey {
-		// Only routes that need a filter, so that the others never touch their listener.
-		if len(s.filters) == 0 {
-			return nil
-		}
-		return []model.PortKey{k.Table.Port()}
-	})
 
 	streamBackends, udpPorts := b.addStreams(e)
-	b.addGuards(e)
 	b.addManagers(e)
 	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors}
 	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked, b.collectors)
@@ -146,7 +138,6 @@ type builder struct {
 	in      *resolve.Tables
 	opts    Options
 	served  *incr.Table[siteKey, served]
-	filters *incr.Index[model.PortKey, siteKey, served]
 	guards  *incr.Table[model.ListenerKey, *guard]
 	guarded *incr.Index[model.PortKey, model.ListenerKey, *guard]
 	// collectors are the backends that listeners send requests of their own to.
@@ -261,17 +252,8 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	if k.Transport == model.OverUDP {
 		return udpListener(b.bind(r, k.Proxy), port), true
 	}
-	filters := standing(b.opts.Chain)
-	for _, l := range port.Listeners {
-		for _, f := range b.opts.Chain.ListenerFilters(l.Filters) {
-			filters = append(filters, use(f))
-		}
-	}
-	for _, s := range b.filters.Values(r, k) {
-		filters = append(filters, s.filters...)
-	}
 	var needs []model.BackendKey
-	out := listener(b.bind(r, k.Proxy), port, distinct(filters), b.shape(r, port, &needs))
+	out := listener(b.bind(r, k.Proxy), port, httpFilters(b.opts.Chain, b.guarded.Len(r, k) > 0), b.shape(r, port, &needs))
 	for _, n := range needs {
 		out.Needs = append(out.Needs, n.String())
 	}

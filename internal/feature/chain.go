@@ -87,15 +87,6 @@ func (c *Chain) ApplyRoute(r *Route, attached []model.Attached) {
 	}
 }
 
-// ApplyHost applies the filters of a listener to one of its hosts.
-func (c *Chain) ApplyHost(h *Host, filters []model.Attached) {
-	for _, a := range c.sorted(filters) {
-		if f, ok := c.features[c.rank[a.Feature]].(HostApplier); ok {
-			f.ApplyHost(h, a)
-		}
-	}
-}
-
 // ApplyCluster applies what is attached to a backend to its cluster, in chain order.
 func (c *Chain) ApplyCluster(cluster *Cluster, attached []model.Attached) {
 	for _, a := range c.sorted(attached) {
@@ -114,33 +105,17 @@ func (c *Chain) ApplyListener(l *Listener, attached []model.Attached) {
 	}
 }
 
-// RankedFilter is an HTTP filter with its place in the chain.
-type RankedFilter struct {
-	Rank int
-	HTTPFilter
-}
-
-// HTTPFilters returns the filters that a rule needs besides the standing ones, in chain order, each once.
-func (c *Chain) HTTPFilters(rule *model.Rule) []RankedFilter {
-	return c.ListenerFilters(everyAttached(rule))
-}
-
-// ListenerFilters returns the filters that the filters of a listener need besides the standing ones, like HTTPFilters.
-func (c *Chain) ListenerFilters(attached []model.Attached) []RankedFilter {
-	var out []RankedFilter
-	for _, a := range c.sorted(attached) {
-		rank := c.rank[a.Feature]
-		f, ok := c.features[rank].(FilterUser)
-		if !ok {
-			continue
-		}
-		for _, hf := range f.HTTPFilters(a) {
-			if !slices.ContainsFunc(out, func(have RankedFilter) bool { return have.Name == hf.Name }) {
-				out = append(out, RankedFilter{Rank: rank, HTTPFilter: hf})
-			}
+// Filters adds the HTTP filters that the attached configurations need to s: filters of a listener in the order in which
+// they were written, all else in chain order.
+func (c *Chain) Filters(s *Scope, attached []model.Attached) {
+	list := c.sorted(attached)
+	slices.SortStableFunc(list, func(a, b model.Attached) int { return a.Index - b.Index })
+	for _, a := range list {
+		if f, ok := c.features[c.rank[a.Feature]].(FilterUser); ok {
+			s.guard = c.Guards(a.Feature)
+			f.HTTPFilters(s, a)
 		}
 	}
-	return out
 }
 
 // References returns the references to other objects in what is asked of a feature, none if there is no such feature.
@@ -172,15 +147,11 @@ func (c *Chain) feature(name string) Feature {
 }
 
 // Standing returns the filters that every listener has, in chain order.
-func (c *Chain) Standing() []RankedFilter {
-	var out []RankedFilter
-	for rank, f := range c.features {
-		s, ok := f.(Stander)
-		if !ok {
-			continue
-		}
-		for _, hf := range s.Standing() {
-			out = append(out, RankedFilter{Rank: rank, HTTPFilter: hf})
+func (c *Chain) Standing() []HTTPFilter {
+	var out []HTTPFilter
+	for _, f := range c.features {
+		if s, ok := f.(Stander); ok {
+			out = append(out, s.Standing()...)
 		}
 	}
 	return out

@@ -2,8 +2,8 @@
 // applied.
 //
 // A feature is one folder below this one: what it checks, what it becomes in Envoy, its tests and its page. It
-// implements [Feature] and whichever of [Checker], [RouteApplier], [HostApplier], [ClusterApplier], [ListenerApplier]
-// and [FilterUser] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
+// implements [Feature] and whichever of [Checker], [RouteApplier], [FilterUser], [ClusterApplier] and
+// [ListenerApplier] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
 // feature's folder knows its fields.
 package feature
 
@@ -47,16 +47,6 @@ type RouteApplier interface {
 	ApplyRoute(r *Route, a model.Attached)
 }
 
-// HostApplier is a feature that acts on every request of a listener, before a route is chosen.
-//
-// It shapes the virtual hosts of the listener, because the plain HTTP listeners of a port share one connection manager:
-// they are told apart by host alone. Requests that match no route are answered by a route too, so that they pass the
-// listener's filters like all others.
-type HostApplier interface {
-	// ApplyHost changes h.Proto for a, a filter of the listener that the host is of.
-	ApplyHost(h *Host, a model.Attached)
-}
-
 // ClusterApplier is a feature that shapes the Envoy cluster of a backend: what a policy says of the backend itself,
 // whichever routes lead to it.
 type ClusterApplier interface {
@@ -74,22 +64,20 @@ type ListenerApplier interface {
 	ApplyListener(l *Listener, a model.Attached)
 }
 
-// Stander is a feature with HTTP filters that every listener has from the start, whether or not a route uses them.
+// FilterUser is a feature made of HTTP filters.
 //
-// Envoy serves a connection with the filters that its listener had when it was opened, but with the newest routes. A
-// filter that came with the first route to need it would not act on the connections that are open by then: behind a
-// filter that guards something they would get in. It would also drain them.
-type Stander interface {
-	// Standing returns the filters. They are disabled, and cost a request nothing, until a route enables them.
-	Standing() []HTTPFilter
+// Envoy has them from the route that serves a request, not from the listener: they act on connections that are open
+// already, and a change drains none. See [Scope].
+type FilterUser interface {
+	// HTTPFilters adds to s the filters that requests have to pass because of a.
+	HTTPFilters(s *Scope, a model.Attached)
 }
 
-// FilterUser is a feature that needs HTTP filters which depend on what the user wrote, in the listeners that serve its
-// routes. What can be said per route should be, with a standing filter: see [Stander].
-type FilterUser interface {
-	// HTTPFilters returns the filters that a needs. They must be disabled by default, or do nothing for routes without
-	// configuration of their own: other routes share the listener.
-	HTTPFilters(a model.Attached) []HTTPFilter
+// Stander is a feature with HTTP filters of which Envoy reads the configuration from the route itself
+// (typed_per_filter_config, [Scope.Set]). They are on every listener.
+type Stander interface {
+	// Standing returns the filters. They do nothing for routes without configuration of their own.
+	Standing() []HTTPFilter
 }
 
 // Matcher is a feature that needs more requests than the rule's matches take.
@@ -100,18 +88,10 @@ type Matcher interface {
 
 // HTTPFilter is an HTTP filter of a listener.
 type HTTPFilter struct {
-	// Name is the filter's name in Envoy, and what a route's typed_per_filter_config is keyed by. Two uses with the same
-	// name must have equal configurations.
+	// Name is the filter's name in Envoy, and what a route's typed_per_filter_config is keyed by.
 	Name string
 	// Config is the filter's listener-level configuration.
 	Config proto.Message
-	// Disabled filters run only for routes that enable them.
-	Disabled bool
-	// Idle is the configuration of a route for which the filter runs and does nothing. A Disabled filter of routes needs
-	// it. Envoy decides which filters a request passes by the route that it has when it arrives; behind a filter of the
-	// listener that changes the request, the route may be another. There all filters run, and the route that the
-	// request has by then tells them what to do.
-	Idle proto.Message
 }
 
 // Referrer is a feature whose configuration refers to other objects.
@@ -156,17 +136,6 @@ func (r *Route) Action() *routev3.RouteAction { return r.Proto.GetRoute() }
 // Use returns the cluster of a backend that a feature sends requests to, and notes that the route needs it. For an
 // invalid backend it returns a name that no cluster has.
 func (r *Route) Use(b model.BackendKey) string { return use(&r.Needs, b) }
-
-// Host is an Envoy virtual host while the filters of its listener are applied to it.
-type Host struct {
-	// Proto has its name and domains; its routes are not in it.
-	Proto *routev3.VirtualHost
-	// Needs collects the backends that the filters ask.
-	Needs []model.BackendKey
-}
-
-// Use is like [Route.Use].
-func (h *Host) Use(b model.BackendKey) string { return use(&h.Needs, b) }
 
 // Cluster is an Envoy cluster while features are applied to it.
 type Cluster struct {

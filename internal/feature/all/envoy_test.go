@@ -32,7 +32,6 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
-	"github.com/sluice-gateway/sluice/internal/feature/perroute"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -152,19 +151,16 @@ func attach(name string, spec any, backends ...string) model.Attached {
 func bootstrap(t *testing.T, scenarios []scenario, up *upstreams) []byte {
 	t.Helper()
 	chain := Chain()
-	filters := chain.Standing()
 	var hosts []*routev3.VirtualHost
 	for i, s := range scenarios {
-		route, used := build(t, chain, s)
-		filters = append(filters, used...)
 		hosts = append(hosts, &routev3.VirtualHost{
-			Name: s.name, Domains: []string{hostOf(i)}, Routes: []*routev3.Route{route},
+			Name: s.name, Domains: []string{hostOf(i)}, Routes: []*routev3.Route{build(t, chain, s)},
 		})
 	}
 	config := &bootstrapv3.Bootstrap{
 		Admin: &bootstrapv3.Admin{Address: loopback(0)},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
-			Listeners: []*listenerv3.Listener{listener(filters, hosts)},
+			Listeners: []*listenerv3.Listener{listener(chain, hosts)},
 		},
 	}
 	for name, addresses := range up.addresses {
@@ -180,7 +176,7 @@ func bootstrap(t *testing.T, scenarios []scenario, up *upstreams) []byte {
 	return text
 }
 
-func build(t *testing.T, chain *feature.Chain, s scenario) (*routev3.Route, []feature.RankedFilter) {
+func build(t *testing.T, chain *feature.Chain, s scenario) *routev3.Route {
 	t.Helper()
 	if s.match.Path.Value == "" {
 		s.match = featuretest.PrefixMatch("/")
@@ -195,23 +191,23 @@ func build(t *testing.T, chain *feature.Chain, s scenario) (*routev3.Route, []fe
 		Cluster: r.Use(featuretest.Service(cmp.Or(s.backend, "echo"))),
 	}
 	chain.ApplyRoute(r, s.attached)
-	return r.Proto, chain.HTTPFilters(&route.Rules[0])
+	scope := &feature.Scope{Route: r}
+	chain.Filters(scope, s.attached)
+	r.Proto.TypedPerFilterConfig = scope.Fill(feature.OfRoute, nil)
+	return r.Proto
 }
 
-// listener has every filter once, in the order of their ranks and names.
-func listener(filters []feature.RankedFilter, hosts []*routev3.VirtualHost) *listenerv3.Listener {
-	slices.SortStableFunc(filters, func(a, b feature.RankedFilter) int {
-		return cmp.Or(cmp.Compare(a.Rank, b.Rank), strings.Compare(a.Name, b.Name))
-	})
-	filters = slices.CompactFunc(filters, func(a, b feature.RankedFilter) bool { return a.Name == b.Name })
+// listener has the filters of every listener.
+func listener(chain *feature.Chain, hosts []*routev3.VirtualHost) *listenerv3.Listener {
+	before, behind := feature.Places(false)
 	manager := &hcmv3.HttpConnectionManager{
 		StatPrefix: "test",
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 			Name: "test", VirtualHosts: hosts, IgnorePortInHostMatching: true,
 		}},
 	}
-	for _, f := range filters {
-		manager.HttpFilters = append(manager.HttpFilters, httpFilter(f.HTTPFilter))
+	for _, f := range slices.Concat(before, chain.Standing(), behind) {
+		manager.HttpFilters = append(manager.HttpFilters, httpFilter(f))
 	}
 	manager.HttpFilters = append(manager.HttpFilters, httpFilter(feature.HTTPFilter{
 		Name: "envoy.filters.http.router", Config: &routerv3.Router{},
@@ -219,15 +215,15 @@ func listener(filters []feature.RankedFilter, hosts []*routev3.VirtualHost) *lis
 	return &listenerv3.Listener{Name: "test", Address: loopback(0), FilterChains: []*listenerv3.FilterChain{{
 		Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: perroute.Pack(manager)},
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Pack(manager)},
 		}},
 	}}}
 }
 
 func httpFilter(f feature.HTTPFilter) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{
-		Name: f.Name, Disabled: f.Disabled,
-		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: perroute.Pack(f.Config)},
+		Name:       f.Name,
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Pack(f.Config)},
 	}
 }
 
@@ -254,7 +250,7 @@ func cluster(t *testing.T, name string, addresses []string) *clusterv3.Cluster {
 	}
 	if strings.HasSuffix(name, "grpc") {
 		out.TypedExtensionProtocolOptions = map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": perroute.Pack(http2Options()),
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": feature.Pack(http2Options()),
 		}
 	}
 	return out

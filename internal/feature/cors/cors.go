@@ -1,7 +1,7 @@
 // Package cors is the filter CORS: say which pages of other origins may read a route's responses (Gateway API:
 // HTTPCORSFilter, GEP-1767).
 //
-// The HTTP filter envoy.filters.http.cors is on every listener, disabled; the route configures it with a CorsPolicy.
+// The HTTP filter envoy.filters.http.cors is on every listener, since Envoy reads its CorsPolicy from the route itself.
 // Where a match asks for a method or headers, a preflight would not be matched: one that does is added. The filter
 // answers preflight requests itself, with 200. One from an origin that is not allowed gets no CORS headers
 // (forward_not_matching_preflights false), other requests from there are served without them.
@@ -22,13 +22,11 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
-	"github.com/sluice-gateway/sluice/internal/feature/perroute"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -38,6 +36,7 @@ type Feature struct{}
 var (
 	_ feature.Checker      = Feature{}
 	_ feature.RouteApplier = Feature{}
+	_ feature.FilterUser   = Feature{}
 	_ feature.Stander      = Feature{}
 	_ feature.Matcher      = Feature{}
 )
@@ -63,8 +62,7 @@ func (Feature) Name() string { return string(gwv1.HTTPRouteFilterCORS) }
 
 // Standing returns the filter, which does nothing but for routes with a policy.
 func (Feature) Standing() []feature.HTTPFilter {
-	off := &corsv3.CorsPolicy{FilterEnabled: &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{}}}
-	return []feature.HTTPFilter{{Name: filter, Config: &corsv3.Cors{}, Disabled: true, Idle: off}}
+	return []feature.HTTPFilter{{Name: filter, Config: &corsv3.Cors{}}}
 }
 
 // Matches adds the preflight of the requests that m takes: it has their path and query, but another method, and it
@@ -116,8 +114,8 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	return problems
 }
 
-// ApplyRoute gives the route its policy.
-func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
+// HTTPFilters gives the filter its policy.
+func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPCORSFilter)
 	credentials := spec.AllowCredentials != nil && *spec.AllowCredentials
 	policy := &corsv3.CorsPolicy{
@@ -136,7 +134,11 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	if credentials {
 		policy.AllowCredentials = wrapperspb.Bool(true)
 	}
-	perroute.Set(r.Proto, filter, policy)
+	s.Set(filter, policy)
+}
+
+// ApplyRoute says that responses depend on the origin that asks.
+func (Feature) ApplyRoute(r *feature.Route, _ model.Attached) {
 	r.Proto.ResponseHeadersToAdd = append(r.Proto.ResponseHeadersToAdd, &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: "vary", Value: "Origin"},
 		AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,

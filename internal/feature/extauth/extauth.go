@@ -1,12 +1,8 @@
 // Package extauth is the filter ExternalAuth: ask another service whether a request may pass (Gateway API:
 // HTTPExternalAuthFilter, GEP-1494).
 //
-// It is Envoy's ext_authz. Every listener has one filter for each protocol, disabled, that points nowhere: a filter
-// that came with the first route to use it would not guard the connections that are open by then. The route enables
-// it with ExtAuthzPerRoute.check_settings, which has the service to ask (grpc_service, http_service) and the request's
-// body (with_request_body). Which request headers the service may see (allowed_headers) exists on the listener alone:
-// each distinct list has a filter of its own, named with a hash of it, and guards the connections that are opened from
-// then on; Envoy drains the others.
+// It is Envoy's ext_authz, which asks the service (grpc_service, http_service), with the request's body if it is to
+// (with_request_body). allowed_headers are the request headers that the service gets to see.
 //
 // It fails closed. A service that cannot be reached, does not answer in time or does not resolve (the cluster is then
 // one that does not exist) means 503 (status_on_error), and so does an HTTP service that answers with 5xx; a body
@@ -14,14 +10,12 @@
 // replace the other.
 //
 // Headers that the service's answer may add to the request (http.allowedResponseHeaders) are what backends trust, so
-// a client must not bring them: an instance of envoy.filters.http.header_mutation in front removes them, unless the
-// service gets to see them. What the answer may never change are the headers that frame the message or describe the
+// a client must not bring them: a header_mutation filter in front removes them, unless the service gets to see them.
+// What the answer may never change are the headers that frame the message or describe the
 // answer itself (decoder_header_mutation_rules).
 package extauth
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +31,6 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
-	"github.com/sluice-gateway/sluice/internal/feature/perroute"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -45,17 +38,14 @@ import (
 type Feature struct{}
 
 var (
-	_ feature.Checker      = Feature{}
-	_ feature.RouteApplier = Feature{}
-	_ feature.Stander      = Feature{}
-	_ feature.FilterUser   = Feature{}
+	_ feature.Checker    = Feature{}
+	_ feature.FilterUser = Feature{}
+	_ feature.Guard      = Feature{}
 )
 
-// The filters. Those of one feature run in the order of their names, so the numbers put the cleaning first.
 const (
-	cleanFilter = "envoy.filters.http.ext_authz/1-clean"
-	grpcFilter  = "envoy.filters.http.ext_authz/2-grpc"
-	httpFilter  = "envoy.filters.http.ext_authz/2-http"
+	cleanFilter = "envoy.filters.http.ext_authz/clean"
+	askFilter   = "envoy.filters.http.ext_authz"
 )
 
 // timeout is how long the service may take to answer.
@@ -71,71 +61,50 @@ var alwaysSent = []string{"authorization", "content-length", "host"}
 // Name returns the filter's type.
 func (Feature) Name() string { return string(gwv1.HTTPRouteFilterExternalAuth) }
 
-// Standing returns the filter that cleans requests, and for each protocol the one that asks.
-func (Feature) Standing() []feature.HTTPFilter {
-	grpc := &gwv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gwv1.HTTPRouteExternalAuthGRPCProtocol}
-	http := &gwv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gwv1.HTTPRouteExternalAuthHTTPProtocol}
-	return []feature.HTTPFilter{
-		{
-			Name: cleanFilter, Config: &headerv3.HeaderMutation{Mutations: &headerv3.Mutations{}}, Disabled: true,
-			Idle: &headerv3.HeaderMutationPerRoute{Mutations: &headerv3.Mutations{}},
-		},
-		{Name: grpcFilter, Config: listenerConfig(grpc), Disabled: true, Idle: asksNobody()},
-		{Name: httpFilter, Config: listenerConfig(http), Disabled: true, Idle: asksNobody()},
-	}
-}
+// Guards says that nothing gets by it.
+func (Feature) Guards() {}
 
-func asksNobody() *authzv3.ExtAuthzPerRoute {
-	return &authzv3.ExtAuthzPerRoute{Override: &authzv3.ExtAuthzPerRoute_Disabled{Disabled: true}}
-}
-
-// HTTPFilters returns the filter that asks if it is not one of the standing ones.
-func (Feature) HTTPFilters(a model.Attached) []feature.HTTPFilter {
+// HTTPFilters adds the filter that cleans requests, and the one that asks.
+func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPExternalAuthFilter)
-	if len(requestHeaders(spec)) == 0 {
-		return nil
+	if cleaner := clean(spec); cleaner != nil {
+		s.Add(cleanFilter, cleaner)
 	}
-	return []feature.HTTPFilter{{
-		Name: filterName(spec), Config: listenerConfig(spec), Disabled: true, Idle: asksNobody(),
-	}}
+	s.Add(askFilter, ask(s, spec, a))
 }
 
-// ApplyRoute enables the filters for the route.
-func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
-	spec := a.Spec.(*gwv1.HTTPExternalAuthFilter)
-	perroute.Set(r.Proto, filterName(spec), ask(spec, a, r.Use))
-	if mutations := clean(spec); mutations != nil {
-		perroute.Set(r.Proto, cleanFilter, mutations)
-	}
-}
-
-// ask is the configuration with which the filter asks the service. use returns the cluster of a backend.
-func ask(
-	spec *gwv1.HTTPExternalAuthFilter, a model.Attached, use func(model.BackendKey) string,
-) *authzv3.ExtAuthzPerRoute {
+// ask is the configuration with which the filter asks the service.
+func ask(s *feature.Scope, spec *gwv1.HTTPExternalAuthFilter, a model.Attached) *authzv3.ExtAuthz {
 	var backend model.BackendKey
 	if len(a.Backends) > 0 {
 		backend = a.Backends[0]
 	}
-	cluster := use(backend)
-	settings := &authzv3.CheckSettings{}
-	if isGRPC(spec) {
-		settings.ServiceOverride = &authzv3.CheckSettings_GrpcService{GrpcService: grpcService(cluster, backend)}
-	} else {
-		settings.ServiceOverride = &authzv3.CheckSettings_HttpService{HttpService: httpService(cluster, spec.HTTPAuthConfig)}
+	cluster := s.Use(backend)
+	config := &authzv3.ExtAuthz{
+		TransportApiVersion: corev3.ApiVersion_V3,
+		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+		ValidateMutations:   true,
+		AllowedHeaders:      exactly(requestHeaders(spec)),
 	}
 	if spec.ForwardBody != nil && spec.ForwardBody.MaxSize > 0 {
-		settings.WithRequestBody = &authzv3.BufferSettings{
+		config.WithRequestBody = &authzv3.BufferSettings{
 			MaxRequestBytes: uint32(spec.ForwardBody.MaxSize), //nolint:gosec // positive
 		}
 	}
-	return &authzv3.ExtAuthzPerRoute{
-		Override: &authzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: settings},
+	if isGRPC(spec) {
+		config.Services = &authzv3.ExtAuthz_GrpcService{GrpcService: grpcService(cluster, backend)}
+		return config
 	}
+	config.Services = &authzv3.ExtAuthz_HttpService{HttpService: httpService(cluster, spec.HTTPAuthConfig)}
+	config.DecoderHeaderMutationRules = &mutationv3.HeaderMutationRules{
+		DisallowSystem:     wrapperspb.Bool(true),
+		DisallowExpression: &matcherv3.RegexMatcher{Regex: untouchable},
+	}
+	return config
 }
 
 // clean removes the headers that a client must not bring; it is nil if there are none.
-func clean(spec *gwv1.HTTPExternalAuthFilter) *headerv3.HeaderMutationPerRoute {
+func clean(spec *gwv1.HTTPExternalAuthFilter) *headerv3.HeaderMutation {
 	mutations := &headerv3.Mutations{}
 	for _, name := range forged(spec) {
 		mutations.RequestMutations = append(mutations.RequestMutations, &mutationv3.HeaderMutation{
@@ -145,29 +114,7 @@ func clean(spec *gwv1.HTTPExternalAuthFilter) *headerv3.HeaderMutationPerRoute {
 	if len(mutations.GetRequestMutations()) == 0 {
 		return nil
 	}
-	return &headerv3.HeaderMutationPerRoute{Mutations: mutations}
-}
-
-// listenerConfig is what cannot be set for a route. The service that it names does not exist: routes bring theirs.
-func listenerConfig(spec *gwv1.HTTPExternalAuthFilter) *authzv3.ExtAuthz {
-	config := &authzv3.ExtAuthz{
-		TransportApiVersion: corev3.ApiVersion_V3,
-		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
-		ValidateMutations:   true,
-		AllowedHeaders:      exactly(requestHeaders(spec)),
-	}
-	if isGRPC(spec) {
-		config.Services = &authzv3.ExtAuthz_GrpcService{
-			GrpcService: grpcService(feature.InvalidCluster, model.BackendKey{}),
-		}
-		return config
-	}
-	config.Services = &authzv3.ExtAuthz_HttpService{HttpService: httpService(feature.InvalidCluster, nil)}
-	config.DecoderHeaderMutationRules = &mutationv3.HeaderMutationRules{
-		DisallowSystem:     wrapperspb.Bool(true),
-		DisallowExpression: &matcherv3.RegexMatcher{Regex: untouchable},
-	}
-	return config
+	return &headerv3.HeaderMutation{Mutations: mutations}
 }
 
 // grpcService names the service's Kubernetes name as the authority: the cluster's name has slashes, which some servers
@@ -190,9 +137,6 @@ func httpService(cluster string, spec *gwv1.HTTPAuthConfig) *authzv3.HttpService
 		HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: cluster},
 		Timeout:          durationpb.New(timeout),
 	}}
-	if cluster == feature.InvalidCluster {
-		return service
-	}
 	upstream := exactly(responseHeaders(spec))
 	if upstream == nil { // all that the listener's rules allow
 		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{{
@@ -213,24 +157,6 @@ func pathPrefix(path string) string {
 		return ""
 	}
 	return "/" + trimmed
-}
-
-// filterName returns the name of the filter that asks: of the protocol, and of the list of headers if there is one.
-func filterName(spec *gwv1.HTTPExternalAuthFilter) string {
-	if isGRPC(spec) {
-		return grpcFilter + listed(spec)
-	}
-	return httpFilter + listed(spec)
-}
-
-// listed is what the name of a filter ends in that has a list of headers.
-func listed(spec *gwv1.HTTPExternalAuthFilter) string {
-	headers := requestHeaders(spec)
-	if len(headers) == 0 {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(strings.Join(headers, "\n"))) // no header name has a line break
-	return "/" + hex.EncodeToString(sum[:8])
 }
 
 // forged returns the headers that backends trust to come from the service and a client could bring instead.

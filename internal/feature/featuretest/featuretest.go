@@ -73,7 +73,9 @@ func golden[T any](t *testing.T, f feature.Feature, file string) {
 		t.Fatalf("%s: refused: %v", file, report)
 	}
 	chain.ApplyRoute(r, []model.Attached{a})
-	got := describe(t, r, append(chain.Standing(), chain.HTTPFilters(&route.Rules[0])...))
+	scope := &feature.Scope{Route: r}
+	chain.Filters(scope, []model.Attached{a})
+	got := describe(t, r, scope)
 	if *update {
 		text := slices.Concat(head, []byte("---\n"), got)
 		if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // not secret
@@ -111,7 +113,7 @@ func (in *Input[T]) route() *feature.Route {
 }
 
 // describe writes what differs from the route that [NewRoute] returns.
-func describe(t *testing.T, r *feature.Route, filters []feature.RankedFilter) []byte {
+func describe(t *testing.T, r *feature.Route, scope *feature.Scope) []byte {
 	t.Helper()
 	added := proto.CloneOf(r.Proto)
 	added.Match = nil
@@ -125,17 +127,22 @@ func describe(t *testing.T, r *feature.Route, filters []feature.RankedFilter) []
 		}
 	}
 	out := map[string]any{"route": jsonValue(t, added)}
-	var described []any
-	for _, f := range filters {
-		described = append(described, map[string]any{
-			"name": f.Name, "disabled": f.Disabled, "config": jsonValue(t, f.Config),
-		})
+	var filters []any
+	for _, f := range scope.Filters {
+		filters = append(filters, jsonValue(t, f))
 	}
-	if described != nil {
-		out["httpFilters"] = described
+	if filters != nil {
+		out["httpFilters"] = filters
+	}
+	perFilter := map[string]any{}
+	for name, config := range scope.PerFilter {
+		perFilter[name] = jsonValue(t, config)
+	}
+	if len(perFilter) > 0 {
+		out["perFilter"] = perFilter
 	}
 	var needs []string
-	for _, b := range r.Needs {
+	for _, b := range slices.Concat(r.Needs, scope.Needs) {
 		needs = append(needs, b.String())
 	}
 	if needs != nil {

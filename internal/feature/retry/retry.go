@@ -27,7 +27,6 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
-	"github.com/sluice-gateway/sluice/internal/feature/perroute"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -107,7 +106,7 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	policy.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
 		Name: previousHost,
 		ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
-			TypedConfig: perroute.Pack(&previoushostsv3.PreviousHostsPredicate{}),
+			TypedConfig: feature.Pack(&previoushostsv3.PreviousHostsPredicate{}),
 		},
 	}}
 	if spec.Backoff != nil {

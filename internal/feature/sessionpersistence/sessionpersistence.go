@@ -1,9 +1,9 @@
 // Package sessionpersistence is the field sessionPersistence of a rule: send the requests of a client to the endpoint
 // that had its first one (Gateway API: SessionPersistence, GEP-1619).
 //
-// The HTTP filter envoy.filters.http.stateful_session is on every listener, disabled and empty; the route configures it
-// with StatefulSessionPerRoute. A cookie is CookieBasedSessionState, a header HeaderBasedSessionState: Envoy writes
-// the endpoint's address into it. strict is false: if the endpoint is gone, another one takes over.
+// It is the HTTP filter envoy.filters.http.stateful_session. A cookie is CookieBasedSessionState, a header
+// HeaderBasedSessionState: Envoy writes the endpoint's address into it. strict is false: if the endpoint is gone,
+// another one takes over.
 //
 // A cookie without a name gets one that is made of a hash of the names of the route and the rule (its index, if it has
 // none), so that sessions survive whatever else is changed of the rule. A permanent
@@ -30,7 +30,6 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
-	"github.com/sluice-gateway/sluice/internal/feature/perroute"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -38,10 +37,9 @@ import (
 type Feature struct{}
 
 var (
-	_ feature.Checker      = Feature{}
-	_ feature.RouteApplier = Feature{}
-	_ feature.Stander      = Feature{}
-	_ feature.Pinner       = Feature{}
+	_ feature.Checker    = Feature{}
+	_ feature.FilterUser = Feature{}
+	_ feature.Pinner     = Feature{}
 )
 
 const (
@@ -55,14 +53,6 @@ const (
 
 // Name returns the name of the field's type.
 func (Feature) Name() string { return name }
-
-// Standing returns the filter without a session state: it does nothing but for routes that bring one.
-func (Feature) Standing() []feature.HTTPFilter {
-	return []feature.HTTPFilter{{
-		Name: filter, Config: &statefulv3.StatefulSession{}, Disabled: true,
-		Idle: &statefulv3.StatefulSessionPerRoute{Override: &statefulv3.StatefulSessionPerRoute_Disabled{Disabled: true}},
-	}}
-}
 
 // Pins makes a rule's backends one cluster, among whose endpoints a session then is.
 func (Feature) Pins() {}
@@ -125,23 +115,19 @@ func checkLifetime(spec *gwv1.SessionPersistence) []feature.Problem {
 	return nil
 }
 
-// ApplyRoute makes the route's sessions sticky.
-func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
+// HTTPFilters makes the route's sessions sticky.
+func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	spec := a.Spec.(*gwv1.SessionPersistence)
 	state := &corev3.TypedExtensionConfig{}
 	switch kind(spec) {
 	case gwv1.HeaderBasedSessionPersistence:
 		state.Name = headerState
-		state.TypedConfig = perroute.Pack(&headerv3.HeaderBasedSessionState{Name: string(spec.Header.Name)})
+		state.TypedConfig = feature.Pack(&headerv3.HeaderBasedSessionState{Name: string(spec.Header.Name)})
 	default:
 		state.Name = cookieState
-		state.TypedConfig = perroute.Pack(cookie(spec, generatedName(r, a)))
+		state.TypedConfig = feature.Pack(cookie(spec, generatedName(s.Route, a)))
 	}
-	perroute.Set(r.Proto, filter, &statefulv3.StatefulSessionPerRoute{
-		Override: &statefulv3.StatefulSessionPerRoute_StatefulSession{
-			StatefulSession: &statefulv3.StatefulSession{SessionState: state},
-		},
-	})
+	s.Add(filter, &statefulv3.StatefulSession{SessionState: state})
 }
 
 func cookie(spec *gwv1.SessionPersistence, generated string) proto.Message {

@@ -33,7 +33,6 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
-	"github.com/sluice-gateway/sluice/internal/feature/perroute"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -168,7 +167,7 @@ func (Feature) ApplyListener(l *feature.Listener, a model.Attached) {
 		otel.ServiceName = spec.ServiceName
 	}
 	out.Provider = &tracev3.Tracing_Http{
-		Name: provider, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: perroute.Pack(otel)},
+		Name: provider, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: feature.Pack(otel)},
 	}
 	for i := range spec.Attributes {
 		out.CustomTags = append(out.CustomTags, tag(&spec.Attributes[i]))
@@ -184,7 +183,7 @@ func sampler(spec *gwxv1a1.TracingConfig, gate float64) *corev3.TypedExtensionCo
 	}
 	ratio := &corev3.TypedExtensionConfig{
 		Name: "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
-		TypedConfig: perroute.Pack(&samplerv3.TraceIdRatioBasedSamplerConfig{SamplingPercentage: &typev3.FractionalPercent{
+		TypedConfig: feature.Pack(&samplerv3.TraceIdRatioBasedSamplerConfig{SamplingPercentage: &typev3.FractionalPercent{
 			Numerator: uint32(math.Round(rate * millionths)), Denominator: typev3.FractionalPercent_MILLION,
 		}}),
 	}
@@ -193,7 +192,7 @@ func sampler(spec *gwxv1a1.TracingConfig, gate float64) *corev3.TypedExtensionCo
 	}
 	return &corev3.TypedExtensionConfig{
 		Name:        "envoy.tracers.opentelemetry.samplers.parent_based",
-		TypedConfig: perroute.Pack(&samplerv3.ParentBasedSamplerConfig{WrappedSampler: ratio}),
+		TypedConfig: feature.Pack(&samplerv3.ParentBasedSamplerConfig{WrappedSampler: ratio}),
 	}
 }
 
