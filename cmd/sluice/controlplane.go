@@ -50,6 +50,9 @@ type controlPlane struct {
 	// hub is what other replicas listen to; replica tells this process apart from theirs.
 	hub     *peer.Hub
 	replica string
+	// contact is when the API server was last heard from, door what Envoys come in by.
+	contact *contact
+	door    *door
 	// fence is passed by what only the leader writes, by clients of the configuration leading.
 	fence   *fence
 	leading *rest.Config
@@ -57,6 +60,8 @@ type controlPlane struct {
 	mu sync.Mutex
 	// unready is why nobody should be sent here; nil once everybody can be served.
 	unready error
+	// yielding is why Envoys are better served by other replicas; nil if they are not.
+	yielding error
 	// proxies are those that were ever served.
 	proxies map[model.ProxyName]bool
 }
@@ -102,7 +107,11 @@ func (c *controlPlane) run(ctx context.Context) error {
 	}
 	c.apply(batch)
 	settleMemory()
-	heard, err := c.hearPeers(ctx)
+	if c.contact, err = newContact(c.config, c.flags, c.source.Behind); err != nil {
+		return err
+	}
+	c.hub.Tell(c.contact.at)
+	mesh, err := c.hearPeers(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,6 +123,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	c.setReady(nil)
 	c.log.Info("Serving", "version", version, "objects", len(batch.Set), "after", time.Since(began).String())
 	led := c.goOn(ctx, failed)
+	go c.keepContact(ctx, mesh.Contact)
 
 	select {
 	case <-ctx.Done():
@@ -123,7 +133,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	cancel()
 	c.setReady(errors.New("stopping"))
 	<-led // the Lease is given back at once: the next leader has work to do
-	heard()
+	mesh.Wait()
 	stop()
 	return ended(err)
 }
@@ -281,10 +291,12 @@ func (c *controlPlane) setReady(why error) {
 func (c *controlPlane) ready() error {
 	c.mu.Lock()
 	why := c.unready
-	c.mu.Unlock()
 	if why == nil {
-		return nil
+		why = c.yielding
+		c.mu.Unlock()
+		return why
 	}
+	c.mu.Unlock()
 	if waiting := c.source.Waiting(); waiting != nil {
 		return errors.Join(why, waiting)
 	}

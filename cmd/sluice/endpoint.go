@@ -47,8 +47,8 @@ func (c *controlPlane) serveXDS(failed chan<- error) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("xDS on %s: %w", c.flags.xds, err)
 	}
-	options := append(xds.ServerOptions(),
-		grpc.Creds(credentials.NewTLS(c.authority.ServerConfig())),
+	c.door = newDoor(credentials.NewTLS(c.authority.ServerConfig()))
+	options := append(xds.ServerOptions(), grpc.Creds(c.door),
 		grpc.ConnectionTimeout(handshakeTimeout), grpc.MaxConcurrentStreams(maxStreams))
 	server := grpc.NewServer(options...)
 	c.server.Register(server)

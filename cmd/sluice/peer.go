@@ -55,15 +55,15 @@ func (c *controlPlane) buildPeers() {
 	c.hub = peer.NewHub(c.replica, version, authorizeReplica)
 }
 
-// hearPeers listens to the other replicas until the context ends. The returned function waits until that is over.
-func (c *controlPlane) hearPeers(ctx context.Context) (wait func(), err error) {
+// hearPeers listens to the other replicas until the context ends.
+func (c *controlPlane) hearPeers(ctx context.Context) (*peer.Mesh, error) {
 	mesh := peer.NewMesh(ctx, peer.MeshOptions{
 		Replica: c.replica, Credentials: credentials.NewTLS(c.authority.ClientConfig()), Log: c.log,
 		Heard: func(r peer.Report) { c.account(c.pipeline.Heard(r)) },
 	})
 	if len(c.flags.peers) > 0 {
 		mesh.Follow(c.flags.peers)
-		return mesh.Wait, nil
+		return mesh, nil
 	}
 	client, err := discoveryclient.NewForConfig(c.config)
 	if err != nil {
@@ -73,5 +73,5 @@ func (c *controlPlane) hearPeers(ctx context.Context) (wait func(), err error) {
 		Slices: client.EndpointSlices(c.flags.namespace), Service: c.flags.service, Port: xdsPortName,
 		Follow: mesh.Follow, Log: c.log,
 	})
-	return mesh.Wait, nil
+	return mesh, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -24,7 +25,14 @@ type message struct {
 	// More says that the statements of the first report go on in the next message.
 	More       bool        `json:"more,omitempty"`
 	Statements []Statement `json:"statements,omitempty"`
+	// Beats says that another message follows within a [Beat], whether there is anything to say or not.
+	Beats bool `json:"beats,omitempty"`
+	// Silence is for how many milliseconds the replica has not heard from the API server, nil if it does not say.
+	Silence *int64 `json:"silence,omitempty"`
 }
+
+// Beat is how often a replica lets the others know that it is there, and when it last heard from the API server.
+const Beat = time.Second
 
 // Hub is where a replica offers what it holds true. It is safe for concurrent use.
 type Hub struct {
@@ -34,6 +42,7 @@ type Hub struct {
 	mu       sync.Mutex
 	said     map[Subject]Statement
 	watchers map[*watcher]struct{}
+	contact  func() time.Time
 }
 
 // watcher is a replica that listens.
@@ -51,6 +60,13 @@ func NewHub(replica, build string, authorize func(context.Context) error) *Hub {
 		replica: replica, build: build, authorize: authorize,
 		said: map[Subject]Statement{}, watchers: map[*watcher]struct{}{},
 	}
+}
+
+// Tell has the others told when this replica last heard from the API server. Without it they are not.
+func (h *Hub) Tell(contact func() time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.contact = contact
 }
 
 // Say tells all who listen, now or later. It does not block.
@@ -114,9 +130,11 @@ func (h *Hub) listen(stream grpc.ServerStream) error {
 	}
 	w := h.watch()
 	defer h.unwatch(w)
-	for first := true; ; {
+	beat := time.NewTicker(Beat)
+	defer beat.Stop()
+	for first, due := true, true; ; {
 		statements, more := h.next(w)
-		if first || len(statements) > 0 {
+		if due || len(statements) > 0 {
 			if err := h.send(stream, statements, first && more); err != nil {
 				return err
 			}
@@ -124,11 +142,13 @@ func (h *Hub) listen(stream grpc.ServerStream) error {
 		if more {
 			continue
 		}
-		first = false
+		first, due = false, false
 		select {
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
 		case <-w.wake:
+		case <-beat.C:
+			due = true
 		}
 	}
 }
@@ -170,9 +190,27 @@ func (h *Hub) next(w *watcher) (statements []Statement, more bool) {
 }
 
 func (h *Hub) send(stream grpc.ServerStream, statements []Statement, more bool) error {
-	data, err := json.Marshal(message{Replica: h.replica, Build: h.build, More: more, Statements: statements})
+	data, err := json.Marshal(message{
+		Replica: h.replica, Build: h.build, More: more, Statements: statements, Beats: true, Silence: h.silence(),
+	})
 	if err != nil {
 		return fmt.Errorf("statements: %w", err)
 	}
 	return stream.SendMsg(wrapperspb.Bytes(data)) //nolint:wrapcheck // a gRPC status, for gRPC
+}
+
+// silence is for how many milliseconds the API server has not been heard, nil if it never was.
+func (h *Hub) silence() *int64 {
+	h.mu.Lock()
+	contact := h.contact
+	h.mu.Unlock()
+	if contact == nil {
+		return nil
+	}
+	last := contact()
+	if last.IsZero() {
+		return nil
+	}
+	ms := time.Since(last).Milliseconds()
+	return &ms
 }

@@ -24,6 +24,9 @@ const (
 	// firstPause and lastPause are the bounds of the pause before a replica that does not answer as it should is asked
 	// again.
 	firstPause, lastPause = 500 * time.Millisecond, 30 * time.Second
+	// missed is how long a replica that sends beats may send nothing before it is taken for silent, though its connection
+	// looks well.
+	missed = 4 * Beat
 	// selfPause is how long an address that turned out to be this replica's own is left alone.
 	selfPause = 5 * time.Minute
 )
@@ -50,6 +53,8 @@ type Mesh struct {
 	ctx     context.Context
 	running sync.WaitGroup
 	stops   map[string]context.CancelFunc
+
+	contacts contacts
 }
 
 // NewMesh returns a mesh that listens to nobody yet, and to none any more once the context ends.
@@ -57,8 +62,14 @@ func NewMesh(ctx context.Context, o MeshOptions) *Mesh {
 	if o.Away == 0 {
 		o.Away = DefaultAway
 	}
-	return &Mesh{options: o, ctx: ctx, stops: map[string]context.CancelFunc{}}
+	return &Mesh{
+		options: o, ctx: ctx, stops: map[string]context.CancelFunc{}, contacts: contacts{by: map[string]contact{}},
+	}
 }
+
+// Contact returns when a replica that can be heard last heard from the API server: the latest of them. It is zero if
+// there is none.
+func (m *Mesh) Contact() time.Time { return m.contacts.latest() }
 
 // Follow says where the replicas are, as host:port. This one may be among them. What those said that are not there any
 // more is forgotten.
@@ -167,13 +178,22 @@ func (e *ear) listen(ctx context.Context, conn *grpc.ClientConn) error {
 		return fmt.Errorf("asking: %w", err)
 	}
 	first := Report{Whole: true}
+	silent := time.AfterFunc(missed, cancel)
+	silent.Stop()
+	defer silent.Stop()
 	for {
 		got, err := receive(stream)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case got.Replica == e.mesh.options.Replica:
+		}
+		if got.Replica == e.mesh.options.Replica {
 			return errSelf
+		}
+		if got.Beats {
+			silent.Reset(missed)
+		}
+		e.mesh.contacts.note(e.address, got)
+		switch {
 		case first.Whole:
 			first.Build = got.Build
 			first.Statements = append(first.Statements, got.Statements...)
@@ -183,7 +203,7 @@ func (e *ear) listen(ctx context.Context, conn *grpc.ClientConn) error {
 			e.mesh.options.Log.Info("A replica is heard", "address", e.address, "build", got.Build)
 			e.tell(first)
 			first = Report{}
-		default:
+		case len(got.Statements) > 0:
 			e.tell(Report{Build: got.Build, Statements: got.Statements})
 		}
 	}
@@ -235,6 +255,7 @@ func (e *ear) lose() {
 
 // forget has what was heard forgotten at once.
 func (e *ear) forget() {
+	e.mesh.contacts.drop(e.address)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.drop()

@@ -64,7 +64,7 @@ type listWatch struct {
 	client    rest.Interface
 	kind      *resource.Kind
 	namespace string
-	attempted func(error)
+	store     *store
 }
 
 func (l *listWatch) request(options *metav1.ListOptions) *rest.Request {
@@ -75,8 +75,9 @@ func (l *listWatch) request(options *metav1.ListOptions) *rest.Request {
 
 // ListWithContext implements [cache.ListerWatcherWithContext].
 func (l *listWatch) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	l.store.attempting()
 	out, err := l.request(&options).Do(ctx).Get()
-	l.attempted(err)
+	l.store.attempted(false, err)
 	return out, err //nolint:wrapcheck // the reflector looks at what kind of error it is
 }
 
@@ -87,8 +88,11 @@ func (l *listWatch) WatchWithContext(ctx context.Context, options metav1.ListOpt
 	if options.TimeoutSeconds != nil {
 		request = request.Timeout(time.Duration(*options.TimeoutSeconds) * time.Second)
 	}
+	l.store.attempting()
 	out, err := request.Watch(ctx)
-	l.attempted(err)
+	// A watch that begins with all objects is a list, which is known when it is complete.
+	listing := options.SendInitialEvents != nil && *options.SendInitialEvents
+	l.store.attempted(err == nil && !listing, err)
 	return out, err //nolint:wrapcheck // the reflector looks at what kind of error it is
 }
 

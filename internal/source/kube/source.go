@@ -140,6 +140,20 @@ func (s *Source) Waiting() error {
 	return errors.Join(all...)
 }
 
+// Behind names the kinds of which changes may be missing, because a watch has ended and the next one has not begun; nil
+// if there is none. Connections that are broken without a sign are not known to it.
+func (s *Source) Behind() (kinds []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range resource.Kinds {
+		w := s.watched[&resource.Kinds[i]]
+		if w != nil && slices.ContainsFunc(w.stores, (*store).behind) {
+			kinds = append(kinds, resource.Kinds[i].Kind)
+		}
+	}
+	return kinds
+}
+
 // Watch hands over what changes after Load, in batches, until the context ends. A change after a quiet time is handed
 // over at once; what comes meanwhile is gathered.
 func (s *Source) Watch(ctx context.Context, apply func(source.Batch)) error {
@@ -188,7 +202,7 @@ func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVer
 				kind: k, gate: s.gate, seen: s.options.Seen, known: map[model.Name]resource.Object{},
 			})
 		}
-		lw := &listWatch{client: client, kind: k, namespace: namespace, attempted: w.stores[i].attempted}
+		lw := &listWatch{client: client, kind: k, namespace: namespace, store: w.stores[i]}
 		go newReflector(lw, k.New(), w.stores[i], k.Plural).RunWithContext(ctx)
 	}
 	s.watched[k] = w

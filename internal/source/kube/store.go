@@ -25,6 +25,8 @@ type store struct {
 	synced bool
 	// trouble is why the last attempt to list or watch failed; nil if it did not.
 	trouble error
+	// following says that what is known is what there is: it was listed or is being watched, and that has not ended.
+	following bool
 }
 
 var (
@@ -130,7 +132,7 @@ func (s *store) Replace(all []any, _ string) error {
 			s.remove(s.kind.Ref(name))
 		}
 	}
-	s.synced, s.trouble = true, nil
+	s.synced, s.trouble, s.following = true, nil, true
 	s.gate.out.nudge()
 	return nil
 }
@@ -147,11 +149,26 @@ func (s *store) clear() {
 	}
 }
 
-// attempted records how an attempt to list or watch ended.
-func (s *store) attempted(err error) {
+// attempting records that a list or watch begins, because what there was has ended.
+func (s *store) attempting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.following = false
+}
+
+// attempted records how an attempt to list or watch ended, and whether changes since the last one follow from now on.
+func (s *store) attempted(follows bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trouble = err
+	s.following = s.following || follows
+}
+
+// behind says whether what is known may not be what there is.
+func (s *store) behind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.following
 }
 
 // waiting says why the first list is not there yet; synced is false then.

@@ -62,6 +62,10 @@ spec: {parentRefs: [{name: victim}], rules: [{backendRefs: [{name: two, port: 80
 	if err := w.answered(address, "late.example", "two"); err == nil {
 		t.Error("an edit got through to Envoys: the API server was not cut")
 	}
+	// Nobody knows more than the replica that remained, so it keeps its Envoys, and takes others.
+	if code, err := w.ask(net.JoinHostPort(replicas[1].Status.PodIP, adminPort), "admin", "/readyz", ""); code != 200 {
+		t.Errorf("while no replica hears from the API server, none should be left: %d, %v", code, err)
+	}
 	back := time.Now()
 	reconnect()
 	w.answers(address, "late.example", "two")
