@@ -16,6 +16,8 @@ RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
 # Tests of the whole program, which cannot run beside others, and all the others.
 WHOLE = ./test/e2e ./test/cluster ./test/release ./test/e2e/kube
+# Tests with Envoy Gateway, which takes minutes to build: test-kube runs them.
+PEERED = '^TestBesideEnvoyGateway$$'
 UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway/sluice/%,$(WHOLE) ./test/conformance))
 
 # The name that the Gateway API's collection of reports wants.
@@ -58,7 +60,7 @@ test: envoy ## All tests: vet, style, unit tests with the race detector, then wi
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
 	{ go run ./test/cluster/cmd build >&2 || failed=1; \
 	   go test $(RACE) -json $(UNIT) || failed=1; \
-	   go test -count=1 -p 1 -timeout 30m -json $(WHOLE) || failed=1; \
+	   go test -count=1 -p 1 -timeout 30m -json -skip $(PEERED) $(WHOLE) || failed=1; \
 	   go test -count=1 -timeout 30m -json ./test/conformance -full || failed=1; \
 	   go run ./test/cluster/cmd -name test down >&2 || failed=1; \
 	   [ -z "$${failed:-}" ]; } | go run ./test/tally

@@ -1,6 +1,6 @@
 // Package component builds the programs that a cluster for tests is made of, each set of them once, into Sluice's
 // cache: Kubernetes with etcd, containerd, runc, CoreDNS, the CNI plugins, Helm, and the conformance suite's echo
-// server.
+// server; and Envoy Gateway, for the tests that want it.
 //
 // Each set is a Go module of its own in a folder of this one. Its tool lines name the programs, go.mod pins the
 // versions, go.sum is the checksum. A set is kept below a hash of both, of how it is built and of the Go version.
@@ -34,6 +34,8 @@ type set struct {
 	cgo           bool
 	// renamed are the programs whose package has another name: from, to.
 	renamed [2]string
+	// further is true of what no cluster is made of: it is built for the tests that want it.
+	further bool
 }
 
 // kubernetesVersion is what the programs say of themselves; go.mod has it, too.
@@ -52,6 +54,7 @@ var sets = []set{
 	{name: "cni"},
 	{name: "echo"},
 	{name: "helm"},
+	{name: "envoygateway", further: true},
 }
 
 // Cache returns the folder of Sluice's cache that clusters use: below $SLUICE_CACHE, or else the user's.
@@ -86,18 +89,14 @@ func Build(ctx context.Context, log io.Writer) (programs map[string]string, hash
 	programs = map[string]string{}
 	all := sha256.New()
 	for _, s := range sets {
-		sum, err := s.hash(filepath.Join(source, s.name))
+		if s.further {
+			continue
+		}
+		bin, sum, err := s.ensure(ctx, cache, source, log)
 		if err != nil {
 			return nil, "", err
 		}
 		all.Write([]byte(sum + "\n"))
-		dir := filepath.Join(cache, s.name+"-"+sum)
-		bin := filepath.Join(dir, "bin")
-		if _, err := os.Stat(bin); err != nil {
-			if err := s.build(ctx, filepath.Join(source, s.name), dir, log); err != nil {
-				return nil, "", fmt.Errorf("build %s: %w", s.name, err)
-			}
-		}
 		built, err := os.ReadDir(bin)
 		if err != nil {
 			return nil, "", err
@@ -107,6 +106,48 @@ func Build(ctx context.Context, log io.Writer) (programs map[string]string, hash
 		}
 	}
 	return programs, hex.EncodeToString(all.Sum(nil))[:hashLength], nil
+}
+
+// ensure returns the folder of the programs of a set, which are built if they are not in the cache, and their hash. The
+// caller holds the lock of the cache.
+func (s set) ensure(ctx context.Context, cache, source string, log io.Writer) (bin, sum string, err error) {
+	source = filepath.Join(source, s.name)
+	if sum, err = s.hash(source); err != nil {
+		return "", "", err
+	}
+	dir := filepath.Join(cache, s.name+"-"+sum)
+	bin = filepath.Join(dir, "bin")
+	if _, err := os.Stat(bin); err == nil {
+		return bin, sum, nil
+	}
+	if err := s.build(ctx, source, dir, log); err != nil {
+		return "", "", fmt.Errorf("build %s: %w", s.name, err)
+	}
+	return bin, sum, nil
+}
+
+// Further returns the folder of the programs of a set that no cluster is made of. What is not in the cache is built,
+// which takes minutes; log is told what, and how long it took.
+func Further(ctx context.Context, name string, log io.Writer) (bin string, err error) {
+	cache, err := Cache()
+	if err != nil {
+		return "", err
+	}
+	source, err := sourceDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	unlock, err := Lock(filepath.Join(cache, "build-"+name+".lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	i := slices.IndexFunc(sets, func(s set) bool { return s.further && s.name == name })
+	if i < 0 {
+		return "", fmt.Errorf("there is no further set of programs %q", name)
+	}
+	bin, _, err = sets[i].ensure(ctx, cache, source, log)
+	return bin, err
 }
 
 // Built returns the folder of the programs of a set that is in the cache, "" if it is not: it never builds.

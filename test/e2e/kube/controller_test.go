@@ -10,13 +10,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/test/envoygateway"
 	"github.com/sluice-gateway/sluice/test/release"
 )
 
 // The controllers of two classes: the chart's own, and Envoy Gateway's, which another release serves in its place.
 const (
 	ownController   = "sluice.dev/gateway-controller"
-	takenController = "gateway.envoyproxy.io/gatewayclass-controller"
+	takenController = envoygateway.Controller
 )
 
 // TestTwoControllers runs two releases side by side, the second with Envoy Gateway's controller name. Each serves the
@@ -75,25 +76,22 @@ func (w *world) install(r release.Release, values ...string) {
 	w.t.Cleanup(func() {
 		ctx := context.WithoutCancel(w.t.Context())
 		// The Gateways first, while there is somebody to remove what was made for them.
-		for _, args := range [][]string{
-			{"kubectl", "-n", w.ns, "delete", "gateway", "--all"},
-			{"kubectl", "delete", "--ignore-not-found", "gatewayclass/eg"},
-		} {
-			if out, err := w.Command(ctx, args...).CombinedOutput(); err != nil {
-				w.t.Errorf("%v: %v: %s", args, err, out)
-			}
-		}
+		w.remove(ctx, "gateways", "--all", "-n", w.ns)
 		if err := r.Uninstall(ctx, w.Cluster); err != nil {
 			w.t.Error(err)
 		}
-		out, err := w.Command(ctx, "kubectl", "delete", "--ignore-not-found", "namespace/"+r.Namespace,
-			"--wait=false").CombinedOutput()
-		if err != nil {
-			w.t.Errorf("remove the namespace: %v: %s", err, out)
-		}
+		w.remove(ctx, "gatewayclass/eg", "namespace/"+r.Namespace)
 	})
 	if err := r.Install(w.t.Context(), w.Cluster, values...); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// remove removes objects that kubectl is told of so, and returns when they are gone.
+func (w *world) remove(ctx context.Context, objects ...string) {
+	args := append([]string{"kubectl", "delete", "--ignore-not-found", "--timeout=90s"}, objects...)
+	if out, err := w.Command(ctx, args...).CombinedOutput(); err != nil {
+		w.t.Errorf("remove %v: %v: %s", objects, err, out)
 	}
 }
 
@@ -101,6 +99,7 @@ func (w *world) install(r release.Release, values ...string) {
 // class, and a route that is attached to both.
 func (w *world) twoClasses() {
 	w.t.Helper()
+	small := fmt.Sprintf("{envoyDeployment: {container: {image: %q}}}", envoygateway.EnvoyImage)
 	w.apply(fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -113,7 +112,7 @@ metadata: {name: both, namespace: %s}
 spec:
   parentRefs: [{name: gateway}, {name: taken}]
   rules: [{backendRefs: [{name: one, port: 80}]}]
-`, takenController, w.ns) + proxy(w.ns, "{envoyDeployment: {replicas: 1}}") + gateway(w.ns, "gateway") +
+`, takenController, w.ns) + proxy(w.ns, small) + gateway(w.ns, "gateway") +
 		strings.Replace(gateway(w.ns, "taken"), "gatewayClassName: "+class, "gatewayClassName: eg", 1) +
 		backend(w.ns, "one", 1) + backend(w.ns, "two", 1))
 }
@@ -155,15 +154,35 @@ func (w *world) parents(name string, want ...string) error {
 // restart has all replicas of a release start anew, and returns when one of them leads.
 func (w *world) restart(r release.Release) {
 	w.t.Helper()
-	w.kubectl("-n", r.Namespace, "rollout", "restart", "deployment/"+r.Name)
-	w.kubectl("-n", r.Namespace, "rollout", "status", "deployment/"+r.Name, "--timeout=90s")
+	w.roll(r.Namespace, r.Name)
 	if err := r.AwaitLeader(w.t.Context(), w.Cluster); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// takeOver has the shared release serve both classes until the end of the test: it goes on with the Envoys that there
-// are, at the address that they have.
+// roll replaces all pods of a Deployment.
+func (w *world) roll(ns, name string) {
+	w.t.Helper()
+	w.kubectl("-n", ns, "rollout", "restart", "deployment/"+name)
+	w.kubectl("-n", ns, "rollout", "status", "deployment/"+name, "--timeout=90s")
+}
+
+// serveBoth has the shared release serve both classes until the end of the test.
+func (w *world) serveBoth() {
+	w.t.Helper()
+	w.t.Cleanup(func() {
+		if err := release.Default.Install(context.WithoutCancel(w.t.Context()), w.Cluster, values...); err != nil {
+			w.t.Error(err)
+		}
+	})
+	both := append(slices.Clone(values), "controllerNames={"+ownController+","+takenController+"}")
+	if err := release.Default.Install(w.t.Context(), w.Cluster, both...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// takeOver has the shared release serve both classes: it goes on with the Envoys that there are, at the address that
+// they have.
 func (w *world) takeOver(addresses []string) {
 	w.t.Helper()
 	fleet := func() (*appsv1.Deployment, error) {
@@ -181,15 +200,7 @@ func (w *world) takeOver(addresses []string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
-		if err := release.Default.Install(context.WithoutCancel(w.t.Context()), w.Cluster, values...); err != nil {
-			w.t.Error(err)
-		}
-	})
-	both := append(slices.Clone(values), "controllerNames={"+ownController+","+takenController+"}")
-	if err := release.Default.Install(w.t.Context(), w.Cluster, both...); err != nil {
-		w.t.Fatal(err)
-	}
+	w.serveBoth()
 	w.eventually("the fleet to be of the other installation", func() error {
 		now, err := fleet()
 		if err == nil && (now.UID != before.UID || now.Labels["sluice.dev/installation"] != "sluice-system.sluice") {

@@ -1,4 +1,4 @@
-module github.com/sluice-gateway/sluice/test/bench/kube/peer
+module github.com/sluice-gateway/sluice/test/cluster/component/envoygateway
 
 go 1.27.0
 
