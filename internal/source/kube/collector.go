@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	// quiet is how long nothing has to happen for a batch to be complete while there is a lot going on, patience how
-	// long a batch waits for that. A change after a quiet time waits for nothing.
-	quiet    = 5 * time.Millisecond
+	// ease is how many times as long as a batch took nothing is handed over after it: with a lot going on, most of the
+	// time is left to others, and the more expensive batches are, the more is gathered for the next. A change after a
+	// quiet time waits for nothing.
+	ease = 4
+	// patience bounds that.
 	patience = 25 * time.Millisecond
 )
 
@@ -70,37 +72,23 @@ func (c *collector) take() source.Batch {
 
 // deliver hands batches over until the context ends.
 func (c *collector) deliver(ctx context.Context, apply func(source.Batch)) error {
-	var last time.Time
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.ready:
 		}
-		if time.Since(last) < patience {
-			if err := c.settle(ctx); err != nil {
-				return err
-			}
-		}
+		began := time.Now()
 		if b := c.take(); len(b.Set)+len(b.Delete) > 0 {
 			apply(b)
-			last = time.Now()
 		}
-	}
-}
-
-// settle returns when nothing has come for a moment, or something all the time.
-func (c *collector) settle(ctx context.Context) error {
-	end := time.After(patience)
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-end:
-			return nil
-		case <-time.After(quiet):
-			return nil
-		case <-c.ready:
-		}
+		pause.Reset(min(ease*time.Since(began), patience))
 	}
 }
