@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -227,23 +226,4 @@ func (i *instance) admin() *ops.Admin {
 		Status: func() (any, error) { return i.board.List(nil), nil },
 		Config: func() (any, error) { return render(i.pipeline.Resources(localProxy)) },
 	}
-}
-
-// The garbage collector's targets, in percent of what is kept: while everything is read, and from then on. The first
-// keeps the heap from being spread over more pages than are needed later. The second can be low, because a change
-// allocates little beside what is kept (some 200 KB at 5,000 routes): collections stay rare, and others can use the
-// memory.
-const loadGC, steadyGC = 40, 12
-
-// limitGarbage sets a target of the garbage collector, unless the user set one with GOGC.
-func limitGarbage(percent int) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(percent)
-	}
-}
-
-// settleMemory gives back what reading everything took.
-func settleMemory() {
-	limitGarbage(steadyGC)
-	debug.FreeOSMemory()
 }

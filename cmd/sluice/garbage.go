@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+)
+
+// The garbage collector's targets, in percent of what is kept. While everything is read it is loadGC, which keeps the
+// heap from being spread over more pages than are needed later. From then on it is what makes for headroom bytes,
+// within bounds. Where much is kept it can be low, because a change allocates little beside that (some 200 KB at 5,000
+// routes): collections stay rare, and others can use the memory. Where little is kept it must not be: a collection
+// after every few changes would cost more than the changes.
+const (
+	loadGC   = 40
+	lowestGC = 12
+	usualGC  = 100 // Go's own
+	headroom = 12 << 20
+)
+
+// limitGarbage sets a target of the garbage collector, unless the user set one with GOGC.
+func limitGarbage(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// settleMemory gives back what reading everything took. From now on the target follows what is kept.
+func settleMemory() {
+	debug.FreeOSMemory()
+	followHeap.Do(func() {
+		percent := 0
+		var follow func(struct{})
+		follow = func(struct{}) {
+			// Setting it stops the world, so small steps are not worth it.
+			if p := garbageTarget(liveHeap()); 10*max(p-percent, percent-p) > percent {
+				percent = p
+				limitGarbage(percent)
+			}
+			afterCollection(follow)
+		}
+		follow(struct{}{})
+	})
+}
+
+var followHeap sync.Once
+
+// garbageTarget is the target for a heap of which so many bytes are kept.
+func garbageTarget(live uint64) int {
+	return int(min(max(headroom*100/max(live, 1), lowestGC), usualGC))
+}
+
+// liveHeap is how many bytes the last collection kept.
+func liveHeap() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// afterCollection calls f once, after the next collection.
+func afterCollection(f func(struct{})) {
+	// Something with a pointer is not put into one block with others that would keep it.
+	garbage := new(struct{ self any })
+	runtime.AddCleanup(garbage, f, struct{}{})
+}
