@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -98,7 +99,7 @@ func (w *Writer) write(ctx context.Context, ref model.Ref) error {
 		return nil
 	}
 	for attempt := 1; ; attempt++ {
-		err := w.try(ctx, ref, path)
+		err := w.try(ctx, ref, path, attempt > 1)
 		switch {
 		case apierrors.IsNotFound(err):
 			w.mu.Lock()
@@ -112,8 +113,9 @@ func (w *Writer) write(ctx context.Context, ref model.Ref) error {
 	}
 }
 
-// try reads the object and writes its status once.
-func (w *Writer) try(ctx context.Context, ref model.Ref, path string) error {
+// try writes an object's status once. It reads the object before, unless nobody had written a status yet when it was
+// last seen; that has changed if the API server then reports a conflict, and the caller has it read.
+func (w *Writer) try(ctx context.Context, ref model.Ref, path string, read bool) error {
 	w.mu.Lock()
 	o := w.objects[ref]
 	if o == nil || o.done() {
@@ -121,15 +123,20 @@ func (w *Writer) try(ctx context.Context, ref model.Ref, path string) error {
 		return nil
 	}
 	want, digest := o.want, o.digest
+	read = read || !o.seen || !o.empty || o.version == 0
+	var now envelope
+	now.Metadata.ResourceVersion = strconv.FormatUint(o.version, 10)
 	w.mu.Unlock()
 
 	typ := statusType(ref, want)
 	if typ == nil {
 		return nil
 	}
-	now, err := w.client.get(ctx, path)
-	if err != nil {
-		return err
+	if read {
+		var err error
+		if now, err = w.client.get(ctx, path); err != nil {
+			return err
+		}
 	}
 	have := reflect.New(typ)
 	if err := now.decode(have.Interface()); err != nil {

@@ -61,9 +61,10 @@ type object struct {
 	// want is what our part of the status should be, nil for no part.
 	want   any
 	digest uint64
-	// have is the digest of our part as it is, if seen; claims says that it has entries which carry our name.
-	have         uint64
-	seen, claims bool
+	// have is the digest of our part as it is, if seen; claims says that it has entries which carry our name, empty that
+	// there is nothing in the status at all.
+	have                uint64
+	seen, claims, empty bool
 	// version is the newest resourceVersion that have is known to be of.
 	version uint64
 	// agreed is what the API server made of our part with the digest agreedOn: it may fill in defaults.
@@ -172,9 +173,6 @@ func (w *Writer) saw(ref model.Ref, s sighting) {
 	defer w.mu.Unlock()
 	o := w.objects[ref]
 	if o == nil {
-		if s.empty {
-			return
-		}
 		o = &object{}
 		w.objects[ref] = o
 	}
@@ -182,7 +180,7 @@ func (w *Writer) saw(ref model.Ref, s sighting) {
 		// The watch lags behind what was written meanwhile.
 		return
 	}
-	o.have, o.claims, o.version, o.seen = s.digest, s.claims, s.version, true
+	o.have, o.claims, o.empty, o.version, o.seen = s.digest, s.claims, s.empty, s.version, true
 	w.schedule(ref, o)
 }
 

@@ -48,13 +48,13 @@ type counter struct {
 	http.RoundTripper
 	mu     sync.Mutex
 	writes map[string][]time.Time
-	reads  int
+	reads  map[string]int
 }
 
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.mu.Lock()
 	if r.Method == http.MethodGet {
-		c.reads++
+		c.reads[r.URL.Path]++
 	} else {
 		c.writes[r.URL.Path] = append(c.writes[r.URL.Path], time.Now())
 	}
@@ -73,6 +73,19 @@ func (c *counter) of(name string) []time.Time {
 	return nil
 }
 
+// total is how often an object was read, and its status written.
+func (c *counter) total(name string) (reads, writes int) {
+	writes = len(c.of(name))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for path, n := range c.reads {
+		if strings.HasSuffix(path, "/"+name) {
+			reads += n
+		}
+	}
+	return reads, writes
+}
+
 // fixture is a cluster with objects, and writers of their statuses.
 type fixture struct {
 	server  *apiserver.Server
@@ -82,7 +95,7 @@ type fixture struct {
 // writer returns a writer and what it sends. It is not the leader yet.
 func (f *fixture) writer(t *testing.T) (*kube.Writer, *counter) {
 	t.Helper()
-	c := &counter{writes: map[string][]time.Time{}}
+	c := &counter{writes: map[string][]time.Time{}, reads: map[string]int{}}
 	config := f.server.Config(apiserver.Admin)
 	config.Wrap(func(rt http.RoundTripper) http.RoundTripper {
 		c.RoundTripper = rt
@@ -211,6 +224,7 @@ func TestWriter(t *testing.T) {
 		"a burst is few writes":   testBurst,
 		"the next leader":         testHandOver,
 		"what is gone":            testGone,
+		"nothing to read":         testNothingToRead,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, f) })
 	}
@@ -363,5 +377,30 @@ func testGone(t *testing.T, f *fixture) {
 	w.Put(ref("HTTPRoute", "nowhere"), nil)
 	if n := len(sent.of("nowhere")); n > 0 {
 		t.Errorf("an object that is not there is written %d times", n)
+	}
+}
+
+// What was seen without a status is written without being read, unless somebody else was faster.
+func testNothingToRead(t *testing.T, f *fixture) {
+	mine := f.objects.Apply(t, fmt.Sprintf(route, "mine"))
+	shared := f.objects.Apply(t, fmt.Sprintf(route, "shared"))
+	w, sent := f.writer(t)
+	see(t, w, "HTTPRoute", mine, &gwv1.HTTPRoute{})
+	see(t, w, "HTTPRoute", shared, &gwv1.HTTPRoute{})
+	lead(t, w)
+	w.Put(ref("HTTPRoute", "mine"), routeStatus("x"))
+	f.until(t, "httproutes", "mine", "written", func(st map[string]any) bool { return parents(st)[ours] != nil })
+	if reads, writes := sent.total("mine"); reads > 0 || writes != 1 {
+		t.Errorf("%d reads and %d writes, want one write", reads, writes)
+	}
+
+	f.objects.SetStatus(t, shared, map[string]any{"parents": []any{map[string]any{
+		"controllerName": "example.com/theirs", "parentRef": map[string]any{"name": "gw"},
+		"conditions": []any{foreign("Accepted")},
+	}}})
+	w.Put(ref("HTTPRoute", "shared"), routeStatus("x"))
+	f.until(t, "httproutes", "shared", "of both", func(st map[string]any) bool { return len(parents(st)) == 2 })
+	if reads, writes := sent.total("shared"); reads != 1 || writes != 2 {
+		t.Errorf("%d reads and %d writes, want a conflict, a read and a write", reads, writes)
 	}
 }
