@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
@@ -108,7 +109,8 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 		return p.strayParent(ref, gwv1.ParentReference{
 			Group: parent.Group, Kind: parent.Kind, Namespace: parent.Namespace, Name: parent.Name,
 		}, "spec.parentRef", issue)
-	case *gwv1.BackendTLSPolicy, *gwxv1a1.XBackendTrafficPolicy, *gwxv1a1.XTelemetryPolicy:
+	case *gwv1.BackendTLSPolicy, *gwxv1a1.XBackendTrafficPolicy, *gwxv1a1.XTelemetryPolicy,
+		*egv1a1.ClientTrafficPolicy, *egv1a1.BackendTrafficPolicy, *egv1a1.SecurityPolicy, *egv1a1.EnvoyExtensionPolicy:
 		// Without an ancestor no status can say what is wrong with it.
 		if policy, ok := p.resolved.Policies.Peek(ref); ok && len(policy.Status.Ancestors) == 0 {
 			return policy.Report

@@ -100,10 +100,10 @@ func (t *Tables) addPolicyFields(e *incr.Engine) {
 		return t.resolveFields(r, mergedKey{Kind: ref.Kind, Own: ref.Name}), true
 	}, keys...)
 	t.policiesOfRoute = incr.NewIndex(e, "policies by route", t.targeting,
-		func(_ model.Ref, p *targeting) []model.RouteKey {
+		func(policy model.Ref, p *targeting) []model.RouteKey {
 			var out []model.RouteKey
 			for _, target := range p.Targets {
-				if isRoute(target.Ref) {
+				if isRoute(target.Ref) && fitsRoutes(policy.Kind) {
 					out = append(out, model.RouteKey{Kind: target.Kind, Name: target.Name})
 				}
 			}
@@ -160,27 +160,30 @@ func (t *Tables) envoyPolicyKeys(e *incr.Engine) []incr.KeySource[model.Ref] {
 // none.
 func (t *Tables) addRoutePolicies(e *incr.Engine) {
 	t.selectedRoutes = incr.NewTable(e, "selecting policies", t.selectingRoute, t.Routes)
-	selected := incr.NewIndex(e, "selected routes", t.selectedRoutes,
-		func(key model.RouteKey, _ []model.Ref) []model.RouteKey { return []model.RouteKey{key} })
 	t.routePolicies = incr.NewTable(e, "route policies", func(r *incr.Reader, key model.RouteKey) (heldPolicies, bool) {
-		var claims []policyClaim
-		for policy, p := range t.policiesOfRoute.Values(r, key) {
-			claims = appendClaims(claims, policy, p, key.Ref())
-		}
-		selecting, _ := incr.Get(r, t.selectedRoutes, key)
-		for _, policy := range selecting {
-			p, _ := incr.Get(r, t.targeting, policy)
-			claims = append(claims, policyClaim{heldPolicy{policy.Kind, "", policy.Name}, p.Created})
-		}
-		out := settle(claims)
+		out := settle(t.routeClaims(r, key))
 		return out, len(out) > 0
-	}, t.policiesOfRoute, selected)
+	}, t.policiesOfRoute, t.selectedRoutes)
+}
+
+// routeClaims returns the policies that are attached to a route or its rules, whether or not they hold.
+func (t *Tables) routeClaims(r *incr.Reader, key model.RouteKey) []policyClaim {
+	var out []policyClaim
+	for policy, p := range t.policiesOfRoute.Values(r, key) {
+		out = appendClaims(out, policy, p, key.Ref())
+	}
+	selecting, _ := incr.Get(r, t.selectedRoutes, key)
+	for _, policy := range selecting {
+		p, _ := incr.Get(r, t.targeting, policy)
+		out = append(out, policyClaim{heldPolicy{policy.Kind, "", policy.Name}, p.Created})
+	}
+	return out
 }
 
 // stack returns the policies that hold for a listener.
 func (t *Tables) stack(r *incr.Reader, key model.ListenerKey) (model.PolicyStack, bool) {
 	named := func(kind string) model.Name {
-		name, _ := t.holdingPolicy(r, key, kind)
+		name, _, _ := t.holdingPolicy(r, key, kind)
 		return name
 	}
 	out := model.Stack(named(model.KindBackendTrafficPolicy), named(model.KindSecurityPolicy),
@@ -196,7 +199,9 @@ func (t *Tables) selectingRoute(r *incr.Reader, key model.RouteKey) ([]model.Ref
 	})
 	var out []model.Ref
 	for _, s := range found {
-		out = append(out, s.Policy)
+		if fitsRoutes(s.Policy.Kind) {
+			out = append(out, s.Policy)
+		}
 	}
 	return out, len(out) > 0
 }
@@ -254,6 +259,9 @@ func isRoute(ref model.Ref) bool {
 	}
 	return ref.Kind == model.KindHTTPRoute || ref.Kind == model.KindGRPCRoute || isStream(ref.Kind)
 }
+
+// fitsRoutes says whether policies of a kind can be attached to routes.
+func fitsRoutes(kind string) bool { return slices.Contains(routePolicyKinds, kind) }
 
 // isListenerSource says whether a policy can be attached to an object as one with listeners.
 func isListenerSource(ref model.Ref) bool {
@@ -318,15 +326,21 @@ func (t *Tables) reaches(r *incr.Reader, s boundSelector, target model.Ref) bool
 
 // policiesOfListeners returns the policies that hold for a Gateway or ListenerSet, and for its listeners.
 func (t *Tables) policiesOfListeners(r *incr.Reader, source model.Ref) (heldPolicies, bool) {
-	var claims []policyClaim
+	out := settle(t.sourceClaims(r, source))
+	return out, len(out) > 0
+}
+
+// sourceClaims returns the policies that are attached to a Gateway or ListenerSet or to its listeners, whether or not
+// they hold.
+func (t *Tables) sourceClaims(r *incr.Reader, source model.Ref) []policyClaim {
+	var out []policyClaim
 	for policy, p := range t.policiesOfSource.Values(r, source) {
-		claims = appendClaims(claims, policy, p, source)
+		out = appendClaims(out, policy, p, source)
 	}
 	for _, s := range t.selecting(r, source, func() map[string]string { return t.sourceLabels(r, source) }) {
-		claims = append(claims, policyClaim{heldPolicy{s.Policy.Kind, "", s.Policy.Name}, s.Created})
+		out = append(out, policyClaim{heldPolicy{s.Policy.Kind, "", s.Policy.Name}, s.Created})
 	}
-	out := settle(claims)
-	return out, len(out) > 0
+	return out
 }
 
 // sourceLabels returns the labels of a Gateway or ListenerSet.
@@ -344,16 +358,23 @@ func (t *Tables) sourceLabels(r *incr.Reader, source model.Ref) map[string]strin
 }
 
 // holdingPolicy returns the policy of a kind that holds for a listener: its own, that of its ListenerSet, or that of
-// its Gateway.
-func (t *Tables) holdingPolicy(r *incr.Reader, listener model.ListenerKey, kind string) (model.Name, bool) {
+// its Gateway; and which of them it is attached to.
+func (t *Tables) holdingPolicy(
+	r *incr.Reader, listener model.ListenerKey, kind string,
+) (policy model.Name, at ancestorKey, ok bool) {
 	held, _ := incr.Get(r, t.sourcePolicies, listener.Source)
-	if name, ok := held.nearest(kind, listener.Name); ok || listener.Source.Kind == model.KindGateway {
-		return name, ok
+	if name, ok := held.at(kind, listener.Name); ok {
+		return name, ancestorKey{Source: listener.Source, Section: listener.Name}, true
+	}
+	if name, ok := held.at(kind, ""); ok || listener.Source.Kind == model.KindGateway {
+		return name, ancestorKey{Source: listener.Source}, ok
 	}
 	gateway, ok := t.gatewayOf(r, listener.Source)
 	if !ok {
-		return model.Name{}, false
+		return model.Name{}, ancestorKey{}, false
 	}
-	held, _ = incr.Get(r, t.sourcePolicies, gatewayRef(gateway))
-	return held.at(kind, "")
+	whole := gatewayRef(gateway)
+	held, _ = incr.Get(r, t.sourcePolicies, whole)
+	policy, ok = held.at(kind, "")
+	return policy, ancestorKey{Source: whole}, ok
 }

@@ -10,7 +10,7 @@ import (
 
 // clientFields returns what the ClientTrafficPolicy that holds for a listener asks for, nothing if there is none.
 func (t *Tables) clientFields(r *incr.Reader, listener model.ListenerKey) *policyFields {
-	name, ok := t.holdingPolicy(r, listener, model.KindClientTrafficPolicy)
+	name, _, ok := t.holdingPolicy(r, listener, model.KindClientTrafficPolicy)
 	if !ok {
 		return &policyFields{}
 	}

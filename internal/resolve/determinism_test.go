@@ -60,14 +60,33 @@ spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}
 		docs = append(docs, strings.Replace(r, "[{name: gw}]",
 			"[{name: a}, {name: b}, {name: c}, {name: none}, {kind: ListenerSet, name: two}]", 1))
 	}
-	return decode(t, docs...)
+	return decode(t, append(docs, contentiousPolicies()...)...)
+}
+
+// contentiousPolicies are policies that conflict, are merged, select, displace one another, and are not valid.
+func contentiousPolicies() []string {
+	gateway := func(name, more string) string {
+		return `targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: ` + name + more + `}]`
+	}
+	route := `targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: one}]`
+	return []string{
+		btp("a", gateway("a", ""), retries, `circuitBreaker: {maxConnections: 5}`), btp("b", gateway("a", ""), retries),
+		btp("c", gateway("a", ", sectionName: http"), retries), btp("d", gateway("a", ", sectionName: none"), retries),
+		btp("e", route, `mergeType: StrategicMerge`, `retry: {numRetries: 4}`), btp("f", route, retries),
+		btp("g", `targetSelectors: [{kind: HTTPRoute}, {kind: Gateway}]`, retries),
+		security("a", gateway("b", ""), `cors: {maxAge: 5s}`), security("b", route, `basicAuth: {users: {name: gone}}`),
+		security("c", `targetSelectors: [{kind: HTTPRoute, matchExpressions: [{key: a, operator: DoesNotExist}]}]`,
+			`extAuth: {http: {backendRefs: [{name: svc, port: 80}]}}`),
+		envoyPolicyYAML(model.KindClientTrafficPolicy, "a", gateway("b", ""), `timeout: {http: {idleTimeout: 5s}}`),
+		envoyPolicyYAML(model.KindEnvoyExtensionPolicy, "a", gateway("a", ""), `lua: [{type: Inline, inline: x}]`),
+	}
 }
 
 // TestOrderOfArrivalChangesNothing: whatever the order and the batches, and whatever came and went in between, the same
 // objects give the same tables.
 func TestOrderOfArrivalChangesNothing(t *testing.T) {
 	objects := contentious(t)
-	want := newWorld(t, shared())
+	want := newWorld(t, policyOptions())
 	for _, o := range objects {
 		want.store.Set(o.ref, o.obj)
 	}
@@ -77,7 +96,7 @@ func TestOrderOfArrivalChangesNothing(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for round := range 30 {
-		got := newWorld(t, shared())
+		got := newWorld(t, policyOptions())
 		for range 2 {
 			rng.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
 			for _, o := range objects {

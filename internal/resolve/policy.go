@@ -177,9 +177,11 @@ func (t *Tables) addUses(e *incr.Engine) {
 			}
 			return out
 		})
+	byFields := incr.NewIndex(e, "backends of policy fields", t.policyBackends,
+		func(_ model.Ref, uses []useKey) []useKey { return uses })
 	used := incr.NewTable(e, "backend uses", func(*incr.Reader, useKey) (struct{}, bool) {
 		return struct{}{}, true
-	}, byUse, byGateway, bySet, byPolicy)
+	}, byUse, byGateway, bySet, byPolicy, byFields)
 	t.uses = incr.NewIndex(e, "uses of backend", used, func(k useKey, _ struct{}) []model.Ref {
 		return []model.Ref{k.Backend}
 	})

@@ -33,6 +33,11 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		model.KindXBackendTrafficPolicy: trustless(t.trafficPolicyStatus),
 		model.KindXTelemetryPolicy:      trustless(t.telemetryStatus),
 	}
+	for _, kind := range append([]string{model.KindClientTrafficPolicy}, routePolicyKinds...) {
+		kinds[kind] = trustless(func(r *incr.Reader, name model.Name) (status.Policy, bool) {
+			return t.envoyPolicyStatus(r, envoyPolicyRef(kind, name))
+		})
+	}
 	t.Policies = incr.NewTable(e, "policy status", func(r *incr.Reader, key model.Ref) (Policy, bool) {
 		in, trust, ok := kinds[key.Kind](r, key.Name)
 		if !ok {
@@ -40,7 +45,7 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		}
 		every := func(status.Issue) bool { return true }
 		return Policy{Report: in.Report.Select(every), Trust: trust, Status: in.Build()}, true
-	}, keys...)
+	}, append(keys, t.envoyPolicies...)...)
 }
 
 // trustless is for policies without certificates.

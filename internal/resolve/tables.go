@@ -172,6 +172,12 @@ type Tables struct {
 	stacks         *incr.Table[model.ListenerKey, model.PolicyStack]
 	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
 	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
+	// usesOfPolicy is what became of policies, displacedByRoutes and displacedBySources what more specific ones took
+	// from them. policyBackends are the backends that they use themselves.
+	usesOfPolicy       *incr.Index[model.Ref, policyUse, struct{}]
+	displacedByRoutes  *incr.Index[model.Ref, model.RouteKey, *policyUses]
+	displacedBySources *incr.Index[model.Ref, model.Ref, *policyUses]
+	policyBackends     *incr.Table[model.Ref, []useKey]
 }
 
 // inputs are the kinds that the package reads.
@@ -271,6 +277,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addRoutePolicies(e)
 	t.addBindings(e)
 	t.addStreams(e)
+	t.addPolicyUses(e)
 	t.addUses(e)
 	t.addBackends(e)
 	t.addStatuses(e)
