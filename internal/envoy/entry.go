@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
 )
 
 // entry is one Envoy route of a rule, marshalled, with what its place among the routes of a host depends on.
@@ -64,6 +65,8 @@ type site struct {
 	secure bool
 	// place is where the filters of the route run.
 	place feature.Place
+	// policies are nil where there are none.
+	policies *policing
 	// backend looks up what is known of a backend.
 	backend func(model.BackendKey) (model.Backend, bool)
 }
@@ -72,15 +75,15 @@ type site struct {
 func (s *site) entries() []entry {
 	var out []entry
 	for i := range s.route.Rules {
-		rule := &s.route.Rules[i]
+		rule, policed := s.policed(&s.route.Rules[i])
 		for m, match := range s.chain.Matches(rule) {
-			out = append(out, s.forMatch(rule, m, match)...)
+			out = append(out, s.forMatch(rule, policed, m, match)...)
 		}
 	}
 	return out
 }
 
-func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry {
+func (s *site) forMatch(rule *model.Rule, policed resolve.Policed, index int, match model.Match) []entry {
 	var out []entry
 	for part, share := range s.together(rule, shares(rule)) {
 		r := &feature.Route{
@@ -95,7 +98,7 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 		}
 		setAction(r, rule.Fault, share)
 		if rule.Fault == nil {
-			s.apply(r, append(slices.Clone(rule.Attached), share.attached...))
+			s.apply(r, policed, append(slices.Clone(rule.Attached), share.attached...))
 		}
 		if r.Proto.Action == nil {
 			r.Proto.Action = respond(500)
@@ -109,12 +112,45 @@ func (s *site) forMatch(rule *model.Rule, index int, match model.Match) []entry 
 	return out
 }
 
-// apply gives a route what is attached to it.
-func (s *site) apply(r *feature.Route, attached []model.Attached) {
-	s.chain.ApplyRoute(r, attached)
-	scope := &feature.Scope{Route: r}
-	s.chain.Filters(scope, attached)
-	r.Proto.TypedPerFilterConfig = scope.Fill(s.place, nil)
+// policed returns what policies ask for a rule, and the rule with backends that have the settings of these.
+func (s *site) policed(rule *model.Rule) (*model.Rule, resolve.Policed) {
+	if s.policies == nil {
+		return rule, resolve.Policed{}
+	}
+	filtered := s.chain.Filtered(rule.Attached)
+	for _, b := range rule.Backends {
+		filtered = filtered || s.chain.Filtered(b.Attached)
+	}
+	policed := s.policies.rule(rule, filtered)
+	if policed.Settings == (model.SettingsKey{}) {
+		return rule, policed
+	}
+	out := *rule
+	out.Backends = slices.Clone(rule.Backends)
+	for i := range out.Backends {
+		if b := &out.Backends[i].Backend; *b != (model.BackendKey{}) {
+			b.Settings = policed.Settings
+		}
+	}
+	return &out, policed
+}
+
+// apply gives a route what policies ask for, and what is attached to it: that comes later, since it is nearer.
+func (s *site) apply(r *feature.Route, policed resolve.Policed, attached []model.Attached) {
+	all := slices.Concat(policed.Attached, attached)
+	s.chain.ApplyRoute(r, all)
+	if !policed.Own && !s.chain.Filtered(attached) {
+		return // the filters of its listener's policies are elsewhere, for all routes
+	}
+	scope, wider := &feature.Scope{Route: r}, (*feature.Scope)(nil)
+	s.chain.Filters(scope, all)
+	if policed.Denied != "" {
+		scope.Deny()
+	}
+	if s.policies != nil {
+		wider = s.policies.wider()
+	}
+	r.Proto.TypedPerFilterConfig = scope.Fill(s.place, wider)
 	r.Needs = append(r.Needs, scope.Needs...)
 }
 

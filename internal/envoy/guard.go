@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -55,16 +56,21 @@ func (b *builder) guardOf(r *incr.Reader, k model.HostKey) *guard {
 	if b.guarded.Len(r, port) == 0 {
 		return nil
 	}
-	listener := k.Table.Listener()
-	if !k.Table.Secure() {
-		hostname := k.Domain
-		if hostname == "*" {
-			hostname = ""
-		}
-		listener, _ = b.in.Owner(r, port, hostname)
-	}
-	g, _ := incr.Get(r, b.guards, listener)
+	g, _ := incr.Get(r, b.guards, b.ownerOf(r, k))
 	return g
+}
+
+// ownerOf returns the listener that a host belongs to.
+func (b *builder) ownerOf(r *incr.Reader, k model.HostKey) model.ListenerKey {
+	if k.Table.Secure() {
+		return k.Table.Listener()
+	}
+	hostname := k.Domain
+	if hostname == "*" {
+		hostname = ""
+	}
+	listener, _ := b.in.Owner(r, k.Table.Port(), hostname)
+	return listener
 }
 
 // place is where the filters of the routes on a port run: behind filters of listeners they go by the route that a
@@ -86,7 +92,12 @@ func (b *builder) guardHost(
 ) (_ []hostRoute, needs []model.BackendKey) {
 	scope := &feature.Scope{}
 	b.opts.Chain.Filters(scope, g.Filters)
-	host.TypedPerFilterConfig = scope.Fill(feature.OfListener, nil)
+	for name, config := range scope.Fill(feature.OfListener, nil) {
+		if host.TypedPerFilterConfig == nil {
+			host.TypedPerFilterConfig = map[string]*anypb.Any{}
+		}
+		host.TypedPerFilterConfig[name] = config
+	}
 	everything := model.ValueMatch{Type: model.Prefix, Value: "/"}
 	rest := &entry{
 		Path: everything, Rank: rank{PathRank: lastRank},

@@ -7,13 +7,17 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -34,8 +38,10 @@ const secretTimeout = 5 * time.Second
 
 // tableBody returns the RouteConfiguration of a route table without its virtual hosts. A port in the Host header is
 // ignored when a host is looked up, and left alone otherwise.
-func tableBody(key model.RouteTableKey) []byte {
-	return marshal(&routev3.RouteConfiguration{Name: key.String(), IgnorePortInHostMatching: true})
+func tableBody(key model.RouteTableKey, filters map[string]*anypb.Any) []byte {
+	return marshal(&routev3.RouteConfiguration{
+		Name: key.String(), IgnorePortInHostMatching: true, TypedPerFilterConfig: filters,
+	})
 }
 
 // ListenerName is the name of the Envoy listener of a port.
@@ -67,43 +73,61 @@ func listener(bind string, port model.Port, filters []*hcmv3.HttpFilter, shape s
 			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: toAny(&inspectorv3.TlsInspector{})},
 		}}
 		out.ListenerFiltersTimeout = durationpb.New(clientHelloTimeout)
-		for _, l := range port.Listeners {
-			if l.Protocol == model.HTTPS {
-				out.FilterChains = append(out.FilterChains, tlsChain(port.Key, l, filters, shape))
+		for i := range port.Listeners {
+			if l := &port.Listeners[i]; l.Protocol == model.HTTPS {
+				out.FilterChains = append(out.FilterChains, httpChain(out, model.HTTPSTable(port.Key, l.Key), l, filters, shape))
 			}
 		}
 	case model.HTTP:
 		table := model.HTTPTable(port.Key)
-		out.FilterChains = []*listenerv3.FilterChain{{
-			Name:    table.String(),
-			Filters: []*listenerv3.Filter{connectionManager(table, filters, &port.Listeners[0], shape)},
-		}}
+		out.FilterChains = []*listenerv3.FilterChain{httpChain(out, table, &port.Listeners[0], filters, shape)}
 	}
 	r.Body = marshal(out)
 	r.Hash = hash(r.Body)
 	return r
 }
 
-// tlsChain is the filter chain of one HTTPS listener, chosen by SNI.
-func tlsChain(port model.PortKey, l model.Listener, filters []*hcmv3.HttpFilter, shape shaper) *listenerv3.FilterChain {
-	table := model.HTTPSTable(port, l.Key)
-	chain := &listenerv3.FilterChain{
-		Name:                          table.String(),
-		FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
-		Filters:                       []*listenerv3.Filter{connectionManager(table, filters, &l, shape)},
-		TransportSocketConnectTimeout: durationpb.New(tlsHandshakeTimeout),
+// httpChain is the filter chain of a route table: of all plain HTTP listeners of a port, or of one HTTPS listener, which
+// SNI chooses.
+func httpChain(
+	listener *listenerv3.Listener, table model.RouteTableKey, l *model.Listener, filters []*hcmv3.HttpFilter, shape shaper,
+) *listenerv3.FilterChain {
+	under := &feature.Listener{
+		Proto: listener, Chain: &listenerv3.FilterChain{Name: table.String()}, Manager: connectionManager(table, filters),
 	}
-	if l.Hostname != "" {
-		chain.FilterChainMatch.ServerNames = []string{l.Hostname}
+	if table.Secure() {
+		under.Chain.FilterChainMatch = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
+		under.Chain.TransportSocketConnectTimeout = durationpb.New(tlsHandshakeTimeout)
+		if l.Hostname != "" {
+			under.Chain.FilterChainMatch.ServerNames = []string{l.Hostname}
+		}
+		under.TLS = downstreamTLS(l, []string{"h2", "http/1.1"})
 	}
-	chain.TransportSocket = downstreamTLS(&l, []string{"h2", "http/1.1"})
-	return chain
+	if !shape(l, under) {
+		under.Chain.Filters = append(under.Chain.Filters, refuseAll())
+	}
+	if under.TLS != nil {
+		under.Chain.TransportSocket = tlsSocket(under.TLS)
+	}
+	under.Chain.Filters = append(under.Chain.Filters, &listenerv3.Filter{
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(under.Manager)},
+	})
+	return under.Chain
+}
+
+// refuseAll closes every connection: rules that allow nobody.
+func refuseAll() *listenerv3.Filter {
+	return &listenerv3.Filter{
+		Name: "envoy.filters.network.rbac",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(&rbacv3.RBAC{
+			StatPrefix: "refused", Rules: &rbacconfigv3.RBAC{Action: rbacconfigv3.RBAC_ALLOW},
+		})},
+	}
 }
 
 // connectionManager is the HTTP connection manager that serves a route table.
-func connectionManager(
-	table model.RouteTableKey, filters []*hcmv3.HttpFilter, l *model.Listener, shape shaper,
-) *listenerv3.Filter {
+func connectionManager(table model.RouteTableKey, filters []*hcmv3.HttpFilter) *hcmv3.HttpConnectionManager {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: fmt.Sprintf("port_%d", table.Port().Port),
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
@@ -131,9 +155,5 @@ func connectionManager(
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{})},
 	})
-	shape(l, hcm)
-	return &listenerv3.Filter{
-		Name:       "envoy.filters.network.http_connection_manager",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(hcm)},
-	}
+	return hcm
 }

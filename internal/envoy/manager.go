@@ -3,15 +3,13 @@ package envoy
 import (
 	"slices"
 
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// shaper makes the last changes to the connection manager of a listener.
-type shaper func(l *model.Listener, manager *hcmv3.HttpConnectionManager)
+// shaper makes the last changes to a listener. It reports whether the listener may take connections at all.
+type shaper func(l *model.Listener, under *feature.Listener) bool
 
 // addManagers adds the backends that connection managers themselves send requests to, for their clusters.
 func (b *builder) addManagers(e *incr.Engine) {
@@ -19,7 +17,8 @@ func (b *builder) addManagers(e *incr.Engine) {
 		port, _ := incr.Get(r, b.in.Ports, k)
 		var out []BackendKey
 		for i := range port.Listeners {
-			for _, a := range b.managed(r, port, &port.Listeners[i]) {
+			managed, _ := b.managed(r, port, &port.Listeners[i])
+			for _, a := range managed {
 				for _, n := range a.Backends {
 					if n != (model.BackendKey{}) {
 						out = append(out, BackendKey{Proxy: k.Proxy, Backend: n})
@@ -37,15 +36,15 @@ func (b *builder) addManagers(e *incr.Engine) {
 
 // managed returns what policies ask for the connection manager of a listener, with backends as its Gateway reaches
 // them.
-func (b *builder) managed(r *incr.Reader, port model.Port, l *model.Listener) []model.Attached {
+func (b *builder) managed(r *incr.Reader, port model.Port, l *model.Listener) (list []model.Attached, denied string) {
 	if l.Protocol != model.HTTP && l.Protocol != model.HTTPS {
-		return nil
+		return nil, ""
 	}
-	list, _ := b.in.Managed(r, port, l)
+	list, denied = b.in.Managed(r, port, l)
 	for i := range list {
 		list[i].Backends = b.identified(r, l.Key, list[i].Backends)
 	}
-	return list
+	return list, denied
 }
 
 // identified returns backends that a listener itself sends requests to as its Gateway reaches them.
@@ -61,9 +60,11 @@ func (b *builder) identified(r *incr.Reader, l model.ListenerKey, backends []mod
 
 // shape returns the shaper of the listeners of a port. needs collects the backends that they need.
 func (b *builder) shape(r *incr.Reader, port model.Port, needs *[]model.BackendKey) shaper {
-	return func(l *model.Listener, manager *hcmv3.HttpConnectionManager) {
-		under := feature.Listener{Manager: manager, Name: l.Key}
-		b.opts.Chain.ApplyListener(&under, b.managed(r, port, l))
+	return func(l *model.Listener, under *feature.Listener) bool {
+		managed, denied := b.managed(r, port, l)
+		under.Name = l.Key
+		b.opts.Chain.ApplyListener(under, managed)
 		*needs = append(*needs, under.Needs...)
+		return denied == ""
 	}
 }

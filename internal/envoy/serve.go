@@ -15,7 +15,7 @@ import (
 func sitesOf(k model.RouteKey, bindings resolve.Bindings) []siteKey {
 	out := make([]siteKey, 0, len(bindings.Bound))
 	for _, b := range bindings.Bound {
-		out = append(out, siteKey{Table: b.Table, Route: k, Client: b.Client})
+		out = append(out, siteKey{Table: b.Table, Route: k, stance: stance{Policies: b.Above, Client: b.Client}})
 	}
 	return out
 }
@@ -28,7 +28,8 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 	backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
 	s := site{
 		chain: b.opts.Chain, route: &route.Route,
-		port: k.Table.Port().Port, secure: k.Table.Secure(), place: b.place(r, k.Table.Port()), backend: backend,
+		port: k.Table.Port().Port, secure: k.Table.Secure(), backend: backend,
+		place: b.place(r, k.Table.Port()), policies: &policing{b: b, r: r, key: k},
 	}
 	if k.Client != (model.ClientCertificate{}) {
 		identified := route.WithBackends(func(key *model.BackendKey) { *key = identify(*key, k.Client, backend) })
@@ -89,11 +90,11 @@ func equalServed(a, b served) bool {
 func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	var routes []hostRoute
 	for route, bindings := range b.in.Hosts.Values(r, k) {
-		client, from, ok := boundFrom(bindings.Bound, k)
+		stance, from, ok := boundFrom(bindings.Bound, k)
 		if !ok {
 			continue
 		}
-		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route, Client: client})
+		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route, stance: stance})
 		for i := range s.entries {
 			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
 		}
@@ -104,31 +105,32 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 		}
 	}
 	sortHostRoutes(routes)
-	host, g := newHost(k.Domain), b.guardOf(r, k)
+	host, g, scope := newHost(k.Domain), b.guardOf(r, k), b.hostScope(r, k)
+	host.TypedPerFilterConfig = scope.Fill(b.place(r, k.Table.Port()), nil)
 	switch {
 	case g == nil:
-		return virtualHost(host, routes, nil), true
+		return virtualHost(host, routes, scope.Needs), true
 	case g.Fault != nil:
 		return answering(k.Domain, g.Fault.Status), true
 	}
 	routes, needs := b.guardHost(g, host, routes)
-	return virtualHost(host, routes, needs), true
+	return virtualHost(host, routes, append(needs, scope.Needs...)), true
 }
 
-// boundFrom returns the most specific of the route's own hostnames that the host came from, and what the listener's
-// Gateway shows to backends: a host of a route table belongs to one listener.
-func boundFrom(bindings []model.Binding, k model.HostKey) (client model.ClientCertificate, best string, found bool) {
+// boundFrom returns the most specific of the route's own hostnames that the host came from, and what holds for the
+// listener: a host of a route table belongs to one.
+func boundFrom(bindings []model.Binding, k model.HostKey) (of stance, best string, found bool) {
 	for _, b := range bindings {
 		if b.Table != k.Table {
 			continue
 		}
 		for _, h := range b.Hosts {
 			if h.Domain == k.Domain && (!found || compareHostnames(h.From, best) < 0) {
-				client, best, found = b.Client, h.From, true
+				of, best, found = stance{Policies: b.Above, Client: b.Client}, h.From, true
 			}
 		}
 	}
-	return client, best, found
+	return of, best, found
 }
 
 // ownedHosts returns the domains that the listeners of a port answer for even if no route serves them. On a plain HTTP

@@ -116,7 +116,7 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 	if filter := tcpProxy(k.Port.Port, backends); filter != nil {
 		out.Filters = []*listenerv3.Filter{filter}
 		if l.Protocol == model.TLS && !l.Passthrough {
-			out.TransportSocket = downstreamTLS(l, nil)
+			out.TransportSocket = tlsSocket(downstreamTLS(l, nil))
 			out.TransportSocketConnectTimeout = durationpb.New(tlsHandshakeTimeout)
 		}
 	}

@@ -69,15 +69,16 @@ func (k AuthorityKey) Compare(o AuthorityKey) int {
 	return cmp.Or(k.Proxy.Compare(o.Proxy), k.Trust.Compare(o.Trust))
 }
 
-// siteKey is a route as one route table serves it for listeners of Gateways that show the same certificate to backends.
+// siteKey is a route as one route table serves it for listeners that have the same policies, and whose Gateways show
+// the same certificate to backends.
 type siteKey struct {
-	Table  model.RouteTableKey
-	Route  model.RouteKey
-	Client model.ClientCertificate
+	Table model.RouteTableKey
+	Route model.RouteKey
+	stance
 }
 
 func (k siteKey) Compare(o siteKey) int {
-	return cmp.Or(k.Table.Compare(o.Table), k.Route.Compare(o.Route), k.Client.Compare(o.Client))
+	return cmp.Or(k.Table.Compare(o.Table), k.Route.Compare(o.Route), k.stance.Compare(o.stance))
 }
 
 // served is what a route becomes in one route table.
@@ -90,6 +91,7 @@ type served struct {
 func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	b := builder{in: in, opts: opts}
 	b.addGuards(e)
+	b.addPolicies(e)
 	sites := incr.NewIndex(e, "route sites", in.Bindings, sitesOf)
 	b.served = incr.NewTable(e, "envoy routes", b.serve, sites).Equal(equalServed)
 	backends := incr.NewIndex(e, "backend uses", b.served, func(k siteKey, s served) []BackendKey {
@@ -107,8 +109,9 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 
 	streamBackends, udpPorts := b.addStreams(e)
 	b.addManagers(e)
-	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors}
-	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked, b.collectors)
+	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors, b.policyBackends}
+	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked,
+		b.collectors, b.policyBackends)
 	clientSecrets := incr.NewIndex(e, "client secret uses", secured, clientSecretsOf)
 	clusterTrusts := incr.NewIndex(e, "backend trust uses", secured, func(k BackendKey, s security) []AuthorityKey {
 		return []AuthorityKey{{Proxy: k.Proxy, Trust: s.Trust}}
@@ -143,8 +146,14 @@ type builder struct {
 	// collectors are the backends that listeners send requests of their own to.
 	collectors *incr.Index[BackendKey, model.PortKey, []BackendKey]
 	asked      *incr.Index[BackendKey, model.ListenerKey, *guard]
-	hosts      *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
-	chains     *incr.Table[chainKey, chain]
+	// stances, scopes and regimes are what the policies of listeners ask of HTTP filters; policyBackends are the backends
+	// that these ask.
+	stances        *incr.Table[model.ListenerKey, stance]
+	scopes         *incr.Table[stance, *feature.Scope]
+	regimes        *incr.Table[model.RouteTableKey, regime]
+	policyBackends *incr.Index[BackendKey, model.PortKey, []BackendKey]
+	hosts          *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
+	chains         *incr.Table[chainKey, chain]
 	// portChains are the chains by port.
 	portChains *incr.Index[model.PortKey, chainKey, chain]
 }
@@ -156,6 +165,7 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend.Shared())
+		like.Attached = slices.Concat(like.Attached, b.in.Settings(r, parts[0].Backend.Settings))
 		return splitCluster(b.opts.Chain, k.Backend, like), ok
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
@@ -163,6 +173,7 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 		return nil, false
 	}
 	backend.Key = k.Backend
+	backend.Attached = slices.Concat(backend.Attached, b.in.Settings(r, k.Backend.Settings))
 	if k.Backend.Passthrough {
 		backend.TLS = nil
 	} else if backend.Barred {
@@ -254,9 +265,7 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	}
 	var needs []model.BackendKey
 	out := listener(b.bind(r, k.Proxy), port, httpFilters(b.opts.Chain, b.guarded.Len(r, k) > 0), b.shape(r, port, &needs))
-	for _, n := range needs {
-		out.Needs = append(out.Needs, n.String())
-	}
+	out.Needs = clusterNames(needs)
 	chains, routes := b.streams(r, port)
 	for _, c := range chains {
 		out.Body = append(out.Body, c.Body...)
@@ -273,7 +282,14 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 
 // table puts a route table together: bytes are not copied, only hashes are.
 func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, bool) {
-	out := &xds.Resource{Name: k.String(), Body: tableBody(k), Parts: make([]*xds.Part, 0, b.hosts.Len(r, k))}
+	scope := &feature.Scope{}
+	if regime, ok := incr.Get(r, b.regimes, k); ok && !regime.Mixed {
+		scope = b.scopeFor(r, regime.stance)
+	}
+	out := &xds.Resource{
+		Name: k.String(), Body: tableBody(k, scope.Fill(b.place(r, k.Port()), nil)), Needs: clusterNames(scope.Needs),
+		Parts: make([]*xds.Part, 0, b.hosts.Len(r, k)),
+	}
 	digest := xxhash.New()
 	_, _ = digest.Write(out.Body)
 	var sum [8]byte
@@ -283,4 +299,14 @@ func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, b
 	}
 	out.Hash = digest.Sum64()
 	return out, true
+}
+
+// clusterNames returns the names of the clusters of backends, sorted, each once.
+func clusterNames(backends []model.BackendKey) []string {
+	var out []string
+	for _, n := range backends {
+		out = append(out, n.String())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

@@ -79,9 +79,8 @@ func exactly(value string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
 }
 
-// downstreamTLS is the transport socket of a listener that terminates TLS, with the application protocols that it
-// offers by ALPN.
-func downstreamTLS(l *model.Listener, alpn []string) *corev3.TransportSocket {
+// downstreamTLS is how a listener terminates TLS, with the application protocols that it offers by ALPN.
+func downstreamTLS(l *model.Listener, alpn []string) *tlsv3.DownstreamTlsContext {
 	tls := &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: &tlsv3.CommonTlsContext{TlsParams: tlsParameters(), AlpnProtocols: alpn},
 	}
@@ -90,7 +89,7 @@ func downstreamTLS(l *model.Listener, alpn []string) *corev3.TransportSocket {
 			tls.CommonTlsContext.TlsCertificateSdsSecretConfigs, sds(c.String()))
 	}
 	validateClients(tls, l.Clients)
-	return tlsSocket(tls)
+	return tls
 }
 
 // validateClients has an HTTPS listener ask clients for a certificate.

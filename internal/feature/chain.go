@@ -146,6 +146,14 @@ func (c *Chain) feature(name string) Feature {
 	return nil
 }
 
+// Filtered reports whether some of the attached configurations are for features that are made of HTTP filters.
+func (c *Chain) Filtered(attached []model.Attached) bool {
+	return slices.ContainsFunc(attached, func(a model.Attached) bool {
+		_, ok := c.feature(a.Feature).(FilterUser)
+		return ok
+	})
+}
+
 // Standing returns the filters that every listener has, in chain order.
 func (c *Chain) Standing() []HTTPFilter {
 	var out []HTTPFilter

@@ -9,8 +9,10 @@ package feature
 
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -60,7 +62,7 @@ type ClusterApplier interface {
 // plain HTTP listeners of a port share a connection manager, so there it is applied only if all Gateways with listeners
 // on the port ask for the same.
 type ListenerApplier interface {
-	// ApplyListener changes l.Manager for a, which is attached to the listener's Gateway.
+	// ApplyListener changes l for a, which is attached to the listener or its Gateway.
 	ApplyListener(l *Listener, a model.Attached)
 }
 
@@ -146,8 +148,14 @@ type Cluster struct {
 	Backend *model.Backend
 }
 
-// Listener is the HTTP side of an Envoy listener while features are applied to it.
+// Listener is an Envoy listener while features are applied to it for one of the HTTP or HTTPS listeners on its port.
 type Listener struct {
+	// Proto is the whole Envoy listener, which the listeners on the port share. Its filter chains are not in it.
+	Proto *listenerv3.Listener
+	// Chain is the filter chain, without its filters and transport socket.
+	Chain *listenerv3.FilterChain
+	// TLS is how connections are secured; nil without TLS.
+	TLS *tlsv3.DownstreamTlsContext
 	// Manager is the connection manager, complete but for what the features add.
 	Manager *hcmv3.HttpConnectionManager
 	// Name is that of the listener; of plain HTTP listeners that share a port, that of the most specific.

@@ -69,6 +69,21 @@ func (s *Scope) Set(filter string, config proto.Message) {
 // Use is like [Route.Use].
 func (s *Scope) Use(b model.BackendKey) string { return use(&s.Needs, b) }
 
+// Deny has every request answered with 500, whatever other filters there are.
+func (s *Scope) Deny() { s.Filters = append([]*corev3.TypedExtensionConfig{deny()}, s.Filters...) }
+
+// Empty reports whether the scope has no filters at all.
+func (s *Scope) Empty() bool { return len(s.Filters) == 0 && len(s.PerFilter) == 0 }
+
+// Equal reports whether two scopes, both of no route, have the same filters.
+func (s *Scope) Equal(o *Scope) bool {
+	same := func(a, b *corev3.TypedExtensionConfig) bool { return proto.Equal(a, b) }
+	return slices.EqualFunc(s.Filters, o.Filters, same) && slices.Equal(s.Needs, o.Needs) &&
+		slices.Equal(s.guards, o.guards) && maps.EqualFunc(s.PerFilter, o.PerFilter, func(a, b *anypb.Any) bool {
+		return proto.Equal(a, b)
+	})
+}
+
 // Place is one in the filters of a listener where those of a [Scope] run.
 type Place int
 
@@ -130,7 +145,7 @@ func (s *Scope) Fill(place Place, wider *Scope) map[string]*anypb.Any {
 	case OfRouteLate:
 		filters := s.marked()
 		if len(filters) > MaxLate {
-			filters = []*corev3.TypedExtensionConfig{Deny()}
+			filters = []*corev3.TypedExtensionConfig{deny()}
 		}
 		for i := range max(len(filters), min(len(wider.marked()), MaxLate)) {
 			out.single(lateSlot(i), filters, i)
@@ -145,8 +160,8 @@ func (s *Scope) Fill(place Place, wider *Scope) map[string]*anypb.Any {
 	return out
 }
 
-// Deny returns a filter that answers every request with 500.
-func Deny() *corev3.TypedExtensionConfig {
+// deny returns a filter that answers every request with 500.
+func deny() *corev3.TypedExtensionConfig {
 	return &corev3.TypedExtensionConfig{Name: "deny", TypedConfig: Pack(&faultv3.HTTPFault{Abort: &faultv3.FaultAbort{
 		ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: 500},
 		Percentage: &typev3.FractionalPercent{Numerator: 100},

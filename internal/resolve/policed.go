@@ -22,13 +22,20 @@ type Policed struct {
 
 // Policed returns what policies ask for a rule of a route on a listener whose own policies are above. rule is the name
 // of the rule, which may be empty. For the zero RouteKey it is what holds for the listener.
-func (t *Tables) Policed(r *incr.Reader, above model.PolicyStack, route model.RouteKey, rule string) Policed {
+//
+// Only policies of the kinds are asked, of all if there are none.
+func (t *Tables) Policed(
+	r *incr.Reader, above model.PolicyStack, route model.RouteKey, rule string, kinds ...string,
+) Policed {
+	if len(kinds) == 0 {
+		kinds = routePolicyKinds
+	}
 	var held heldPolicies
 	if route != (model.RouteKey{}) {
 		held, _ = incr.Get(r, t.routePolicies, route)
 	}
 	var out Policed
-	for _, kind := range routePolicyKinds {
+	for _, kind := range kinds {
 		key := mergedKey{Kind: kind, Own: above.Policy(kind)}
 		if own, ok := held.nearest(kind, rule); ok {
 			key = t.mergedKey(r, kind, own, above)
@@ -47,6 +54,12 @@ func (t *Tables) Policed(r *incr.Reader, above model.PolicyStack, route model.Ro
 		}
 	}
 	return out
+}
+
+// HasPolicies reports whether a policy is attached to a route or one of its rules.
+func (t *Tables) HasPolicies(r *incr.Reader, route model.RouteKey) bool {
+	held, _ := incr.Get(r, t.routePolicies, route)
+	return len(held) > 0
 }
 
 // mergedKey returns a policy of a route with the one of the listener that it is merged with.
