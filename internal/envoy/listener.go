@@ -87,8 +87,8 @@ func listener(bind string, port model.Port, filters []*hcmv3.HttpFilter, shape s
 	return r
 }
 
-// httpChain is the filter chain of a route table: of all plain HTTP listeners of a port, or of one HTTPS listener, which
-// SNI chooses.
+// httpChain is the filter chain of a route table: of all plain HTTP listeners of a port, or of one HTTPS listener,
+// which SNI chooses.
 func httpChain(
 	listener *listenerv3.Listener, table model.RouteTableKey, l *model.Listener, filters []*hcmv3.HttpFilter, shape shaper,
 ) *listenerv3.FilterChain {
