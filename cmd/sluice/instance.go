@@ -14,6 +14,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 
+	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
@@ -121,6 +122,7 @@ func (i *instance) build() {
 		Observer: i.observe,
 	})
 	opts := pipelineOptions()
+	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit()})
 	opts.Serve = i.server.Update
 	opts.Publish = i.publish
 	i.pipeline = pipeline.New(opts)

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/pki"
 	"github.com/sluice-gateway/sluice/internal/ratelimit"
@@ -58,6 +59,11 @@ func (f *limitFlags) register(cmd *cobra.Command) {
 		"Answer 500 to requests whose global rate limits cannot be asked for; without it they pass")
 	flags.DurationVar(&f.timeout, "ratelimit-timeout", 10*time.Millisecond,
 		"How long a request waits for the answer about its global rate limits")
+}
+
+// rateLimit is what the flags say to the features.
+func (f *limitFlags) rateLimit() *all.RateLimit {
+	return &all.RateLimit{Timeout: f.timeout, FailClosed: f.failClosed}
 }
 
 func ratelimitCommand() *cobra.Command {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-gateway/sluice/internal/feature/all"
 )
 
 // serveFlags are the flags of sluice serve.
@@ -92,6 +94,14 @@ func (f *serveFlags) leaseName() string { return f.service }
 
 // authoritySecret is the name of the Secret in Sluice's namespace that holds the certificate authorities.
 func (f *serveFlags) authoritySecret() string { return f.service + "-authority" }
+
+// rateLimit is how Envoys ask about global rate limits, nil if there is nobody to ask.
+func (f *serveFlags) rateLimit() *all.RateLimit {
+	if f.ratelimit == "" {
+		return nil
+	}
+	return f.limits.rateLimit()
+}
 
 // ratelimitSecret is the name of the Secret with the certificate of sluice ratelimit, empty for none.
 func (f *serveFlags) ratelimitSecret() string {

@@ -156,6 +156,8 @@ type Attached struct {
 	Backends []BackendKey
 	// Objects are the other objects that Spec refers to, in the order of the spec.
 	Objects []Object
+	// Under is the same field of the policy that the one of Source is merged with, if both have it; else nil.
+	Under *Under
 	// Broken says that it cannot be applied: something that Spec refers to cannot be used. What became of it is decided
 	// where it is attached; features never see it.
 	Broken bool
@@ -166,6 +168,16 @@ type Attached struct {
 	Source Ref
 	// Index is its position among the filters of a listener, which run in exactly that order; 0 for everything else.
 	Index int
+}
+
+// Under is a field of a policy as it was written, before another policy was merged into it.
+type Under struct {
+	// Spec is the field's value, of the same type as that of [Attached.Spec].
+	Spec any
+	// Source is the policy.
+	Source Ref
+	// Strategic says that the policies are merged by mergeType StrategicMerge: lists may be joined.
+	Strategic bool
 }
 
 // Object is an object that configuration refers to, a Secret or a ConfigMap.

@@ -88,6 +88,8 @@ func parse(
 			out.Counted = true
 		case KeyMode:
 			err = out.setMode(e.GetValue())
+		case MetadataPassed:
+			// It is there, which is all that it says.
 		case KeyRoute:
 			scratch = appendPart(appendPart(scratch, KeyRoute), routeOf(e.GetValue()))
 		default:

@@ -56,7 +56,7 @@ func (v *matchResolver) refuse(path, message string) {
 }
 
 func (v *matchResolver) regex(path, expr string) model.ValueMatch {
-	if err := checkRegex(expr); err != nil {
+	if err := CheckRegex(expr); err != nil {
 		v.refuse(path, err.Error())
 	}
 	return model.ValueMatch{Type: model.Regex, Value: expr}
@@ -87,9 +87,9 @@ func hasName(list []model.NamedMatch, name string) bool {
 	return slices.ContainsFunc(list, func(m model.NamedMatch) bool { return m.Name == name })
 }
 
-// checkRegex refuses what Envoy would refuse as a regular expression, or be slow with. RE2 and Go's regexp share their
+// CheckRegex refuses what Envoy would refuse as a regular expression, or be slow with. RE2 and Go's regexp share their
 // syntax.
-func checkRegex(expr string) error {
+func CheckRegex(expr string) error {
 	if len(expr) > maxRegexBytes {
 		return fmt.Errorf("the regular expression is longer than %d bytes: shorten it", maxRegexBytes)
 	}

@@ -87,6 +87,7 @@ func (t *Tables) mergedFields(r *incr.Reader, key mergedKey) ([]model.Attached, 
 	if !ok {
 		return nil, nil
 	}
+	var below []asked
 	spec, of := own.Spec, func(string) model.Name { return key.Own }
 	if parent, ok := t.envoyPolicy(r, envoyPolicyRef(key.Kind, key.Parent)); ok && key.Parent != (model.Name{}) {
 		merged, err := mergeSpecs(key.Kind, parent.Spec, own.Spec, own.Merge)
@@ -94,6 +95,7 @@ func (t *Tables) mergedFields(r *incr.Reader, key mergedKey) ([]model.Attached, 
 			return nil, err
 		}
 		written := takeApart(own.Spec)
+		below = takeApart(parent.Spec)
 		spec, of = merged, func(field string) model.Name {
 			if slices.ContainsFunc(written, func(a asked) bool { return a.Name == field }) {
 				return key.Own
@@ -103,10 +105,17 @@ func (t *Tables) mergedFields(r *incr.Reader, key mergedKey) ([]model.Attached, 
 	}
 	var out []model.Attached
 	for _, field := range takeApart(spec) {
-		out = append(out, model.Attached{
+		a := model.Attached{
 			Feature: featureOf(key.Kind, field.Name), Spec: field.Value, Path: "spec." + field.Name,
 			Source: envoyPolicyRef(key.Kind, of(field.Name)),
-		})
+		}
+		i := slices.IndexFunc(below, func(b asked) bool { return b.Name == field.Name })
+		if i >= 0 && a.Source.Name == key.Own {
+			a.Under = &model.Under{
+				Spec: below[i].Value, Source: envoyPolicyRef(key.Kind, key.Parent), Strategic: own.Merge != egv1a1.JSONMerge,
+			}
+		}
+		out = append(out, a)
 	}
 	return out, nil
 }

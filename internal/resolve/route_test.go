@@ -127,7 +127,7 @@ func TestRegexes(t *testing.T) {
 		`((a|b){30}){30}`:                    "too large",
 		strings.Repeat("a", maxRegexBytes+1): "longer than",
 	} {
-		err := checkRegex(expr)
+		err := CheckRegex(expr)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: %v, want %q", expr, err, want)
 		}

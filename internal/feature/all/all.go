@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
+	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
 	"github.com/sluice-gateway/sluice/internal/feature/redirect"
 	"github.com/sluice-gateway/sluice/internal/feature/retry"
 	"github.com/sluice-gateway/sluice/internal/feature/retrybudget"
@@ -18,19 +19,32 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/tracing"
 )
 
-// Chain returns the chain of all features.
-func Chain() *feature.Chain {
+// Options are what depends on how Sluice runs.
+type Options struct {
+	// RateLimit is how Envoys ask about global rate limits; nil refuses policies with some.
+	RateLimit *RateLimit
+}
+
+// RateLimit is how Envoys ask about global rate limits. Its zero value is the default.
+type RateLimit = ratelimit.Service
+
+// Chain returns the chain of all features, with everything that they may need.
+func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}}) }
+
+// ChainWith returns the chain of all features.
+func ChainWith(o Options) *feature.Chain {
 	return feature.NewChain(
-		extauth.Listener{},           // before everything: a route is chosen only for what it lets in
-		cors.Feature{},               // before what asks for credentials: the preflights that it answers have none
-		extauth.Feature{},            // before all that costs more than asking
-		sessionpersistence.Feature{}, // last of the filters: only requests that will be served pick an endpoint
-		redirect.Feature{},           // replaces the action, so that those below see that there is nothing to forward
-		rewrite.Feature{},            // the path and host that the backend and its mirrors see
-		headermodifier.Request{},     // behind the rewrite, so that a Host that is set stays
-		headermodifier.Response{},    // behind cors: what a user says of a CORS header is the last word
-		mirror.Feature{},             // copies what the features above have made of the request
-		timeout.Feature{},            // either order with retry, which edits the same policy
+		extauth.Listener{},                      // before everything: a route is chosen for what it lets in
+		cors.Feature{},                          // before what asks for credentials: the preflights that it answers have none
+		extauth.Feature{},                       // before all that costs more than asking
+		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
+		sessionpersistence.Feature{},            // last: only requests that will be served pick an endpoint
+		redirect.Feature{},                      // replaces the action: those below see that nothing is forwarded
+		rewrite.Feature{},                       // the path and host that the backend and its mirrors see
+		headermodifier.Request{},                // behind the rewrite, so that a Host that is set stays
+		headermodifier.Response{},               // behind cors: what a user says of a CORS header is the last word
+		mirror.Feature{},                        // copies what the features above have made of the request
+		timeout.Feature{},                       // either order with retry, which edits the same policy
 		retry.Feature{},
 		tracing.Feature{},     // of listeners
 		retrybudget.Feature{}, // of backends, not of routes: the order means nothing

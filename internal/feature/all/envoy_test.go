@@ -33,6 +33,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/ratelimit"
 )
 
 // patience is how long a test waits for something that is expected to happen at once.
@@ -45,6 +46,8 @@ type scenario struct {
 	match    model.Match
 	port     uint16
 	attached []model.Attached
+	// before adds filters in front of those of the features.
+	before func(*feature.Scope)
 	// backend is the name of the upstream, "echo" unless set.
 	backend string
 	run     func(t *testing.T, g *gateway)
@@ -79,7 +82,8 @@ func TestEnvoy(t *testing.T) {
 	up := startUpstreams(t)
 	scenarios := slices.Concat(
 		headerScenarios(), redirectScenarios(), rewriteScenarios(), mirrorScenarios(), corsScenarios(),
-		authScenarios(), retryScenarios(), timeoutScenarios(), sessionScenarios(),
+		authScenarios(), localLimitScenarios(), globalLimitScenarios(), retryScenarios(), timeoutScenarios(),
+		sessionScenarios(),
 	)
 	address := startEnvoy(t, binary, bootstrap(t, scenarios, up))
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -150,7 +154,8 @@ func attach(name string, spec any, backends ...string) model.Attached {
 // bootstrap is the configuration with a virtual host for each scenario.
 func bootstrap(t *testing.T, scenarios []scenario, up *upstreams) []byte {
 	t.Helper()
-	chain := Chain()
+	// Long enough for a busy machine, and no limit is passed over.
+	chain := ChainWith(Options{RateLimit: &RateLimit{Timeout: patience, FailClosed: true}})
 	var hosts []*routev3.VirtualHost
 	for i, s := range scenarios {
 		hosts = append(hosts, &routev3.VirtualHost{
@@ -166,6 +171,9 @@ func bootstrap(t *testing.T, scenarios []scenario, up *upstreams) []byte {
 	for name, addresses := range up.addresses {
 		config.StaticResources.Clusters = append(config.StaticResources.Clusters, cluster(t, name, addresses))
 	}
+	limits := cluster(t, "limits-grpc", []string{startRateLimit(t)})
+	limits.Name = ratelimit.Cluster
+	config.StaticResources.Clusters = append(config.StaticResources.Clusters, limits)
 	if err := config.ValidateAll(); err != nil {
 		t.Fatal(err)
 	}
@@ -187,11 +195,15 @@ func build(t *testing.T, chain *feature.Chain, s scenario) *routev3.Route {
 	}
 	r := featuretest.NewRoute(&route.Rules[0], s.match)
 	r.Port = cmp.Or(s.port, r.Port)
+	r.Proto.Name = "httproute/test/" + strings.ReplaceAll(s.name, "/", "-") + "/1"
 	r.Action().ClusterSpecifier = &routev3.RouteAction_Cluster{
 		Cluster: r.Use(featuretest.Service(cmp.Or(s.backend, "echo"))),
 	}
 	chain.ApplyRoute(r, s.attached)
 	scope := &feature.Scope{Route: r}
+	if s.before != nil {
+		s.before(scope)
+	}
 	chain.Filters(scope, s.attached)
 	r.Proto.TypedPerFilterConfig = scope.Fill(feature.OfRoute, nil)
 	return r.Proto
@@ -300,7 +312,11 @@ func startEnvoy(t *testing.T, binary string, config []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "--config-yaml", string(config), "--admin-address-path", adminFile,
+	file := filepath.Join(dir, "bootstrap.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "--config-path", file, "--admin-address-path", adminFile,
 		"--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
 	cmd.Stdout, cmd.Stderr = logs, logs
 	if err := cmd.Start(); err != nil {
