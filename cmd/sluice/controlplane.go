@@ -138,11 +138,16 @@ func (c *controlPlane) run(ctx context.Context) error {
 	return ended(err)
 }
 
+// settle is how long Envoys have to connect after a start, before Gateways are said to wait for them. It is longer than
+// an Envoy takes that backs off from a Service without a replica.
+const settle = 30 * time.Second
+
 // goOn starts what goes on until the context ends. The channel is closed when this replica does not lead any more.
 func (c *controlPlane) goOn(ctx context.Context, failed chan<- error) (led <-chan struct{}) {
 	go func() { failed <- c.source.Watch(ctx, c.apply) }()
 	go c.keeper.Run(ctx, pkikube.Every)
 	go c.watchFleets(ctx)
+	time.AfterFunc(settle, c.pipeline.Settled)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -211,6 +216,7 @@ func (c *controlPlane) build() error {
 		Workers:   runtime.GOMAXPROCS(0),
 		Features:  all.Supported,
 		Say:       c.hub.Say,
+		Settling:  true,
 		Build:     version,
 		Serve:     c.server.Update,
 		Publish:   func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"k8s.io/client-go/dynamic"
 
@@ -84,6 +85,18 @@ func (c *controlPlane) watchFleets(ctx context.Context) {
 	if err := c.fleets.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		c.log.Error("The fleets of Envoys cannot be watched", "error", err)
 	}
+}
+
+// awaitPlaces waits until it is known where the fleets are: until then all Gateways would be said to have no address.
+func (c *controlPlane) awaitPlaces(ctx context.Context) {
+	if c.fleets == nil {
+		return
+	}
+	// Something that cannot be read must not keep statuses from being written for good.
+	const most = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	c.fleets.Located(ctx)
 }
 
 // leadFleets makes and mends the fleets, until the context ends.

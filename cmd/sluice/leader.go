@@ -76,6 +76,7 @@ func replicaName() string {
 func (c *controlPlane) write(ctx context.Context) {
 	var done sync.WaitGroup
 	done.Go(func() { c.leadFleets(ctx) })
+	c.awaitPlaces(ctx)
 	c.writer.Lead(ctx)
 	done.Wait()
 }

@@ -65,7 +65,7 @@ func (p *Pipeline) connect(name model.ProxyName, by int) {
 // wait notes that a listener waits for the version that was just handed over.
 func (p *Pipeline) wait(name model.ProxyName, key model.ListenerKey) {
 	px := p.proxy(name)
-	w := waiting{version: px.version}
+	w := waiting{version: px.version, early: p.first && p.settling}
 	if p.opts.Say != nil {
 		if seat, ok := p.resolved.Seats.Peek(key); ok {
 			w.content = peer.Content(seat)
@@ -127,6 +127,25 @@ func (p *Pipeline) review(name model.ProxyName) {
 	if p.opts.Publish != nil {
 		p.putSources(sources)
 	}
+}
+
+// Settled says that Envoys had the time to connect: what waits for them still is not programmed.
+func (p *Pipeline) Settled() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settling = false
+	if p.opts.Publish == nil {
+		return
+	}
+	sources := map[model.Ref]bool{}
+	for _, px := range p.proxies {
+		for key, w := range px.waiting {
+			if w.early {
+				sources[key.Source] = true
+			}
+		}
+	}
+	p.putSources(sources)
 }
 
 // dropListeners forgets the listeners that the last commit took from their proxies.

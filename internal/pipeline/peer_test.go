@@ -24,9 +24,12 @@ type replica struct {
 	statuses map[string]pipeline.Status
 }
 
-func newReplica(name string) *replica {
+func newReplica(name string, change ...func(*pipeline.Options)) *replica {
 	r := &replica{name: name, statuses: map[string]pipeline.Status{}}
 	r.Pipeline = newPipeline(func(o *pipeline.Options) {
+		for _, c := range change {
+			c(o)
+		}
 		o.Serve = func(_ model.ProxyName, changes []xds.Change) uint64 {
 			r.version++
 			r.updates = append(r.updates, changes...)

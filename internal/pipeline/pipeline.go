@@ -60,6 +60,9 @@ type Options struct {
 	// Say is told what other replicas should know of the Envoys that are connected here. It must not call back, nor
 	// block. nil if there are no others.
 	Say func(peer.Statement)
+	// Settling says that Envoys may be there that have what the first batch makes, and are to connect. Until
+	// [Pipeline.Settled] it is Unknown whether what waits for them is programmed.
+	Settling bool
 	// Build is the version of Sluice, which other replicas may or may not share.
 	Build string
 }
@@ -74,9 +77,11 @@ type Pipeline struct {
 	resolved *resolve.Tables
 	built    *envoy.Tables
 	started  bool
-	proxies  map[model.ProxyName]*proxy
-	blame    blame
-	strays   strays
+	// first is true while the first commit is handed on, settling until Envoys had the time to connect.
+	first, settling bool
+	proxies         map[model.ProxyName]*proxy
+	blame           blame
+	strays          strays
 	// book is what other replicas say.
 	book *peer.Book
 }
@@ -102,6 +107,8 @@ type waiting struct {
 	// content is its hash, and state what other replicas have been told.
 	content uint64
 	state   peer.State
+	// early says that it waits since the first batch.
+	early bool
 }
 
 type resourceID struct {
@@ -119,8 +126,8 @@ type refusal struct {
 func New(opts Options) *Pipeline {
 	e := incr.New(opts.Workers)
 	p := &Pipeline{
-		opts: opts, engine: e, store: resource.NewStore(e), proxies: map[model.ProxyName]*proxy{}, strays: strays{},
-		book: peer.NewBook(opts.Build),
+		opts: opts, engine: e, store: resource.NewStore(e), settling: opts.Settling,
+		proxies: map[model.ProxyName]*proxy{}, strays: strays{}, book: peer.NewBook(opts.Build),
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,

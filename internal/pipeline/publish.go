@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -109,20 +110,29 @@ func (p *Pipeline) putListenerSet(name model.Name) {
 
 // listening is what a proxy has said about listeners.
 func (p *Pipeline) listening(proxy model.ProxyName, listeners []model.Listener) status.Progress {
+	find := func(name gwv1.SectionName) *model.Listener {
+		i := slices.IndexFunc(listeners, func(l model.Listener) bool { return l.Key.Name == string(name) })
+		if i < 0 {
+			return nil
+		}
+		return &listeners[i]
+	}
 	progress := p.progress(proxy)
 	progress.Pending = func(name gwv1.SectionName) string {
-		for i := range listeners {
-			if listeners[i].Key.Name == string(name) {
-				return p.pending(proxy, listeners[i])
-			}
+		if l := find(name); l != nil {
+			return cmp.Or(p.refusal(proxy, l), p.pending(proxy, l))
 		}
 		return ""
+	}
+	progress.Unheard = func(name gwv1.SectionName) bool {
+		l := find(name)
+		return p.settling && l != nil && p.refusal(proxy, l) == "" && p.proxy(proxy).waiting[l.Key].early
 	}
 	return progress
 }
 
-// pending says what is missing until the listener takes traffic on every Envoy of the proxy, "" if nothing is.
-func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
+// refusal says what Envoy refuses of the listener, "" if nothing.
+func (p *Pipeline) refusal(name model.ProxyName, l *model.Listener) string {
 	px := p.proxy(name)
 	key := l.PortKey(name)
 	if why, ok := px.refused[resourceID{xds.Listener, ListenerName(key)}]; ok {
@@ -138,7 +148,12 @@ func (p *Pipeline) pending(name model.ProxyName, l model.Listener) string {
 			return fmt.Sprintf("Envoy refused the CA certificates of %s: %s", l.Clients.Trust, why.message)
 		}
 	}
-	if w, ok := px.waiting[l.Key]; ok && !p.programmed(name, l.Key, w) {
+	return ""
+}
+
+// pending says what is missing until the listener takes traffic on every Envoy of the proxy, "" if nothing is.
+func (p *Pipeline) pending(name model.ProxyName, l *model.Listener) string {
+	if w, ok := p.proxy(name).waiting[l.Key]; ok && !p.programmed(name, l.Key, w) {
 		return "Waiting for Envoy to take the configuration"
 	}
 	return ""

@@ -15,6 +15,7 @@ import (
 // of what was refused before and is something else now, or is known to be refused by what other replicas say.
 func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.Ref) {
 	changes := p.changes()
+	p.first = !p.started
 	for _, name := range p.newProxies() {
 		if _, ok := changes[name]; !ok {
 			changes[name] = nil

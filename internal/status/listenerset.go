@@ -68,10 +68,10 @@ func ProgramListenerSet(st gwv1.ListenerSetStatus, p Progress) gwv1.ListenerSetS
 		return st
 	}
 	if p.Reason != "" {
-		waiting = p.Message
+		waiting = missing{reason: ReasonPending, message: p.Message}
 	} else if len(p.Addresses) == 0 {
-		waiting = "The Gateway has no address yet"
+		waiting = missing{reason: ReasonPending, message: "The Gateway has no address yet"}
 	}
-	st.Conditions = programmed(st.Conditions, ReasonPending, waiting, "Every proxy serves the ListenerSet")
+	st.Conditions = programmed(st.Conditions, waiting, "Every proxy serves the ListenerSet")
 	return st
 }

@@ -199,8 +199,11 @@ func TestProgramListenerSet(t *testing.T) {
 		p    Progress
 		want string
 	}{
-		"live":         {set, Progress{Addresses: address}, "True/Programmed"},
-		"pending":      {set, Progress{Addresses: address, Pending: pending}, "False/Pending"},
+		"live":    {set, Progress{Addresses: address}, "True/Programmed"},
+		"pending": {set, Progress{Addresses: address, Pending: pending}, "False/Pending"},
+		"unheard": {set, Progress{
+			Addresses: address, Pending: pending, Unheard: func(gwv1.SectionName) bool { return true },
+		}, "Unknown/Pending"},
 		"no address":   {set, Progress{}, "False/Pending"},
 		"no resources": {set, Progress{Addresses: address, Reason: "NoResources", Message: "m"}, "False/Pending"},
 		"not allowed":  {refused, Progress{Addresses: address}, "False/NotAllowed"},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -40,7 +41,7 @@ func (c *change) reconcile() error {
 	switch {
 	case c.fleet == nil:
 		return c.removeAll(c.live)
-	case c.fleet.Hold != "":
+	case c.fleet.Hold != "", c.fleet == c.state.doomed:
 		return nil
 	case c.state.invalid != nil:
 		c.problem = c.state.invalid.Error()
@@ -163,6 +164,11 @@ func (c *change) apply(want, live *unstructured.Unstructured, key string) error 
 			}
 		}
 		c.state.applied[key], c.state.versions[id(want)] = fingerprint(out), version(out)
+		return nil
+	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		// Nothing can be made there any more, and the Gateway is about to go as well.
+		c.state.doomed = c.fleet
 		return nil
 	}
 	if apierrors.IsInvalid(err) && live != nil && immutable(err) {

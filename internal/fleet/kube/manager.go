@@ -43,6 +43,9 @@ type Manager struct {
 	queue     workqueue.TypedRateLimitingInterface[model.ProxyName]
 	informers []informer
 	synced    chan struct{}
+	// located is closed when Placed has been told of every fleet that was wanted at the start; unlocated are those left.
+	located   chan struct{}
+	unlocated map[model.ProxyName]bool
 
 	mu     sync.Mutex
 	wanted map[model.ProxyName]*resolve.Fleet
@@ -63,6 +66,8 @@ type state struct {
 	from     *resolve.Fleet
 	rendered []*unstructured.Unstructured
 	invalid  error
+	// doomed is the fleet, as it was wanted, in a namespace that is being deleted: there is nothing to be made or mended.
+	doomed *resolve.Fleet
 	// problem is what keeps the fleet from being as it is wanted.
 	problem string
 	// applied are the fingerprints that applies came to, by object and by the hash of what was applied.
@@ -89,6 +94,7 @@ func New(opts Options) *Manager {
 		queue:     workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[model.ProxyName]()),
 		informers: newInformers(opts),
 		synced:    make(chan struct{}),
+		located:   make(chan struct{}),
 		wanted:    map[model.ProxyName]*resolve.Fleet{},
 		known:     map[model.ProxyName]*state{},
 	}
@@ -123,6 +129,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), wait...) {
 		return ctx.Err()
 	}
+	m.beginLocating()
 	close(m.synced)
 	var done sync.WaitGroup
 	for range workers {
@@ -229,6 +236,7 @@ func (m *Manager) sync(name model.ProxyName) error {
 		}
 	}
 	if want == nil {
+		m.locate(name)
 		m.mu.Lock()
 		if m.wanted[name] == nil && err == nil {
 			delete(m.known, name)
@@ -236,9 +244,48 @@ func (m *Manager) sync(name model.ProxyName) error {
 		m.mu.Unlock()
 		return err
 	}
-	if placed := m.place(name, s); !samePlacement(placed, s.placed) {
+	placed, known := m.place(name, s)
+	if !known {
+		return err
+	}
+	if !samePlacement(placed, s.placed) {
 		s.placed = placed
 		m.opts.Placed(name, placed)
 	}
+	m.locate(name)
 	return err
+}
+
+// Located waits until Placed has been told of every fleet that was wanted when Run began, or the context ends: before,
+// it is not known that a fleet has no address, or no Envoys.
+func (m *Manager) Located(ctx context.Context) {
+	select {
+	case <-m.located:
+	case <-ctx.Done():
+	}
+}
+
+func (m *Manager) beginLocating() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unlocated = map[model.ProxyName]bool{}
+	for name := range m.wanted {
+		m.unlocated[name] = true
+	}
+	if len(m.unlocated) == 0 {
+		close(m.located)
+	}
+}
+
+// locate notes that it is known where a fleet is, or that nobody wants to know any more.
+func (m *Manager) locate(name model.ProxyName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.unlocated[name] {
+		return
+	}
+	delete(m.unlocated, name)
+	if len(m.unlocated) == 0 {
+		close(m.located)
+	}
 }

@@ -226,7 +226,7 @@ func TestManager(t *testing.T) {
 	tests := map[string]func(*bench){
 		"create and delete": testLife, "drift": testDrift, "switch": testSwitch, "foreign": testForeign,
 		"placement": testPlacement, "certificate": testCertificate, "hold": testHold, "impostor": testImpostor,
-		"rights": testRights,
+		"rights": testRights, "terminating": testTerminating,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -20,9 +20,10 @@ import (
 
 func samePlacement(a, b resolve.Placement) bool { return reflect.DeepEqual(a, b) }
 
-// place says where a fleet is, as far as the cluster has told.
-func (m *Manager) place(name model.ProxyName, s *state) resolve.Placement {
-	var out resolve.Placement
+// place says where a fleet is, as far as the cluster has told. It is not known before all has been read that it
+// depends on, and looked for again then.
+func (m *Manager) place(name model.ProxyName, s *state) (out resolve.Placement, known bool) {
+	known = true
 	var missing []string
 	ready := int64(0)
 	for _, o := range m.live(name) {
@@ -33,7 +34,8 @@ func (m *Manager) place(name model.ProxyName, s *state) resolve.Placement {
 			ready += readyPods(o)
 		}
 		if o.GetKind() == "Service" {
-			addresses, lacks := m.serviceAddresses(o)
+			addresses, lacks, read := m.serviceAddresses(o)
+			known = known && read
 			out.Addresses = append(out.Addresses, addresses...)
 			if lacks != "" {
 				missing = append(missing, lacks)
@@ -52,7 +54,7 @@ func (m *Manager) place(name model.ProxyName, s *state) resolve.Placement {
 		out.Message = fmt.Sprintf("No Envoy of the Gateway is ready yet: see the pods with the label %s=%s in namespace %s",
 			labelFleet, s.from.Name, s.from.Namespace)
 	}
-	return out
+	return out, known
 }
 
 // wants says whether an object is one of the fleet's as it should be, as far as that is known.
@@ -71,12 +73,16 @@ func compareAddresses(a, b gwv1.GatewayStatusAddress) int {
 	return slices.Compare([]byte(a.Value), []byte(b.Value))
 }
 
-// serviceAddresses returns where a Service can be reached, and what it lacks of what was asked for.
-func (m *Manager) serviceAddresses(o *unstructured.Unstructured) (out []gwv1.GatewayStatusAddress, lacks string) {
+// serviceAddresses returns where a Service can be reached, and what it lacks of what was asked for; known is false
+// while that has not been read.
+func (m *Manager) serviceAddresses(
+	o *unstructured.Unstructured,
+) (out []gwv1.GatewayStatusAddress, lacks string, known bool) {
 	s := new(corev1.Service)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, s); err != nil {
-		return nil, err.Error()
+		return nil, err.Error(), true
 	}
+	known = true
 	cluster := gwv1.GatewayAddressRoutabilityCluster
 	switch s.Spec.Type {
 	case corev1.ServiceTypeLoadBalancer:
@@ -94,13 +100,15 @@ func (m *Manager) serviceAddresses(o *unstructured.Unstructured) (out []gwv1.Gat
 			}
 		}
 	case corev1.ServiceTypeNodePort:
-		for _, ip := range m.nodeAddresses() {
+		var ips []string
+		ips, known = m.nodeAddresses()
+		for _, ip := range ips {
 			out = append(out, address(gwv1.IPAddressType, ip, nil))
 		}
 	}
 	asked := o.GetAnnotations()[annotationAddress]
-	if asked == "" {
-		return out, ""
+	if asked == "" || !known {
+		return out, "", known
 	}
 	// What came instead of what was asked for is not what the Gateway is to be reached at.
 	out = slices.DeleteFunc(out, func(a gwv1.GatewayStatusAddress) bool { return a.Value != asked })
@@ -108,15 +116,16 @@ func (m *Manager) serviceAddresses(o *unstructured.Unstructured) (out []gwv1.Gat
 		lacks = fmt.Sprintf("The address %s has not been given to Service %s/%s (of type %s): use one that is free, "+
 			"or none to get any", asked, o.GetNamespace(), o.GetName(), s.Spec.Type)
 	}
-	return out, lacks
+	return out, lacks, true
 }
 
 func address(typ gwv1.AddressType, value string, to *gwv1.GatewayAddressRoutabilityType) gwv1.GatewayStatusAddress {
 	return gwv1.GatewayStatusAddress{Type: &typ, Value: value, Routability: to}
 }
 
-// nodeAddresses are those of the nodes, where node ports are. Nodes are watched only when some Service has node ports.
-func (m *Manager) nodeAddresses() []string {
+// nodeAddresses are those of the nodes, where node ports are; not known before all nodes have been read. Nodes are
+// watched only when some Service has node ports.
+func (m *Manager) nodeAddresses() (out []string, known bool) {
 	m.mu.Lock()
 	started := m.nodes != nil
 	if !started && m.running != nil {
@@ -125,10 +134,9 @@ func (m *Manager) nodeAddresses() []string {
 	}
 	informer := m.nodes
 	m.mu.Unlock()
-	if informer == nil {
-		return nil
+	if informer == nil || !informer.HasSynced() {
+		return nil, false
 	}
-	var out []string
 	for _, o := range informer.GetStore().List() {
 		node := new(corev1.Node)
 		u := o.(*unstructured.Unstructured)
@@ -138,7 +146,7 @@ func (m *Manager) nodeAddresses() []string {
 		out = append(out, reachable(node)...)
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return slices.Compact(out), true
 }
 
 // reachable are the addresses of a node: those from outside, if it has any.

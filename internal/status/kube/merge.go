@@ -168,7 +168,7 @@ func mergeNamed[T any](o owner, have, want []T, of func(*T) named) []T {
 }
 
 // conditions returns the conditions of others as they are, then ours. A condition whose status stays keeps the time of
-// its transition.
+// its transition. One of which we do not know what it should be, Unknown, stays as it is if it ever was said.
 func (o owner) conditions(have, want []metav1.Condition) []metav1.Condition {
 	out := make([]metav1.Condition, 0, len(have)+len(want))
 	for _, h := range have {
@@ -178,8 +178,13 @@ func (o owner) conditions(have, want []metav1.Condition) []metav1.Condition {
 	}
 	for _, w := range want {
 		w.LastTransitionTime = metav1.NewTime(o.now().Truncate(time.Second))
-		if h := find(have, w.Type); h != nil && h.Status == w.Status {
+		h := find(have, w.Type)
+		switch {
+		case h == nil:
+		case h.Status == w.Status:
 			w.LastTransitionTime = h.LastTransitionTime
+		case w.Status == metav1.ConditionUnknown:
+			w = *h
 		}
 		out = append(out, w)
 	}

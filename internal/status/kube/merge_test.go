@@ -38,3 +38,31 @@ func TestUsersOfAnEnvoyProxy(t *testing.T) {
 		t.Errorf("ancestors (-want +got):\n%s", diff)
 	}
 }
+
+// TestUnknownIsNotWritten merges a condition of which we do not know what it should be.
+func TestUnknownIsNotWritten(t *testing.T) {
+	before, now := metav1.NewTime(time.Unix(1000, 0)), metav1.NewTime(time.Unix(2000, 0))
+	o := owner{now: func() time.Time { return now.Time }}
+	unknown := metav1.Condition{Type: "Programmed", Status: metav1.ConditionUnknown, ObservedGeneration: 2, Message: "new"}
+	for name, have := range map[string][]metav1.Condition{
+		"said to be so":     {{Type: "Programmed", Status: metav1.ConditionTrue, ObservedGeneration: 1, Message: "old"}},
+		"said not to be so": {{Type: "Programmed", Status: metav1.ConditionFalse, ObservedGeneration: 1, Message: "old"}},
+		"never said":        {{Type: "Programmed", Status: metav1.ConditionUnknown, Message: "default"}},
+		"not there":         {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := unknown
+			want.LastTransitionTime = now
+			for i := range have {
+				have[i].LastTransitionTime = before
+				want.LastTransitionTime = before
+				if have[i].Status != metav1.ConditionUnknown {
+					want = have[i]
+				}
+			}
+			if diff := cmp.Diff([]metav1.Condition{want}, o.conditions(have, []metav1.Condition{unknown})); diff != "" {
+				t.Errorf("conditions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,9 +1,15 @@
 package kube
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"syscall"
 	"testing"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/test/release"
 )
@@ -21,6 +27,50 @@ func TestNothingToWrite(t *testing.T) {
 	w.eventually("another leader", func() error { return w.leads(func(now string) bool { return now != leader }) })
 	w.controlled(controlPlanes)
 	w.quiet(w.ns)
+	if now := w.versions(); now != versions {
+		t.Errorf("objects were written although nothing changed: %s, before %s", now, versions)
+	}
+}
+
+// TestEveryReplicaRestarted kills all replicas of the control plane at once. Those that start have been told nothing by
+// any Envoy, and one of them leads. No object is written, and at no time is the Gateway said not to be programmed.
+func TestEveryReplicaRestarted(t *testing.T) {
+	w := begin(t)
+	const envoys = 2
+	w.quickstart(envoys)
+	w.quiet(w.ns)
+	versions := w.versions()
+	ctx, cancel := context.WithCancel(t.Context())
+	followed := make(chan error, 1)
+	go func() {
+		followed <- w.follow(ctx, func(g *gwv1.Gateway) {
+			if err := isProgrammed(g); err != nil {
+				t.Errorf("at resourceVersion %s: %v", g.ResourceVersion, err)
+			}
+		})
+	}()
+	replicas := w.controlled(controlPlanes)
+	before := w.eachProcess(replicas)
+	for _, pid := range before {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("the replicas to be started again", func() error { return w.startedAgain(replicas, before) })
+	connected := fmt.Sprintf(`"Envoy connected","proxy":"%s/gateway"`, w.ns)
+	w.eventually("a leader, and the Envoys to connect", func() error {
+		logs := w.kubectl("-n", release.Default.Namespace, "logs", "-l", release.Default.Selector(), "--tail=-1")
+		if n := strings.Count(logs, connected); n < envoys || !strings.Contains(logs, "This replica leads") {
+			return fmt.Errorf("%d Envoys have connected, and the logs are:\n%s", n, logs)
+		}
+		return nil
+	})
+	w.controlled(controlPlanes)
+	w.quiet(w.ns)
+	cancel()
+	if err := <-followed; !errors.Is(err, context.Canceled) {
+		t.Errorf("the Gateway was followed only until the watch ended: %v", err)
+	}
 	if now := w.versions(); now != versions {
 		t.Errorf("objects were written although nothing changed: %s, before %s", now, versions)
 	}
