@@ -52,6 +52,7 @@ func TestAdmin(t *testing.T) {
 			`sluice_recomputed_keys_total{table="routes"} 7`, "sluice_faults_total 1", "sluice_problems 2",
 			`sluice_xds_pushed_bytes_total{type="routes"} 100`, `sluice_xds_pushed_resources_total{type="routes"} 3`,
 			`sluice_xds_acks_total{type="routes"} 1`, `sluice_xds_nacks_total{type="cluster"} 1`, "sluice_xds_connected 1",
+			`sluice_xds_ack_duration_seconds_count{type="routes"} 1`,
 			`sluice_stage_duration_seconds_count{stage="compute"} 1`, "sluice_live_duration_seconds_count 1",
 		}},
 		{"/nothing", "127.0.0.1", 404, nil},

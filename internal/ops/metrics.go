@@ -23,6 +23,7 @@ type Metrics struct {
 	acks       *prometheus.CounterVec
 	nacks      *prometheus.CounterVec
 	live       prometheus.Histogram
+	ack        *prometheus.HistogramVec
 	connected  prometheus.Gauge
 	problems   prometheus.Gauge
 }
@@ -62,6 +63,10 @@ func NewMetrics() *Metrics {
 			Namespace: "sluice", Name: "live_duration_seconds", Buckets: durations,
 			Help: "Time from handing changes to the xDS server until all connected Envoys had ACKed them.",
 		}),
+		ack: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "sluice", Name: "xds_ack_duration_seconds", Buckets: durations,
+			Help: "Time from sending a response until Envoy accepted it, by resource type. Clusters are warm then.",
+		}, []string{"type"}),
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "sluice", Name: "xds_connected", Help: "Envoys connected now.",
 		}),
@@ -74,9 +79,10 @@ func NewMetrics() *Metrics {
 		for _, c := range []*prometheus.CounterVec{m.pushes, m.pushed, m.bytes, m.acks, m.nacks} {
 			c.WithLabelValues(t.String())
 		}
+		m.ack.WithLabelValues(t.String())
 	}
 	m.registry.MustRegister(
-		m.stage, m.recomputed, m.faults, m.pushes, m.pushed, m.bytes, m.acks, m.nacks, m.live, m.connected, m.problems,
+		m.stage, m.recomputed, m.faults, m.pushes, m.pushed, m.bytes, m.acks, m.nacks, m.live, m.ack, m.connected, m.problems,
 	)
 	return m
 }
@@ -110,6 +116,7 @@ func (m *Metrics) Observe(e xds.Event) {
 		m.bytes.WithLabelValues(kind).Add(float64(e.Bytes))
 	case xds.Acked:
 		m.acks.WithLabelValues(kind).Inc()
+		m.ack.WithLabelValues(kind).Observe(e.Took.Seconds())
 	case xds.Rejected:
 		m.nacks.WithLabelValues(kind).Inc()
 	case xds.Live:
