@@ -50,12 +50,9 @@ func TestBesideEnvoyGateway(t *testing.T) {
 		"EnvoyProxy " + w.ns + "/proxy": 2,
 	})
 
-	for _, path := range fleetCollections(w.ns) {
-		w.unwritten(path, gatewayLabel+"=gateway", ownManager, theirManager)
-	}
-	for _, path := range fleetCollections(envoygateway.Namespace) {
-		w.unwritten(path, "", theirManager, ownManager)
-	}
+	w.unwritten(fleetCollections(w.ns), gatewayLabel+"=gateway", ownManager, theirManager)
+	w.unwritten(fleetCollections(envoygateway.Namespace), envoygateway.GatewayLabel+"=taken", theirManager, ownManager)
+	w.unwritten(fleetCollections(envoygateway.Namespace), "", theirManager, ownManager)
 	for name, managers := range map[string][2]string{
 		"gateway": {ownManager, theirManager}, "taken": {theirManager, ownManager},
 	} {
@@ -110,20 +107,30 @@ func (w *world) theirs(gateway string, want int) error {
 	return nil
 }
 
-// unwritten checks that, of the objects of a collection that a selector selects, some are written by one manager, none
+// unwritten checks that, of the objects of collections that a selector selects, some are written by one manager, none
 // by another.
-func (w *world) unwritten(path, selector, by, never string) {
+func (w *world) unwritten(collections []string, selector, by, never string) {
 	w.t.Helper()
-	var list struct {
-		Items []metav1.PartialObjectMetadata
-	}
-	if err := w.get(path+"?labelSelector="+selector, &list); err != nil {
-		w.t.Fatal(err)
-	}
-	for _, o := range list.Items {
-		if managers := managersOf(o); managers[never] {
-			w.t.Errorf("%s/%s, which is of %s, was written by %v", path, o.Name, by, managers)
+	written := 0
+	for _, path := range collections {
+		var list struct {
+			Items []metav1.PartialObjectMetadata
 		}
+		if err := w.get(path+"?labelSelector="+selector, &list); err != nil {
+			w.t.Fatal(err)
+		}
+		for _, o := range list.Items {
+			managers := managersOf(o)
+			if managers[by] {
+				written++
+			}
+			if managers[never] {
+				w.t.Errorf("%s/%s, which is of %s, was written by %v", path, o.Name, by, managers)
+			}
+		}
+	}
+	if written == 0 {
+		w.t.Errorf("nothing in %v with the label %q was written by %s", collections, selector, by)
 	}
 }
 
