@@ -16,9 +16,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -52,7 +50,7 @@ func (Response) Name() string { return string(gwv1.HTTPRouteFilterResponseHeader
 // Check refuses header names and values that Envoy would refuse or that frame messages, a header named twice, and a
 // Host that cannot be set.
 func (Request) Check(a model.Attached, rule *model.Rule) []feature.Problem {
-	return check(a.Spec.(*gwv1.HTTPHeaderFilter), func(op, name, value string) error {
+	return header.Check(a.Spec.(*gwv1.HTTPHeaderFilter), func(op, name, value string) error {
 		switch {
 		case op != ".set":
 			return fmt.Errorf("%s can only be set: a request has exactly one", name)
@@ -67,19 +65,17 @@ func (Request) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 
 // Check refuses header names and values that Envoy would refuse or that frame messages, and a header named twice.
 func (Response) Check(a model.Attached, _ *model.Rule) []feature.Problem {
-	return check(a.Spec.(*gwv1.HTTPHeaderFilter), func(_, name, _ string) error {
-		return fmt.Errorf("%s has no meaning in a response: remove it", name)
-	})
+	return header.Check(a.Spec.(*gwv1.HTTPHeaderFilter), header.NoHost)
 }
 
 // ApplyRoute changes the headers of requests.
 func (Request) ApplyRoute(r *feature.Route, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPHeaderFilter)
-	ops := headerOps{add: r.Proto.RequestHeadersToAdd, remove: r.Proto.RequestHeadersToRemove}
-	ops.apply(spec)
-	r.Proto.RequestHeadersToAdd, r.Proto.RequestHeadersToRemove = ops.add, ops.remove
+	edit := header.Edit{Add: r.Proto.RequestHeadersToAdd, Remove: r.Proto.RequestHeadersToRemove}
+	edit.Apply(spec)
+	r.Proto.RequestHeadersToAdd, r.Proto.RequestHeadersToRemove = edit.Add, edit.Remove
 	for _, h := range spec.Set {
-		if action := r.Action(); action != nil && isHost(string(h.Name)) {
+		if action := r.Action(); action != nil && header.IsHost(string(h.Name)) {
 			action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: h.Value}
 		}
 	}
@@ -87,84 +83,10 @@ func (Request) ApplyRoute(r *feature.Route, a model.Attached) {
 
 // ApplyRoute changes the headers of responses.
 func (Response) ApplyRoute(r *feature.Route, a model.Attached) {
-	ops := headerOps{add: r.Proto.ResponseHeadersToAdd, remove: r.Proto.ResponseHeadersToRemove}
-	ops.apply(a.Spec.(*gwv1.HTTPHeaderFilter))
-	r.Proto.ResponseHeadersToAdd, r.Proto.ResponseHeadersToRemove = ops.add, ops.remove
+	edit := header.Edit{Add: r.Proto.ResponseHeadersToAdd, Remove: r.Proto.ResponseHeadersToRemove}
+	edit.Apply(a.Spec.(*gwv1.HTTPHeaderFilter))
+	r.Proto.ResponseHeadersToAdd, r.Proto.ResponseHeadersToRemove = edit.Add, edit.Remove
 }
-
-// headerOps are the lists that a route has for one direction.
-type headerOps struct {
-	add    []*corev3.HeaderValueOption
-	remove []string
-}
-
-func (o *headerOps) apply(spec *gwv1.HTTPHeaderFilter) {
-	for _, name := range spec.Remove {
-		o.forget(name)
-		if !slices.Contains(o.remove, strings.ToLower(name)) {
-			o.remove = append(o.remove, strings.ToLower(name))
-		}
-	}
-	for _, h := range spec.Set {
-		if !isHost(string(h.Name)) {
-			o.forget(string(h.Name))
-			o.append(h, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
-		}
-	}
-	for _, h := range spec.Add {
-		o.append(h, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD)
-	}
-}
-
-func (o *headerOps) append(h gwv1.HTTPHeader, action corev3.HeaderValueOption_HeaderAppendAction) {
-	o.add = append(o.add, &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: string(h.Name), Value: header.Literal(h.Value)},
-		AppendAction: action,
-	})
-}
-
-// forget drops what earlier filters add to a header.
-func (o *headerOps) forget(name string) {
-	o.add = slices.DeleteFunc(o.add, func(h *corev3.HeaderValueOption) bool {
-		return strings.EqualFold(h.GetHeader().GetKey(), name)
-	})
-}
-
-// check asks host about every use of the Host header, and knows the rest itself.
-func check(spec *gwv1.HTTPHeaderFilter, host func(op, name, value string) error) []feature.Problem {
-	var problems []feature.Problem
-	seen := map[string]bool{}
-	one := func(op string, i int, name, value string) {
-		err := header.CheckMutable(name)
-		switch {
-		case err != nil:
-		case seen[strings.ToLower(name)]:
-			err = fmt.Errorf("%s is named more than once: leave one action for it", name)
-		case isHost(name):
-			err = host(op, name, value)
-		default:
-			err = header.CheckValue(value)
-		}
-		seen[strings.ToLower(name)] = true
-		if err != nil {
-			problems = append(problems, feature.Problem{
-				Reason: "UnsupportedValue", Message: "Invalid header: " + err.Error(), Path: fmt.Sprintf("%s[%d]", op, i),
-			})
-		}
-	}
-	for i, h := range spec.Set {
-		one(".set", i, string(h.Name), h.Value)
-	}
-	for i, h := range spec.Add {
-		one(".add", i, string(h.Name), h.Value)
-	}
-	for i, name := range spec.Remove {
-		one(".remove", i, name, "")
-	}
-	return problems
-}
-
-func isHost(name string) bool { return strings.EqualFold(name, "host") }
 
 func rewritesHost(rule *model.Rule) bool {
 	return slices.ContainsFunc(rule.Attached, func(a model.Attached) bool {
