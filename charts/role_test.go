@@ -46,7 +46,7 @@ var (
 )
 
 // statusless are the kinds with a CRD whose objects have no status.
-var statusless = []string{"referencegrants"}
+var statusless = []string{"referencegrants", "httproutefilters"}
 
 // expected are the rights that follow from the table of kinds.
 func expected(cluster bool) rights {

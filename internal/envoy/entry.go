@@ -28,12 +28,13 @@ type entry struct {
 }
 
 // rank orders routes within a host, as the Gateway API's "precedence" paragraphs of HTTPRouteRule.matches and
-// GRPCRouteRule.matches say.
+// GRPCRouteRule.matches say. Cookies come behind headers, as Envoy Gateway has them.
 type rank struct {
 	PathRank int // 0 exact, 1 regex, 2 prefix; for gRPC a regex comes last
 	PathLen  int
 	Method   bool
 	Headers  int
+	Cookies  int
 	Query    int
 	Created  time.Time
 	Route    model.RouteKey
@@ -48,6 +49,7 @@ func (r rank) compare(o rank) int {
 		compareDesc(r.PathLen, o.PathLen),
 		compareBool(r.Method, o.Method),
 		compareDesc(r.Headers, o.Headers),
+		compareDesc(r.Cookies, o.Cookies),
 		compareDesc(r.Query, o.Query),
 		r.Created.Compare(o.Created),
 		r.Route.Compare(o.Route),
@@ -189,7 +191,7 @@ func alike(a, b model.Backend) bool {
 func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {
 	r := rank{
 		PathLen: len(match.Path.Value), Method: match.Method != "",
-		Headers: len(match.Headers), Query: len(match.Query),
+		Headers: len(match.Headers), Cookies: len(match.Cookies), Query: len(match.Query),
 		Created: s.route.Created, Route: s.route.Key, Rule: rule.Index, Match: index, Part: part,
 	}
 	switch {

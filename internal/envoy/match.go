@@ -37,6 +37,9 @@ func routeMatch(m model.Match, grpc bool) *routev3.RouteMatch {
 			},
 		})
 	}
+	for _, c := range m.Cookies {
+		out.Cookies = append(out.Cookies, &routev3.CookieMatcher{Name: c.Name, StringMatch: stringMatch(c.ValueMatch)})
+	}
 	if grpc {
 		out.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
 	}

@@ -37,10 +37,14 @@ func (c *Chain) Check(route *model.Route) status.Report {
 		rule := &route.Rules[i]
 		for _, a := range everyAttached(rule) {
 			for _, p := range c.check(a, rule) {
-				report = append(report, status.Issue{
-					Object: route.Key.Ref(), Section: status.Section{Rule: i + 1}, Condition: "Accepted",
+				issue := status.Issue{
+					Object: route.Key.Ref(), Section: status.Section{Rule: i + 1}, Condition: status.Accepted,
 					Reason: p.Reason, Message: p.Message, Path: a.Path + p.Path,
-				})
+				}
+				if a.Via != "" {
+					issue.Path, issue.Message = a.Via, a.Source.String()+", "+issue.Path+": "+issue.Message
+				}
+				report = append(report, issue)
 				if rule.Fault == nil {
 					rule.Fault = &model.Fault{Status: 500, Why: p.Reason}
 				}

@@ -65,6 +65,7 @@ const (
 	KindNamespace             = "Namespace"
 	KindBackend               = "Backend"
 	KindEnvoyProxy            = "EnvoyProxy"
+	KindHTTPRouteFilter       = "HTTPRouteFilter"
 	KindXBackend              = "XBackend"
 	KindXBackendTrafficPolicy = "XBackendTrafficPolicy"
 	KindXTelemetryPolicy      = "XTelemetryPolicy"

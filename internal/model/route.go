@@ -82,6 +82,8 @@ type Rule struct {
 	// Index is the rule's position in the spec, Name its optional name.
 	Index int
 	Name  string
+	// GRPC is set for a rule of a GRPCRoute.
+	GRPC bool
 	// Matches is never empty for HTTP and gRPC: a rule without matches has the one that matches everything. Rules of
 	// other kinds of routes have none.
 	Matches []Match
@@ -121,6 +123,8 @@ type Match struct {
 	Headers []NamedMatch
 	// Query parameters, case-sensitive, each at most once.
 	Query []NamedMatch
+	// Cookies, case-sensitive. All have to match, those of one name too.
+	Cookies []NamedMatch
 }
 
 // ValueMatch compares one string.
@@ -129,7 +133,7 @@ type ValueMatch struct {
 	Value string
 }
 
-// NamedMatch compares the value of a header or query parameter.
+// NamedMatch compares the value of a header, a query parameter or a cookie.
 type NamedMatch struct {
 	Name string
 	ValueMatch
@@ -163,9 +167,11 @@ type Attached struct {
 	Broken bool
 	// Path is the field that it was written in, for messages: "spec.rules[0].filters[1]".
 	Path string
-	// Source is the object that it was written in, if that is not the one that it is attached to: a policy, or the backend
-	// that a route leads to.
+	// Source is the object that it was written in, if that is not the one that it is attached to: a policy, the backend
+	// that a route leads to, or a filter that it refers to.
 	Source Ref
+	// Via is the field of a route that refers to Source, empty if none does: "spec.rules[0].filters[1].extensionRef".
+	Via string
 	// Index is its position among the filters of a listener, which run in exactly that order; 0 for everything else.
 	Index int
 }

@@ -91,7 +91,7 @@ type asked struct {
 	Value any
 }
 
-// takeApart returns the fields of a policy's spec that are set and say what is to be done, rather than to what, in the
+// takeApart returns the fields of a spec that are set and say what is to be done, rather than to what, in the
 // order of the type. Structs that are inlined are taken apart too.
 func takeApart(spec any) []asked { return appendAsked(nil, reflect.ValueOf(spec).Elem()) }
 

@@ -42,7 +42,8 @@ func (v *routeResolver) eachRule(n int, resolve func(i int, rule *ruleBuilder)) 
 	out := make([]model.Rule, 0, n)
 	for i := range n {
 		v.rule = i
-		rule := ruleBuilder{routeResolver: v, path: fmt.Sprintf("spec.rules[%d]", i), Rule: model.Rule{Index: i}}
+		rule := ruleBuilder{routeResolver: v, path: fmt.Sprintf("spec.rules[%d]", i)}
+		rule.Index, rule.GRPC = i, v.key.Kind == model.KindGRPCRoute
 		resolve(i, &rule)
 		if len(rule.Matches) > 0 {
 			out = append(out, rule.finish())
@@ -171,6 +172,8 @@ type ruleBuilder struct {
 	*routeResolver
 	model.Rule
 	path string
+	// restricted is set once a filter has restricted the matches: see [ruleBuilder.cookies].
+	restricted bool
 }
 
 // attach adds a field of the rule, if it is set, as configuration for the feature of that name.
@@ -197,30 +200,30 @@ func (b *ruleBuilder) fail(why string) {
 
 // filter adds a filter of the rule. One that cannot be resolved "MUST NOT be skipped": the rule fails.
 func (b *ruleBuilder) filter(f filter, index int) {
-	a, reason := b.resolveFilter(f, fmt.Sprintf("%s.filters[%d]", b.path, index))
+	path := fmt.Sprintf("%s.filters[%d]", b.path, index)
+	found, reason := b.resolveFilter(f, path)
 	if reason != "" {
 		b.fail(reason)
 		return
 	}
-	b.Attached = append(b.Attached, a)
+	b.cookies(found.Cookies, path)
+	b.Attached = append(b.Attached, found.Attached...)
 }
 
-// resolveFilter returns the configuration of a filter, or why it cannot be applied.
-func (b *ruleBuilder) resolveFilter(f filter, path string) (model.Attached, string) {
+// resolveFilter returns what a filter asks for, or why it cannot be applied.
+func (b *ruleBuilder) resolveFilter(f filter, path string) (*routeFilter, string) {
 	a := model.Attached{Feature: f.Type, Spec: f.Spec, Path: path}
 	switch {
 	case f.Unknown:
 		b.issue(status.Accepted, status.ReasonUnsupportedValue, path+".type",
 			fmt.Sprintf("%q is not a filter that this version of Sluice knows: remove it", f.Type))
-		return a, status.ReasonUnsupportedValue
+		return nil, status.ReasonUnsupportedValue
 	case f.Spec == nil:
 		b.issue(status.Accepted, status.ReasonUnsupportedValue, path,
 			fmt.Sprintf("The filter's type is %s, but the field of that name is not set", f.Type))
-		return a, status.ReasonUnsupportedValue
+		return nil, status.ReasonUnsupportedValue
 	case f.Extension != nil:
-		b.issue(status.ResolvedRefs, status.ReasonInvalidKind, path+".extensionRef",
-			fmt.Sprintf("%s of group %q is not a filter that this version of Sluice knows", f.Extension.Kind, f.Extension.Group))
-		return a, status.ReasonInvalidKind
+		return b.extension(f.Extension, path+".extensionRef")
 	case f.Backend != nil:
 		use := b.use()
 		if f.GRPC {
@@ -228,11 +231,11 @@ func (b *ruleBuilder) resolveFilter(f filter, path string) (model.Attached, stri
 		}
 		key := b.resolveBackend(f.Backend, use, path+f.BackendPath)
 		if f.Guards && key == (model.BackendKey{}) {
-			return a, status.ReasonBackendNotFound
+			return nil, status.ReasonBackendNotFound
 		}
 		a.Backends = []model.BackendKey{key}
 	}
-	return a, ""
+	return &routeFilter{Attached: []model.Attached{a}}, ""
 }
 
 // backend adds a backend reference. If one of its own filters cannot be applied, its share of the requests fails.
@@ -242,13 +245,24 @@ func (b *ruleBuilder) backend(ref *gwv1.BackendRef, filters []filter, index int)
 		Weight:  uint32(max(0, deref(ref.Weight, 1))), // not negative
 		Backend: b.resolveBackend(&ref.BackendObjectReference, b.use(), path),
 	}
+	broken := false
 	for i, f := range filters {
-		a, reason := b.resolveFilter(f, fmt.Sprintf("%s.filters[%d]", path, i))
+		at := fmt.Sprintf("%s.filters[%d]", path, i)
+		found, reason := b.resolveFilter(f, at)
+		if reason == "" && len(found.Cookies) > 0 {
+			reason = status.ReasonUnsupportedValue
+			b.issue(status.Accepted, reason, at,
+				"An HTTPRouteFilter with matches can only be a filter of a rule: which backend a request goes to is a matter "+
+					"of weights")
+		}
 		if reason != "" {
-			out.Backend = model.BackendKey{}
+			broken = true
 			continue
 		}
-		out.Attached = append(out.Attached, a)
+		out.Attached = append(out.Attached, found.Attached...)
+	}
+	if broken {
+		out.Backend, out.Attached = model.BackendKey{}, nil
 	}
 	if !isStream(b.key.Kind) {
 		out.Attached = append(out.Attached, b.t.attachedTo(b.r, out.Backend)...)
@@ -277,10 +291,10 @@ func (b *ruleBuilder) finish() model.Rule {
 			b.Backends[i].Attached = slices.DeleteFunc(b.Backends[i].Attached, persistent)
 		}
 	}
-	redirects := slices.ContainsFunc(b.Attached, func(a model.Attached) bool {
-		return a.Feature == string(gwv1.HTTPRouteFilterRequestRedirect)
+	answers := slices.ContainsFunc(b.Attached, func(a model.Attached) bool {
+		return a.Feature == string(gwv1.HTTPRouteFilterRequestRedirect) || a.Feature == directResponse
 	})
-	if !redirects {
+	if !answers {
 		sum, valid := uint32(0), false
 		for _, be := range b.Backends {
 			sum += be.Weight

@@ -191,61 +191,13 @@ func (v *fieldResolver) backend(from model.Ref, ref Reference) model.BackendKey 
 	return key
 }
 
-// object returns an object that a field refers to. What another namespace holds is said only to those who are granted
-// it.
+// object returns an object that a field refers to.
 func (v *fieldResolver) object(from model.Ref, ref Reference) model.Object {
-	to := model.Ref{Group: ref.Object.Group, Kind: ref.Object.Kind, Name: model.Name{
-		Namespace: ref.Object.Namespace, Name: ref.Object.Name,
-	}}
-	if to.Namespace == "" {
-		to.Namespace = from.Namespace
+	found, _, message := v.t.object(v.r, from, ref.Object)
+	if message != "" {
+		v.issue(ref.Path, message)
 	}
-	if to.Kind == "" {
-		to.Kind = model.KindSecret
-	}
-	out := model.Object{Ref: to}
-	switch {
-	case to.Group != model.GroupCore || to.Kind != model.KindSecret && to.Kind != model.KindConfigMap:
-		v.issue(ref.Path, fmt.Sprintf("%s of group %q cannot be read: use a Secret or a ConfigMap", to.Kind, to.Group))
-	case !v.t.granted(v.r, from, to):
-		v.issue(ref.Path, fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
-			to.Namespace, from.Kind, from.Namespace, to))
-	default:
-		if out.Data = v.t.objectData(v.r, to); out.Data == nil {
-			v.issue(ref.Path, fmt.Sprintf("%s does not exist", to))
-		}
-	}
-	return out
-}
-
-// objectData returns what a Secret or ConfigMap holds, nil if there is none.
-func (t *Tables) objectData(r *incr.Reader, ref model.Ref) map[string][]byte {
-	if ref.Kind == model.KindSecret {
-		secret, ok := incr.Get(r, t.in.secrets, ref.Name)
-		if !ok {
-			return nil
-		}
-		out := make(map[string][]byte, len(secret.Data)+len(secret.StringData))
-		for key, data := range secret.Data {
-			out[key] = data
-		}
-		for key, text := range secret.StringData {
-			out[key] = []byte(text)
-		}
-		return out
-	}
-	found, ok := incr.Get(r, t.in.configMaps, ref.Name)
-	if !ok {
-		return nil
-	}
-	out := make(map[string][]byte, len(found.Data)+len(found.BinaryData))
-	for key, text := range found.Data {
-		out[key] = []byte(text)
-	}
-	for key, data := range found.BinaryData {
-		out[key] = data
-	}
-	return out
+	return found
 }
 
 // check asks the features what they refuse, and marks that as broken. What is broken already is not theirs to see.

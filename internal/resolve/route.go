@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"reflect"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -171,5 +172,27 @@ func (v *routeResolver) refusal() {
 		if *b != (model.BackendKey{}) && (barred || !v.t.granted(v.r, v.key.Ref(), b.Ref())) {
 			*b = model.BackendKey{}
 		}
+	})
+	for i := range v.out.Rules {
+		if rule := &v.out.Rules[i]; !v.mayRead(rule) {
+			rule.Fault = v.fault(status.ReasonRefNotPermitted)
+		}
+	}
+}
+
+// mayRead says whether the objects that the filters of a rule refer to may still be referred to.
+func (v *routeResolver) mayRead(rule *model.Rule) bool {
+	granted := func(list []model.Attached) bool {
+		for _, a := range list {
+			for _, o := range a.Objects {
+				if !v.t.granted(v.r, a.Source, o.Ref) {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	return granted(rule.Attached) && !slices.ContainsFunc(rule.Backends, func(b model.WeightedBackend) bool {
+		return !granted(b.Attached)
 	})
 }

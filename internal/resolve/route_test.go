@@ -2,6 +2,8 @@ package resolve
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +50,9 @@ func match(m model.Match) string {
 	for _, q := range m.Query {
 		out += " ?" + q.Name + types[q.Type] + q.Value
 	}
+	for _, c := range m.Cookies {
+		out += " @" + c.Name + types[c.Type] + c.Value
+	}
 	return out
 }
 
@@ -64,6 +69,9 @@ func attachedNames(list []model.Attached) []string {
 		s := a.Feature + " at " + a.Path
 		for _, b := range a.Backends {
 			s += " to " + backendName(b)
+		}
+		for _, o := range a.Objects {
+			s += fmt.Sprintf(" from %s%s", o.Ref, slices.Sorted(maps.Keys(o.Data)))
 		}
 		out = append(out, s)
 	}

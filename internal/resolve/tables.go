@@ -153,6 +153,7 @@ type Tables struct {
 	trafficHolders  *incr.Table[model.Ref, holders]
 	// onRoutes is what policies of backends ask of features for the routes that lead there.
 	onRoutes         *incr.Table[model.Ref, []model.Attached]
+	routeFilters     *incr.Table[model.Name, *routeFilter]
 	telemetries      *incr.Table[model.Name, *telemetry]
 	telemetryHolders *incr.Table[model.Ref, holders]
 	xbackends        *incr.Table[model.Name, *xbackend]
@@ -202,6 +203,7 @@ type inputs struct {
 	trustBundles   *incr.Input[model.Name, *certificatesv1.ClusterTrustBundle]
 	backendTraffic *incr.Input[model.Name, *gwxv1a1.XBackendTrafficPolicy]
 	telemetry      *incr.Input[model.Name, *gwxv1a1.XTelemetryPolicy]
+	routeFilters   *incr.Input[model.Name, *egv1a1.HTTPRouteFilter]
 	backendTLS     *incr.Input[model.Name, *gwv1.BackendTLSPolicy]
 	xbackends      *incr.Input[model.Name, *gwxv1a1.XBackend]
 	pods           *incr.Input[model.Name, *corev1.Pod]
@@ -235,6 +237,7 @@ func readInputs(store *resource.Store) inputs {
 		trustBundles:   resource.Of[*certificatesv1.ClusterTrustBundle](store),
 		backendTraffic: resource.Of[*gwxv1a1.XBackendTrafficPolicy](store),
 		telemetry:      resource.Of[*gwxv1a1.XTelemetryPolicy](store),
+		routeFilters:   resource.Of[*egv1a1.HTTPRouteFilter](store),
 		backendTLS:     resource.Of[*gwv1.BackendTLSPolicy](store),
 		xbackends:      resource.Of[*gwxv1a1.XBackend](store),
 		pods:           resource.Of[*corev1.Pod](store),
@@ -273,6 +276,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addPorts(e)
 	t.addCertificates(e)
 	t.addAuthorities(e)
+	t.addRouteFilters(e)
 	t.addRoutes(e)
 	t.addRoutePolicies(e)
 	t.addBindings(e)

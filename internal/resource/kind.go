@@ -116,6 +116,9 @@ var Kinds = []Kind{
 	kind[egv1a1.EnvoyProxy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyProxy, Plural: "envoyproxies",
 	}),
+	kind[egv1a1.HTTPRouteFilter](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindHTTPRouteFilter, Plural: "httproutefilters",
+	}),
 	kind[egv1a1.ClientTrafficPolicy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindClientTrafficPolicy,
 		Plural: "clienttrafficpolicies",

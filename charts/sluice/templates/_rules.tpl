@@ -36,6 +36,7 @@
   - clienttrafficpolicies
   - envoyextensionpolicies
   - envoyproxies
+  - httproutefilters
   - securitypolicies
   verbs: [get, list, watch]
 - apiGroups: ["gateway.networking.k8s.io"]

@@ -68,8 +68,8 @@ func (Feature) Standing() []feature.HTTPFilter {
 // Matches adds the preflight of the requests that m takes: it has their path and query, but another method, and it
 // only names their headers.
 func (Feature) Matches(_ model.Attached, m model.Match) []model.Match {
-	if m.Method == "" && len(m.Headers) == 0 {
-		return nil // takes the preflight itself
+	if m.Method == "" && len(m.Headers) == 0 || len(m.Cookies) > 0 {
+		return nil // takes the preflight itself; or nothing tells that one is for the rule, since it has no cookies
 	}
 	asked := model.NamedMatch{
 		Name: "access-control-request-method", ValueMatch: model.ValueMatch{Type: model.Regex, Value: ".+"},
