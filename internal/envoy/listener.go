@@ -41,6 +41,7 @@ const secretTimeout = 5 * time.Second
 func tableBody(key model.RouteTableKey, filters map[string]*anypb.Any) []byte {
 	return marshal(&routev3.RouteConfiguration{
 		Name: key.String(), IgnorePortInHostMatching: true, TypedPerFilterConfig: filters,
+		MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(feature.MaxDirectResponse),
 	})
 }
 

@@ -175,6 +175,10 @@ func use(needs *[]model.BackendKey, b model.BackendKey) string {
 	return b.String()
 }
 
+// MaxDirectResponse is the size in bytes of the largest body of a direct response, the API server's limit for what can
+// hold one (RouteConfiguration.max_direct_response_body_size_bytes).
+const MaxDirectResponse = 1 << 20
+
 // InvalidCluster is the name that stands for an invalid backend. No cluster has it: requests to it are answered with
 // the route's cluster_not_found_response_code, 500.
 const InvalidCluster = "invalid"

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 )
@@ -111,7 +112,38 @@ var shown = map[string]struct{ fields, tests string }{
 	"Attribute":           {"name sourceType headerName literalValue attributeKey", "TestTracing"},
 }
 
+// shownOfEnvoyGateway is the same for the kinds of Envoy Gateway that are applied in full; some types of the two APIs
+// share a name.
+var shownOfEnvoyGateway = map[string]struct{ fields, tests string }{
+	"HTTPRouteFilterSpec": {"urlRewrite directResponse credentialInjection matches",
+		"TestRegexRewrite TestDirectResponse TestHTTPRouteFilter TestCookieMatch"},
+	"HTTPURLRewriteFilter":          {"hostname path appendXForwardedHost", "TestRegexRewrite"},
+	"HTTPHostnameModifier":          {"type header pathRegex", "TestRegexRewrite"},
+	"HostnamePathRegexRewrite":      {"pattern substitution", "TestRegexRewrite"},
+	"HTTPPathModifier":              {"type replaceRegexMatch", "TestRegexRewrite"},
+	"ReplaceRegexMatch":             {"pattern substitution", "TestRegexRewrite"},
+	"HTTPDirectResponseFilter":      {"contentType body statusCode header", "TestDirectResponse"},
+	"CustomResponseBody":            {"type inline valueRef", "TestDirectResponse"},
+	"HTTPCredentialInjectionFilter": {"header overwrite credential", "TestHTTPRouteFilter"},
+	"InjectedCredential":            {"valueRef", "TestHTTPRouteFilter"},
+	"HTTPRouteMatchFilter":          {"cookies", "TestCookieMatch"},
+	"HTTPCookieMatch":               {"type name value", "TestCookieMatch"},
+}
+
 func TestEveryFieldIsShown(t *testing.T) {
+	everyFieldIsShown(t, shown, "sigs.k8s.io/gateway-api/",
+		reflect.TypeFor[gwv1.GatewaySpec](), reflect.TypeFor[gwv1.HTTPRouteSpec](), reflect.TypeFor[gwv1.GRPCRouteSpec](),
+		reflect.TypeFor[gwxv1a1.BackendSpec](), reflect.TypeFor[gwxv1a1.BackendTrafficPolicySpec](),
+		reflect.TypeFor[gwxv1a1.TelemetryPolicySpec]())
+	everyFieldIsShown(t, shownOfEnvoyGateway, "github.com/envoyproxy/gateway/",
+		reflect.TypeFor[egv1a1.HTTPRouteFilterSpec]())
+}
+
+// everyFieldIsShown compares the types below the roots, of the packages of an API, with what is shown of them.
+func everyFieldIsShown(
+	t *testing.T, shown map[string]struct{ fields, tests string }, packages string, roots ...reflect.Type,
+) {
+	t.Helper()
 	tests := testNames(t)
 	seen := map[string]bool{}
 	var walk func(reflect.Type)
@@ -120,7 +152,7 @@ func TestEveryFieldIsShown(t *testing.T) {
 			walk(typ.Elem())
 			return
 		}
-		if typ.Kind() != reflect.Struct || !strings.HasPrefix(typ.PkgPath(), "sigs.k8s.io/gateway-api/") || seen[typ.Name()] {
+		if typ.Kind() != reflect.Struct || !strings.HasPrefix(typ.PkgPath(), packages) || seen[typ.Name()] {
 			return
 		}
 		seen[typ.Name()] = true
@@ -132,11 +164,7 @@ func TestEveryFieldIsShown(t *testing.T) {
 			walk(typ.Field(i).Type)
 		}
 	}
-	for _, root := range []reflect.Type{
-		reflect.TypeFor[gwv1.GatewaySpec](), reflect.TypeFor[gwv1.HTTPRouteSpec](), reflect.TypeFor[gwv1.GRPCRouteSpec](),
-		reflect.TypeFor[gwxv1a1.BackendSpec](), reflect.TypeFor[gwxv1a1.BackendTrafficPolicySpec](),
-		reflect.TypeFor[gwxv1a1.TelemetryPolicySpec](),
-	} {
+	for _, root := range roots {
 		walk(root)
 	}
 	for typ, s := range shown {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
+	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
@@ -40,7 +41,9 @@ func ChainWith(o Options) *feature.Chain {
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
 		sessionpersistence.Feature{},            // last: only requests that will be served pick an endpoint
 		redirect.Feature{},                      // replaces the action: those below see that nothing is forwarded
+		directresponse.Feature{},                // replaces the action too
 		rewrite.Feature{},                       // the path and host that the backend and its mirrors see
+		rewrite.Extended{},                      // says what is forwarded of a host that the rewrite above replaces
 		headermodifier.Request{},                // behind the rewrite, so that a Host that is set stays
 		headermodifier.Response{},               // behind cors: what a user says of a CORS header is the last word
 		mirror.Feature{},                        // copies what the features above have made of the request

@@ -39,15 +39,23 @@ type Input[T any] struct {
 	Spec *T `json:"spec"`
 	// Backends are the names of Services that the references in Spec resolve to; an empty name is an invalid one.
 	Backends []string `json:"backends"`
+	// Objects are the data of the Secrets and ConfigMaps that Spec refers to.
+	Objects []map[string]string `json:"objects"`
 }
 
 // Golden applies f to the input of every golden file in testdata and compares what it adds to the route, the filters
 // that it needs, and the backends that the route then needs besides its own.
 func Golden[T any](t *testing.T, f feature.Feature) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "*.yaml"))
+	GoldenIn[T](t, f, "testdata")
+}
+
+// GoldenIn is [Golden] for the files in another folder: that of one of several features in a package.
+func GoldenIn[T any](t *testing.T, f feature.Feature, folder string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden files in testdata: %v", err)
+		t.Fatalf("no golden files in %s: %v", folder, err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) { golden[T](t, f, file) })
@@ -92,6 +100,13 @@ func (in *Input[T]) attached(f feature.Feature) model.Attached {
 	a := model.Attached{Feature: f.Name(), Spec: in.Spec, Path: "spec.rules[0].filters[0]"}
 	for _, name := range in.Backends {
 		a.Backends = append(a.Backends, Service(name))
+	}
+	for _, data := range in.Objects {
+		o := model.Object{Ref: model.Ref{Name: model.Name{Namespace: "default", Name: "object"}}, Data: map[string][]byte{}}
+		for key, text := range data {
+			o.Data[key] = []byte(text)
+		}
+		a.Objects = append(a.Objects, o)
 	}
 	return a
 }

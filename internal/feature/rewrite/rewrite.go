@@ -4,6 +4,9 @@
 // The hostname becomes host_rewrite_literal of the RouteAction. ReplaceFullPath becomes regex_rewrite, since
 // prefix_rewrite replaces the whole path only of routes that match it exactly; ReplacePrefixMatch becomes
 // prefix_rewrite or regex_rewrite (see package pathmodifier). Envoy applies both to the path alone and keeps the query.
+// A backend finds the host that the client sent in X-Forwarded-Host (append_x_forwarded_host), as behind Envoy Gateway.
+//
+// What Envoy can do beyond the Gateway API is [Extended].
 package rewrite
 
 import (
@@ -41,6 +44,7 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPURLRewriteFilter)
 	if spec.Hostname != nil {
 		action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: string(*spec.Hostname)}
+		action.AppendXForwardedHost = true
 	}
 	switch {
 	case spec.Path == nil:

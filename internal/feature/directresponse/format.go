@@ -1,0 +1,116 @@
+package directresponse
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluice-gateway/sluice/internal/feature/header"
+)
+
+// maxArgument bounds the argument of an operator in bytes, because a body can be long and full of what only begins like
+// an operator.
+const maxArgument = 256
+
+// operators are the command operators that say something of the request, its connection or its answer. Together with
+// those that begin with one of the families they may be used.
+var operators = []string{
+	"BYTES_RECEIVED", "CEL", "CONNECTION_ID", "DURATION", "DYNAMIC_METADATA", "FILTER_CHAIN_NAME", "FILTER_STATE",
+	"HOSTNAME", "METADATA", "PATH", "PROTOCOL", "QUERY_PARAM", "QUERY_PARAMS", "REQ", "REQUESTED_SERVER_NAME",
+	"REQUEST_DURATION", "REQUEST_HEADER", "REQUEST_HEADERS_BYTES", "RESPONSE_CODE", "RESPONSE_CODE_DETAILS",
+	"RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG", "ROUTE_NAME", "SPAN_ID", "START_TIME", "START_TIME_LOCAL", "STREAM_ID",
+	"TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT", "TRACE_ID", "UNIQUE_ID", "VIRTUAL_CLUSTER_NAME",
+}
+
+var families = []string{"DOWNSTREAM_", "UPSTREAM_"}
+
+// secret are the operators that show the proxy's environment to whoever asks. COALESCE tries others, this one too.
+var secret = []string{"COALESCE", "ENVIRONMENT"}
+
+// format returns the text of a body for Envoy, and whether it is dynamic: a format for Envoy's formatter. What is no
+// operator that may be used is text, a percent sign too, and %% is a percent sign everywhere. It fails for operators
+// that route authors may not use.
+//
+// Those that may be used are a list, and not those that may not, so that one that a later version of Envoy brings is
+// text until somebody has looked at it.
+func format(body string) (text string, dynamic bool, err error) {
+	var plain, formatted strings.Builder
+	for len(body) > 0 {
+		at := strings.IndexByte(body, '%')
+		if at < 0 {
+			at = len(body)
+		}
+		plain.WriteString(body[:at])
+		formatted.WriteString(body[:at])
+		if body = body[at:]; body == "" {
+			break
+		}
+		taken := 1
+		if name, size := operator(body); slices.Contains(secret, name) {
+			return "", false, fmt.Errorf("the operator %%%s%% can show the environment of the proxy: remove it", name)
+		} else if allowed(name) {
+			dynamic = true
+			formatted.WriteString(body[:size])
+			body = body[size:]
+			continue
+		}
+		if strings.HasPrefix(body, "%%") {
+			taken = 2
+		}
+		plain.WriteByte('%')
+		formatted.WriteString(header.Literal("%"))
+		body = body[taken:]
+	}
+	if dynamic {
+		return formatted.String(), true, nil
+	}
+	return plain.String(), false, nil
+}
+
+func allowed(name string) bool {
+	return slices.Contains(operators, name) ||
+		slices.ContainsFunc(families, func(f string) bool { return strings.HasPrefix(name, f) })
+}
+
+// operator returns the name and the size of the command operator that s begins with, as Envoy's formatter parses it:
+// %NAME%, %NAME(argument)% or either with :LENGTH before the last percent sign. The name is empty if there is none.
+func operator(s string) (name string, size int) {
+	end := 1
+	for end < len(s) && nameChar(s[end]) {
+		end++
+	}
+	name = s[1:end]
+	if name == "" || end == len(s) {
+		return "", 0
+	}
+	if s[end] != '(' {
+		if size = closing(s, end); size == 0 {
+			return "", 0
+		}
+		return name, size
+	}
+	for i := end + 1; i < min(len(s), end+maxArgument) && s[i] != '\n'; i++ {
+		if s[i] == ')' && closing(s, i+1) > 0 {
+			return name, closing(s, i+1)
+		}
+	}
+	return "", 0
+}
+
+// closing returns where the operator ends whose name and argument end at a position of s; 0 if they do not.
+func closing(s string, at int) int {
+	if at < len(s) && s[at] == ':' {
+		digits := at + 1
+		for at = digits; at < len(s) && '0' <= s[at] && s[at] <= '9'; at++ {
+		}
+		if at == digits {
+			return 0
+		}
+	}
+	if at < len(s) && s[at] == '%' {
+		return at + 1
+	}
+	return 0
+}
+
+func nameChar(c byte) bool { return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' }
