@@ -31,7 +31,7 @@ var shown = map[string]struct{ fields, tests string }{
 	"ListenerFilter":         {"type externalAuth extensionRef", "TestListenerFilters TestListenerStatus"},
 	"HTTPExternalAuthFilter": {"protocol backendRef grpc http forwardBody", "TestExternalAuth TestListenerFilters"},
 	"BackendObjectReference": {"group kind name namespace port", "TestBackendRefs TestReferenceGrant"},
-	"GRPCAuthConfig":         {"allowedHeaders", "TestExternalAuth TestFiltersOfTheListener"},
+	"GRPCAuthConfig":         {"allowedHeaders", "TestExternalAuth TestListenerFilters"},
 	"HTTPAuthConfig": {"path allowedHeaders allowedResponseHeaders",
 		"TestExternalAuth TestForged TestPathPrefix"},
 	"ForwardBodyConfig":        {"maxSize", "TestGolden"},
