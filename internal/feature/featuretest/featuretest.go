@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -41,10 +42,14 @@ type Input[T any] struct {
 	Backends []string `json:"backends"`
 	// Objects are the data of the Secrets and ConfigMaps that Spec refers to.
 	Objects []map[string]string `json:"objects"`
+	// Path is where Spec was written; the default is the first filter of a rule.
+	Path string `json:"path"`
+	// Protocol is what the backend speaks, of which the cluster is that is given to features that shape clusters.
+	Protocol model.AppProtocol `json:"protocol"`
 }
 
 // Golden applies f to the input of every golden file in testdata and compares what it adds to the route, the filters
-// that it needs, and the backends that the route then needs besides its own.
+// that it needs, the backends that the route then needs besides its own, and the cluster that it makes.
 func Golden[T any](t *testing.T, f feature.Feature) {
 	t.Helper()
 	GoldenIn[T](t, f, "testdata")
@@ -83,7 +88,9 @@ func golden[T any](t *testing.T, f feature.Feature, file string) {
 	chain.ApplyRoute(r, []model.Attached{a})
 	scope := &feature.Scope{Route: r}
 	chain.Filters(scope, []model.Attached{a})
-	got := describe(t, r, scope)
+	cluster := in.cluster()
+	chain.ApplyCluster(cluster, []model.Attached{a})
+	got := describe(t, r, scope, cluster)
 	if *update {
 		text := slices.Concat(head, []byte("---\n"), got)
 		if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // not secret
@@ -98,6 +105,9 @@ func golden[T any](t *testing.T, f feature.Feature, file string) {
 
 func (in *Input[T]) attached(f feature.Feature) model.Attached {
 	a := model.Attached{Feature: f.Name(), Spec: in.Spec, Path: "spec.rules[0].filters[0]"}
+	if in.Path != "" {
+		a.Path = in.Path
+	}
 	for _, name := range in.Backends {
 		a.Backends = append(a.Backends, Service(name))
 	}
@@ -127,8 +137,18 @@ func (in *Input[T]) route() *feature.Route {
 	return r
 }
 
-// describe writes what differs from the route that [NewRoute] returns.
-func describe(t *testing.T, r *feature.Route, scope *feature.Scope) []byte {
+// cluster is that of a Service before any feature is applied, as far as features look at it.
+func (in *Input[T]) cluster() *feature.Cluster {
+	return &feature.Cluster{
+		Proto: &clusterv3.Cluster{CircuitBreakers: &clusterv3.CircuitBreakers{
+			Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{}},
+		}},
+		Backend: &model.Backend{Key: Service("shop"), Protocol: in.Protocol},
+	}
+}
+
+// describe writes what differs from the route that [NewRoute] returns, and from the cluster before.
+func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *feature.Cluster) []byte {
 	t.Helper()
 	added := proto.CloneOf(r.Proto)
 	added.Match = nil
@@ -155,6 +175,12 @@ func describe(t *testing.T, r *feature.Route, scope *feature.Scope) []byte {
 	}
 	if len(perFilter) > 0 {
 		out["perFilter"] = perFilter
+	}
+	if proto.Equal(cluster.Proto.GetCircuitBreakers(), (&Input[struct{}]{}).cluster().Proto.GetCircuitBreakers()) {
+		cluster.Proto.CircuitBreakers = nil
+	}
+	if proto.Size(cluster.Proto) > 0 {
+		out["cluster"] = jsonValue(t, cluster.Proto)
 	}
 	var needs []string
 	for _, b := range slices.Concat(r.Needs, scope.Needs) {
