@@ -5,6 +5,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
@@ -47,10 +48,13 @@ func ChainWith(o Options) *feature.Chain {
 		headermodifier.Request{},                // behind the rewrite, so that a Host that is set stays
 		headermodifier.Response{},               // behind cors: what a user says of a CORS header is the last word
 		mirror.Feature{},                        // copies what the features above have made of the request
-		timeout.Feature{},                       // either order with retry, which edits the same policy
+		retry.Policy{},                          // what a policy says comes before what the rule itself says
+		timeout.Policy{},
+		timeout.Feature{}, // before retry, which has an attempt that took too long tried again
 		retry.Feature{},
-		tracing.Feature{},     // of listeners
-		retrybudget.Feature{}, // of backends, not of routes: the order means nothing
+		tracing.Feature{},        // of listeners
+		circuitbreaker.Feature{}, // before the budget that the backend's own policy sets
+		retrybudget.Feature{},
 	)
 }
 

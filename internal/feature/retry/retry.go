@@ -1,6 +1,7 @@
-// Package retry is the field retry of a rule: try a failed request again (Gateway API: HTTPRouteRetry, GEP-1731).
+// Package retry has a failed request tried again: the field retry of a rule (Gateway API: HTTPRouteRetry, GEP-1731),
+// and that of a BackendTrafficPolicy. What a rule says replaces what a policy says.
 //
-// It becomes the RetryPolicy of the RouteAction:
+// The field of a rule becomes the RetryPolicy of the RouteAction:
 //
 //   - retry_on always has connect-failure (refused, timed out, TLS handshake failed), refused-stream,
 //     reset-before-request and unavailable (gRPC): the backend did not process the request;
@@ -10,8 +11,12 @@
 //   - retry_host_predicate previous_hosts makes a retry look for another endpoint first.
 //
 // With timeouts.backendRequest an attempt that takes too long is to be retried too (HTTPRouteRetry.backoff). Envoy has
-// no condition for this alone: the two features add reset, in whichever order they are applied. Then a connection
-// that breaks after the request was sent is retried as well.
+// no condition for this alone, so reset is added: then a connection that breaks after the request was sent is retried
+// as well. To what a policy says nothing is added: its triggers are what its author chose.
+//
+// The field of a policy becomes the RetryPolicy in the same way: numRetries is num_retries, triggers are retry_on,
+// httpStatusCodes retriable_status_codes, perRetry.timeout per_try_timeout, perRetry.backOff retry_back_off, and
+// numAttemptsPerPriority the update_frequency of the retry_priority previous_priorities.
 package retry
 
 import (
@@ -77,7 +82,7 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	return problems
 }
 
-// ApplyRoute sets the route's retry policy, and keeps what other features have set in it.
+// ApplyRoute sets the route's retry policy, and keeps how long an attempt may take.
 func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPRouteRetry)
 	action := r.Action()
@@ -85,30 +90,34 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	if spec.Attempts != nil {
 		attempts = *spec.Attempts
 	}
-	if action == nil || attempts == 0 {
+	if action == nil {
 		return
 	}
-	if action.RetryPolicy == nil {
-		action.RetryPolicy = &routev3.RetryPolicy{}
+	// What a policy says of retries is replaced as a whole, but for how long an attempt may take: that says the same with
+	// and without retries.
+	perTry := action.GetRetryPolicy().GetPerTryTimeout()
+	action.RetryPolicy = nil
+	if attempts == 0 {
+		if perTry != nil {
+			action.RetryPolicy = &routev3.RetryPolicy{NumRetries: wrapperspb.UInt32(0), PerTryTimeout: perTry}
+		}
+		return
 	}
-	policy := action.RetryPolicy
 	on := []string{"connect-failure", "refused-stream", "reset-before-request", "unavailable"}
 	if len(spec.Codes) > 0 {
 		on = append(on, "retriable-status-codes")
 	}
-	if policy.GetPerTryTimeout() != nil {
+	if perTry != nil {
 		on = append(on, "reset")
 	}
-	policy.RetryOn = strings.Join(on, ",")
-	policy.NumRetries = wrapperspb.UInt32(uint32(attempts)) //nolint:gosec // not negative, and small
-	policy.RetriableStatusCodes = codes(spec.Codes)
-	policy.HostSelectionRetryMaxAttempts = hostAttempts
-	policy.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
-		Name: previousHost,
-		ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
-			TypedConfig: feature.Pack(&previoushostsv3.PreviousHostsPredicate{}),
-		},
-	}}
+	policy := &routev3.RetryPolicy{
+		RetryOn:              strings.Join(on, ","),
+		NumRetries:           wrapperspb.UInt32(uint32(attempts)), //nolint:gosec // not negative, and small
+		RetriableStatusCodes: statuses(spec.Codes),
+		PerTryTimeout:        perTry,
+	}
+	action.RetryPolicy = policy
+	elsewhere(policy)
 	if spec.Backoff != nil {
 		policy.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{
 			BaseInterval: durationpb.New(duration.MustParse(*spec.Backoff)),
@@ -116,7 +125,18 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	}
 }
 
-func codes(in []gwv1.HTTPRouteRetryStatusCode) []uint32 {
+// elsewhere has a retry look for an endpoint that was not tried yet.
+func elsewhere(policy *routev3.RetryPolicy) {
+	policy.HostSelectionRetryMaxAttempts = hostAttempts
+	policy.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
+		Name: previousHost,
+		ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{
+			TypedConfig: feature.Pack(&previoushostsv3.PreviousHostsPredicate{}),
+		},
+	}}
+}
+
+func statuses[T ~int](in []T) []uint32 {
 	var out []uint32
 	for _, code := range in {
 		out = append(out, uint32(code)) //nolint:gosec // checked

@@ -1,9 +1,16 @@
-// Package timeout is the field timeouts of a rule: how long a request may take (Gateway API: HTTPRouteTimeouts).
+// Package timeout says how long requests, and connections to backends, may take: the field timeouts of a rule (Gateway
+// API: HTTPRouteTimeouts), and the field timeout of a BackendTrafficPolicy. What a rule says wins.
 //
-// request is the timeout of the RouteAction, for the request with all its retries; Envoy's clock starts when the
-// request has been received as a whole, as the specification allows. backendRequest is per_try_timeout of its
+// Of a rule, request is the timeout of the RouteAction, for the request with all its retries; Envoy's clock starts when
+// the request has been received as a whole, as the specification allows. backendRequest is per_try_timeout of its
 // RetryPolicy, which works without retries too; num_retries is then 0, because Envoy's default is 1. Both end in 504.
 // Zero means no limit.
+//
+// Of a policy, http.requestTimeout is the timeout of the RouteAction too, http.streamIdleTimeout its idle_timeout and
+// http.maxStreamDuration its max_stream_duration. The cluster has tcp.connectTimeout as connect_timeout, and in its
+// common_http_protocol_options http.connectionIdleTimeout as idle_timeout and http.maxConnectionDuration as
+// max_connection_duration. Settings beside a backend reference of a policy shape no route: there maxStreamDuration is
+// one of the cluster too, and the other fields of routes are refused.
 //
 // A listener's stream_idle_timeout would cut off a request that is quiet for longer, so a request timeout beyond what
 // Envoy has for it by default (5 min) also raises the route's idle_timeout, and none switches it off.
@@ -11,10 +18,10 @@ package timeout
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -74,11 +81,7 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 		return
 	}
 	if spec.Request != nil {
-		d := duration.MustParse(*spec.Request)
-		action.Timeout = durationpb.New(d)
-		if d == 0 || d > idle {
-			action.IdleTimeout = durationpb.New(d)
-		}
+		limitRequest(action, duration.MustParse(*spec.Request))
 	}
 	if spec.BackendRequest == nil {
 		return
@@ -88,13 +91,19 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	}
 }
 
+// limitRequest sets how long a request may take, and has a quiet one last as long. It keeps an idle timeout that a
+// policy asks for: one that is not like the timeout did not come from here.
+func limitRequest(action *routev3.RouteAction, d time.Duration) {
+	follows := action.IdleTimeout == nil || proto.Equal(action.IdleTimeout, action.Timeout)
+	action.Timeout = durationpb.New(d)
+	if follows && (d == 0 || d > idle) {
+		action.IdleTimeout = durationpb.New(d)
+	}
+}
+
 func limitAttempts(action *routev3.RouteAction, d time.Duration) {
 	if action.RetryPolicy == nil {
 		action.RetryPolicy = &routev3.RetryPolicy{NumRetries: wrapperspb.UInt32(0)}
 	}
-	policy := action.RetryPolicy
-	policy.PerTryTimeout = durationpb.New(d)
-	if policy.GetRetryOn() != "" && !strings.Contains(policy.GetRetryOn()+",", "reset,") {
-		policy.RetryOn += ",reset" // the only way to have Envoy retry an attempt that timed out
-	}
+	action.RetryPolicy.PerTryTimeout = durationpb.New(d)
 }

@@ -1,0 +1,160 @@
+package retry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/policy"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// Policy is the feature of the field retry of a BackendTrafficPolicy.
+type Policy struct{}
+
+var (
+	_ feature.Checker      = Policy{}
+	_ feature.RouteApplier = Policy{}
+)
+
+const (
+	// defaultRetries and defaultCode are those of the API; defaultBackOff is that of Envoy.
+	defaultRetries = 2
+	defaultCode    = 503
+	defaultBackOff = 25 * time.Millisecond
+)
+
+var (
+	// defaultTriggers are those of the API.
+	defaultTriggers = []egv1a1.TriggerEnum{
+		egv1a1.ConnectFailure, egv1a1.RefusedStream, egv1a1.Unavailable, egv1a1.Cancelled, egv1a1.RetriableStatusCodes,
+	}
+	triggers = append([]egv1a1.TriggerEnum{
+		egv1a1.Error5XX, egv1a1.GatewayError, egv1a1.Reset, egv1a1.ResetBeforeRequest, egv1a1.Retriable4XX,
+		egv1a1.DeadlineExceeded, egv1a1.Internal, egv1a1.ResourceExhausted,
+	}, defaultTriggers...)
+)
+
+// Name returns the name of the policy's field.
+func (Policy) Name() string { return "BackendTrafficPolicy.retry" }
+
+// Check refuses what Envoy cannot have, and retries of requests that pass no route.
+func (Policy) Check(a model.Attached, _ *model.Rule) []feature.Problem {
+	spec := a.Spec.(*egv1a1.Retry)
+	var refused policy.Refusals
+	if policy.Inline(a) {
+		refused.Add("", "Requests that a policy makes itself are not retried by this version of Sluice: remove retry")
+		return refused
+	}
+	negative := func(path string, n *int32) {
+		if n != nil && *n < 0 {
+			refused.Add(path, "The number %d is negative: use 0 or more", *n)
+		}
+	}
+	negative(".numRetries", spec.NumRetries)
+	negative(".numAttemptsPerPriority", spec.NumAttemptsPerPriority)
+	if on := spec.RetryOn; on != nil {
+		for i, trigger := range on.Triggers {
+			if !slices.Contains(triggers, trigger) {
+				refused.Add(fmt.Sprintf(".retryOn.triggers[%d]", i), "There is no trigger %q", trigger)
+			}
+		}
+		for i, code := range on.HTTPStatusCodes {
+			if code < 100 || code > 599 {
+				refused.Add(fmt.Sprintf(".retryOn.httpStatusCodes[%d]", i), "The number %d is not a status code: use 100 to 599",
+					code)
+			}
+		}
+	}
+	checkAttempt(&refused, spec.PerRetry)
+	return refused
+}
+
+func checkAttempt(refused *policy.Refusals, spec *egv1a1.PerRetryPolicy) {
+	if spec == nil {
+		return
+	}
+	refused.Duration(".perRetry.timeout", spec.Timeout, 0)
+	if spec.BackOff == nil {
+		return
+	}
+	base := refused.Duration(".perRetry.backOff.baseInterval", spec.BackOff.BaseInterval, time.Millisecond)
+	longest := refused.Duration(".perRetry.backOff.maxInterval", spec.BackOff.MaxInterval, time.Millisecond)
+	if base == 0 {
+		base = defaultBackOff
+	}
+	if longest > 0 && longest < base {
+		refused.Add(".perRetry.backOff.maxInterval",
+			"The longest interval %v is shorter than the first, %v: make it longer", longest, base)
+	}
+}
+
+// ApplyRoute sets the route's retry policy. A retry or a timeout of the rule itself is applied later.
+func (Policy) ApplyRoute(r *feature.Route, a model.Attached) {
+	spec := a.Spec.(*egv1a1.Retry)
+	action := r.Action()
+	if action == nil {
+		return
+	}
+	on, codes := defaultTriggers, []egv1a1.HTTPStatus{defaultCode}
+	if spec.RetryOn != nil {
+		codes = spec.RetryOn.HTTPStatusCodes
+		if len(spec.RetryOn.Triggers) > 0 {
+			on = spec.RetryOn.Triggers
+		}
+	}
+	out := &routev3.RetryPolicy{
+		RetryOn:              join(on),
+		RetriableStatusCodes: statuses(codes),
+		NumRetries:           policy.Uint32(spec.NumRetries),
+	}
+	if out.NumRetries == nil {
+		out.NumRetries = wrapperspb.UInt32(defaultRetries)
+	}
+	elsewhere(out)
+	if n := policy.Or(spec.NumAttemptsPerPriority, 0); n > 0 {
+		out.RetryPriority = &routev3.RetryPolicy_RetryPriority{
+			Name: "envoy.retry_priorities.previous_priorities",
+			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{
+				TypedConfig: feature.Pack(&prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: n}),
+			},
+		}
+	}
+	if spec.PerRetry != nil {
+		if d := policy.Duration(spec.PerRetry.Timeout); d.AsDuration() > 0 {
+			out.PerTryTimeout = d
+		}
+		out.RetryBackOff = backOff(spec.PerRetry.BackOff)
+	}
+	action.RetryPolicy = out
+}
+
+// backOff returns nil for Envoy's own.
+func backOff(spec *egv1a1.BackOffPolicy) *routev3.RetryPolicy_RetryBackOff {
+	if spec == nil || spec.BaseInterval == nil && spec.MaxInterval == nil {
+		return nil
+	}
+	out := &routev3.RetryPolicy_RetryBackOff{
+		BaseInterval: policy.Duration(spec.BaseInterval), MaxInterval: policy.Duration(spec.MaxInterval),
+	}
+	if out.BaseInterval == nil {
+		out.BaseInterval = durationpb.New(defaultBackOff) // which Envoy requires
+	}
+	return out
+}
+
+func join(on []egv1a1.TriggerEnum) string {
+	var out []string
+	for _, trigger := range on {
+		out = append(out, string(trigger))
+	}
+	return strings.Join(out, ",")
+}
