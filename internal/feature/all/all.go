@@ -10,6 +10,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
+	"github.com/sluice-gateway/sluice/internal/feature/healthcheck"
+	"github.com/sluice-gateway/sluice/internal/feature/loadbalancer"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
 	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
 	"github.com/sluice-gateway/sluice/internal/feature/redirect"
@@ -48,6 +50,7 @@ func ChainWith(o Options) *feature.Chain {
 		headermodifier.Request{},                // behind the rewrite, so that a Host that is set stays
 		headermodifier.Response{},               // behind cors: what a user says of a CORS header is the last word
 		mirror.Feature{},                        // copies what the features above have made of the request
+		loadbalancer.Feature{},                  // behind what replaces the action: only what is forwarded is hashed
 		retry.Policy{},                          // what a policy says comes before what the rule itself says
 		timeout.Policy{},
 		timeout.Feature{}, // before retry, which has an attempt that took too long tried again
@@ -55,6 +58,7 @@ func ChainWith(o Options) *feature.Chain {
 		tracing.Feature{},        // of listeners
 		circuitbreaker.Feature{}, // before the budget that the backend's own policy sets
 		retrybudget.Feature{},
+		healthcheck.Feature{},
 	)
 }
 

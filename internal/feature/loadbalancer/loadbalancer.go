@@ -1,0 +1,125 @@
+// Package loadbalancer is the field loadBalancer of a BackendTrafficPolicy: which endpoint of a backend a request goes
+// to.
+//
+// It is the load_balancing_policy of the cluster: LeastRequest is least_request, RoundRobin round_robin, Random random,
+// BackendUtilization client_side_weighted_round_robin, and ConsistentHash maglev. slowStart.window is the
+// slow_start_window of its slow_start_config. With endpointOverride all of it is the fallback_policy of an
+// override_host. Where several backends share a cluster by locality weights they still do.
+//
+// What ConsistentHash hashes is the hash_policy of the RouteAction. Where requests are split over several clusters the
+// hash chooses among these too (use_hash_policy), so that a client stays where it is. The route of a BackendUtilization
+// removes the headers in which backends report their load, unless these are to be kept.
+package loadbalancer
+
+import (
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
+	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
+	overridev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/override_host/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	localityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/policy"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// Feature is the feature of the field loadBalancer.
+type Feature struct{}
+
+var (
+	_ feature.Checker        = Feature{}
+	_ feature.RouteApplier   = Feature{}
+	_ feature.ClusterApplier = Feature{}
+)
+
+// Name returns the name of the policy's field.
+func (Feature) Name() string { return "BackendTrafficPolicy.loadBalancer" }
+
+// ApplyCluster sets how the cluster chooses an endpoint.
+func (Feature) ApplyCluster(c *feature.Cluster, a model.Attached) {
+	spec := a.Spec.(*egv1a1.LoadBalancer)
+	// Envoy wants locality weights in the policy, not beside it.
+	weighted := c.Proto.GetCommonLbConfig().GetLocalityWeightedLbConfig() != nil
+	if weighted {
+		c.Proto.CommonLbConfig.LocalityConfigSpecifier = nil
+	}
+	out := endpointPolicy(spec, weighted)
+	if spec.EndpointOverride != nil {
+		override := &overridev3.OverrideHost{FallbackPolicy: out}
+		for _, from := range spec.EndpointOverride.ExtractFrom {
+			override.OverrideHostSources = append(override.OverrideHostSources,
+				&overridev3.OverrideHost_OverrideHostSource{Header: *from.Header})
+		}
+		out = only("override_host", override)
+	}
+	c.Proto.LbPolicy = clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG
+	c.Proto.LoadBalancingPolicy = out
+}
+
+// endpointPolicy returns the policy of a type. weighted says that the localities of the cluster have weights.
+func endpointPolicy(spec *egv1a1.LoadBalancer, weighted bool) *clusterv3.LoadBalancingPolicy {
+	var slow *commonv3.SlowStartConfig
+	if spec.SlowStart != nil {
+		slow = &commonv3.SlowStartConfig{SlowStartWindow: policy.Duration(spec.SlowStart.Window)}
+	}
+	var locality *commonv3.LocalityLbConfig
+	if weighted {
+		locality = &commonv3.LocalityLbConfig{
+			LocalityConfigSpecifier: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig_{
+				LocalityWeightedLbConfig: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig{},
+			},
+		}
+	}
+	switch spec.Type {
+	case egv1a1.ConsistentHashLoadBalancerType:
+		out := &maglevv3.Maglev{LocalityWeightedLbConfig: locality.GetLocalityWeightedLbConfig()}
+		if spec.ConsistentHash.TableSize != nil {
+			out.TableSize = wrapperspb.UInt64(*spec.ConsistentHash.TableSize)
+		}
+		return only("maglev", out)
+	case egv1a1.RandomLoadBalancerType:
+		return only("random", &randomv3.Random{LocalityLbConfig: locality})
+	case egv1a1.RoundRobinLoadBalancerType:
+		return only("round_robin", &robinv3.RoundRobin{LocalityLbConfig: locality, SlowStartConfig: slow})
+	case egv1a1.BackendUtilizationLoadBalancerType:
+		out := only("client_side_weighted_round_robin", utilization(spec.BackendUtilization, slow))
+		if weighted {
+			return only("wrr_locality", &localityv3.WrrLocality{EndpointPickingPolicy: out})
+		}
+		return out
+	}
+	return only("least_request", &leastv3.LeastRequest{LocalityLbConfig: locality, SlowStartConfig: slow})
+}
+
+func utilization(
+	spec *egv1a1.BackendUtilization, slow *commonv3.SlowStartConfig,
+) *client_side_weighted_round_robinv3.ClientSideWeightedRoundRobin {
+	out := &client_side_weighted_round_robinv3.ClientSideWeightedRoundRobin{SlowStartConfig: slow}
+	if spec == nil {
+		return out
+	}
+	out.BlackoutPeriod = policy.Duration(spec.BlackoutPeriod)
+	out.WeightExpirationPeriod = policy.Duration(spec.WeightExpirationPeriod)
+	out.WeightUpdatePeriod = policy.Duration(spec.WeightUpdatePeriod)
+	out.MetricNamesForComputingUtilization = spec.MetricNamesForComputingUtilization
+	if spec.ErrorUtilizationPenaltyPercent != nil {
+		out.ErrorUtilizationPenalty = wrapperspb.Float(float32(*spec.ErrorUtilizationPenaltyPercent) / 100)
+	}
+	return out
+}
+
+func only(name string, config proto.Message) *clusterv3.LoadBalancingPolicy {
+	return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
+		TypedExtensionConfig: &corev3.TypedExtensionConfig{
+			Name: "envoy.load_balancing_policies." + name, TypedConfig: feature.Pack(config),
+		},
+	}}}
+}
