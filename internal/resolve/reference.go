@@ -32,3 +32,18 @@ type ObjectReference struct {
 	Namespace string
 	Name      string
 }
+
+// SecretReference returns a reference to a Secret as the Gateway API writes it.
+func SecretReference(ref gwv1.SecretObjectReference) *ObjectReference {
+	out := &ObjectReference{Name: string(ref.Name)}
+	if ref.Group != nil {
+		out.Group = string(*ref.Group)
+	}
+	if ref.Kind != nil {
+		out.Kind = string(*ref.Kind)
+	}
+	if ref.Namespace != nil {
+		out.Namespace = string(*ref.Namespace)
+	}
+	return out
+}

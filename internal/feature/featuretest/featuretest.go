@@ -40,12 +40,33 @@ type Input[T any] struct {
 	Spec *T `json:"spec"`
 	// Backends are the names of Services that the references in Spec resolve to; an empty name is an invalid one.
 	Backends []string `json:"backends"`
-	// Objects are the data of the Secrets and ConfigMaps that Spec refers to.
-	Objects []map[string]string `json:"objects"`
+	// Objects are what the references in Spec to Secrets and ConfigMaps lead to.
+	Objects []Object `json:"objects"`
 	// Path is where Spec was written; the default is the first filter of a rule.
 	Path string `json:"path"`
 	// Protocol is what the backend speaks, of which the cluster is that is given to features that shape clusters.
 	Protocol model.AppProtocol `json:"protocol"`
+}
+
+// Object is an object of namespace default that a spec refers to.
+type Object struct {
+	// Kind is Secret if it is empty.
+	Kind string            `json:"kind"`
+	Name string            `json:"name"`
+	Data map[string]string `json:"data"`
+}
+
+// Model returns the object as features see it.
+func (o Object) Model() model.Object {
+	ref := model.Ref{Kind: o.Kind, Name: model.Name{Namespace: "default", Name: o.Name}}
+	if ref.Kind == "" {
+		ref.Kind = model.KindSecret
+	}
+	out := model.Object{Ref: ref, Data: map[string][]byte{}}
+	for key, text := range o.Data {
+		out.Data[key] = []byte(text)
+	}
+	return out
 }
 
 // Golden applies f to the input of every golden file in testdata and compares what it adds to the route, the filters
@@ -111,12 +132,8 @@ func (in *Input[T]) attached(f feature.Feature) model.Attached {
 	for _, name := range in.Backends {
 		a.Backends = append(a.Backends, Service(name))
 	}
-	for _, data := range in.Objects {
-		o := model.Object{Ref: model.Ref{Name: model.Name{Namespace: "default", Name: "object"}}, Data: map[string][]byte{}}
-		for key, text := range data {
-			o.Data[key] = []byte(text)
-		}
-		a.Objects = append(a.Objects, o)
+	for _, o := range in.Objects {
+		a.Objects = append(a.Objects, o.Model())
 	}
 	return a
 }
