@@ -5,12 +5,16 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/apikeyauth"
+	"github.com/sluice-gateway/sluice/internal/feature/authorization"
+	"github.com/sluice-gateway/sluice/internal/feature/basicauth"
 	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
 	"github.com/sluice-gateway/sluice/internal/feature/healthcheck"
+	"github.com/sluice-gateway/sluice/internal/feature/jwt"
 	"github.com/sluice-gateway/sluice/internal/feature/loadbalancer"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
 	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
@@ -38,9 +42,13 @@ func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}})
 // ChainWith returns the chain of all features.
 func ChainWith(o Options) *feature.Chain {
 	return feature.NewChain(
-		extauth.Listener{},                      // before everything: a route is chosen for what it lets in
-		cors.Feature{},                          // before what asks for credentials: the preflights that it answers have none
-		extauth.Feature{},                       // before all that costs more than asking
+		extauth.Listener{},   // before everything: a route is chosen for what it lets in
+		cors.Feature{},       // before what asks for credentials: the preflights that it answers have none
+		extauth.Feature{},    // before all that costs more than asking
+		apikeyauth.Feature{}, // those that ask for credentials are in Envoy Gateway's order
+		basicauth.Feature{},
+		jwt.Feature{},
+		authorization.Feature{},                 // decides by what those above have found out
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
 		sessionpersistence.Feature{},            // last: only requests that will be served pick an endpoint
 		redirect.Feature{},                      // replaces the action: those below see that nothing is forwarded
