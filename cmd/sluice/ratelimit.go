@@ -161,8 +161,13 @@ func (c *counterFlags) tls() (*tls.Config, error) {
 	return config, nil
 }
 
+// countingGC is the garbage collector's target, in percent of what is kept. Decisions leave garbage and keep little:
+// collecting it seldom is a third of their price.
+const countingGC = 300
+
 // run serves until the context ends.
 func (f *ratelimitFlags) run(ctx context.Context, log *slog.Logger) error {
+	limitGarbage(countingGC)
 	options, err := f.credentials()
 	if err != nil {
 		return err

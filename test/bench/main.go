@@ -44,7 +44,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.BoolVar(&o.quick, "quick", false, "smaller sizes and shorter runs: shows that it works, not how fast it is")
 	flags.StringVar(&routes, "routes", "", "numbers of routes to measure with (default 100,1000,5000; quick 100,500)")
-	flags.StringVar(&o.only, "only", "", "measure only: scale, one-file, memory, loss, latency or position")
+	flags.StringVar(&o.only, "only", "", "measure only: scale, one-file, memory, loss, latency, position or rate-limit")
 	flags.StringVar(&o.sluice, "sluice", "", "the sluice to measure (default: one built from this source)")
 	flags.StringVar(&o.envoy, "envoy", "", "the Envoy to use (default: SLUICE_ENVOY, PATH, Sluice's cache)")
 	flags.StringVar(&o.peer, "peer", "", "an envoy-gateway 1.9.1 to run the scale rows with, too; it takes minutes")
@@ -93,6 +93,7 @@ var scenarios = []scenario{
 	{"loss", loss},
 	{"latency", latency},
 	{"position", position},
+	{"rate-limit", rateLimit},
 }
 
 func run(ctx context.Context, args []string) error {

@@ -38,7 +38,7 @@ type Options struct {
 // Server is the service.
 type Server struct {
 	rlsv3.UnimplementedRateLimitServiceServer
-	guard   guard
+	take    func(context.Context, []ratelimit.Hit, []ratelimit.Answer) error
 	metrics *Metrics
 }
 
@@ -50,7 +50,12 @@ func New(o Options) *Server {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
 	}
-	return &Server{guard: guard{store: o.Store, budget: o.Budget, now: time.Now}, metrics: o.Metrics}
+	if memory, ok := o.Store.(*ratelimit.Memory); ok {
+		// It neither fails nor waits: there is nothing to guard against.
+		return &Server{take: memory.Take, metrics: o.Metrics}
+	}
+	g := &guard{store: o.Store, budget: o.Budget, now: time.Now}
+	return &Server{take: g.take, metrics: o.Metrics}
 }
 
 // Register adds the service to a gRPC server made with [ServerOptions].
@@ -82,7 +87,7 @@ func (s *Server) ShouldRateLimit(
 	answers := make([]ratelimit.Answer, len(hits))
 	if len(hits) > 0 {
 		began := time.Now()
-		err := s.guard.take(ctx, hits, answers)
+		err := s.take(ctx, hits, answers)
 		s.metrics.took(time.Since(began))
 		if err != nil {
 			s.metrics.failed(reason(err))
@@ -131,9 +136,15 @@ func (s *Server) respond(
 	if !refused && slices.ContainsFunc(descriptors, func(d ratelimit.Descriptor) bool { return d.Tell }) {
 		out.DynamicMetadata = passed
 	}
+	// One allocation for what would be three for each descriptor.
+	all := make([]struct {
+		status rlsv3.RateLimitResponse_DescriptorStatus
+		limit  rlsv3.RateLimitResponse_RateLimit
+		reset  durationpb.Duration
+	}, len(descriptors))
 	for i := range descriptors {
-		d := &descriptors[i]
-		state := &rlsv3.RateLimitResponse_DescriptorStatus{Code: rlsv3.RateLimitResponse_OK}
+		d, state := &descriptors[i], &all[i].status
+		state.Code = rlsv3.RateLimitResponse_OK
 		out.Statuses[i] = state
 		if !d.Counted {
 			continue
@@ -143,12 +154,12 @@ func (s *Server) respond(
 		if answer.Over && !d.Shadow {
 			state.Code = rlsv3.RateLimitResponse_OVER_LIMIT
 		}
-		state.CurrentLimit = &rlsv3.RateLimitResponse_RateLimit{
-			RequestsPerUnit: d.Limit.Requests, Unit: responseUnits[d.Limit.Unit],
-		}
+		state.CurrentLimit = &all[i].limit
+		state.CurrentLimit.RequestsPerUnit, state.CurrentLimit.Unit = d.Limit.Requests, responseUnits[d.Limit.Unit]
 		state.LimitRemaining = answer.Remaining
 		// In whole seconds, as headers have it, and never too early.
-		state.DurationUntilReset = durationpb.New((answer.Reset + time.Second - 1).Truncate(time.Second))
+		state.DurationUntilReset = &all[i].reset
+		state.DurationUntilReset.Seconds = int64((answer.Reset + time.Second - 1) / time.Second)
 	}
 	return out
 }
