@@ -59,7 +59,7 @@ func (g *gcra) take(now int64) bool {
 // TestAlgorithms holds Sluice's way to its promise where the others break it: with all clients waiting for the moment
 // that suits them best. Run it with -v for the figures.
 func TestAlgorithms(t *testing.T) {
-	const limit, rounds = 100, 200
+	const limit, rounds = 100, 40
 	for _, a := range []struct {
 		name  string
 		make  func() (take func(now int64) bool)

@@ -60,7 +60,9 @@ func rateLimit(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.table.Add(table.Row{What: fmt.Sprintf("memory of %d rate-limit counters", keys), Unit: table.Mebibytes, Measured: now})
+	b.table.Add(table.Row{
+		What: fmt.Sprintf("memory of %d rate-limit counters", keys), Unit: table.Mebibytes, Measured: now,
+	})
 	return nil
 }
 
@@ -114,12 +116,13 @@ func (c *counting) ask(ctx context.Context, user int) error {
 	entry := func(key, value string) *commonv3.RateLimitDescriptor_Entry {
 		return &commonv3.RateLimitDescriptor_Entry{Key: key, Value: value}
 	}
+	descriptor := &commonv3.RateLimitDescriptor{Entries: []*commonv3.RateLimitDescriptor_Entry{
+		entry(ratelimit.KeyRule, "shop/limits/0"), entry(ratelimit.KeyLimit, "1000/Hour"),
+		entry(ratelimit.KeyRoute, "httproute/shop/cart/1"), entry("match-0", "match-0"),
+		entry("value-0", fmt.Sprintf("user-%07d", user)),
+	}}
 	_, err := c.clients[user%len(c.clients)].ShouldRateLimit(ctx, &rlsv3.RateLimitRequest{
-		Domain: ratelimit.Domain, Descriptors: []*commonv3.RateLimitDescriptor{{Entries: []*commonv3.RateLimitDescriptor_Entry{
-			entry(ratelimit.KeyRule, "shop/limits/0"), entry(ratelimit.KeyLimit, "1000/Hour"),
-			entry(ratelimit.KeyRoute, "httproute/shop/cart/1"), entry("match-0", "match-0"),
-			entry("value-0", fmt.Sprintf("user-%07d", user)),
-		}}},
+		Domain: ratelimit.Domain, Descriptors: []*commonv3.RateLimitDescriptor{descriptor},
 	}, grpc.WaitForReady(true))
 	return err
 }

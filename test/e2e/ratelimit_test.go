@@ -76,7 +76,8 @@ func TestGlobalRateLimit(t *testing.T) {
 			fmt.Sprintf("rateLimit: {global: {rules: [{limit: {requests: %d, unit: Week}}]}}", requests))
 	}
 	in := start(t, files{"routes.yaml": limitedRoutes, "policy.yaml": policy(3)}, patient...)
-	if got, want := in.statuses(t, "/cart", "/list", "/cart", "/list", "/cart", "/blog"), "200 200 200 429 429 200"; got != want {
+	if got, want := in.statuses(t, "/cart", "/list", "/cart", "/list", "/cart", "/blog"),
+		"200 200 200 429 429 200"; got != want {
 		t.Errorf("statuses %s, want %s", got, want)
 	}
 	a, err := in.send(t.Context(), request{path: "/cart"})
@@ -129,8 +130,9 @@ func TestRateLimitMerge(t *testing.T) {
 	limit := func(requests int) string {
 		return fmt.Sprintf("rateLimit: {global: {rules: [{limit: {requests: %d, unit: Hour}, shared: true}]}}", requests)
 	}
-	in := start(t, files{"routes.yaml": limitedRoutes, "policies.yaml": limitPolicy("gw", "kind: Gateway, name: gw", limit(4)) +
-		limitPolicy("shop", "kind: HTTPRoute, name: shop", "mergeType: StrategicMerge\n  "+limit(2))}, patient...)
+	policies := limitPolicy("gw", "kind: Gateway, name: gw", limit(4)) +
+		limitPolicy("shop", "kind: HTTPRoute, name: shop", "mergeType: StrategicMerge\n  "+limit(2))
+	in := start(t, files{"routes.yaml": limitedRoutes, "policies.yaml": policies}, patient...)
 	// The shop has 2, and shares 4 with the blog.
 	if got, want := in.statuses(t, "/cart", "/list", "/cart", "/blog", "/blog", "/blog"),
 		"200 200 429 200 200 429"; got != want {

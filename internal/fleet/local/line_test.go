@@ -24,7 +24,10 @@ func TestLineWriter(t *testing.T) {
 		"without an end":   {[]string{"last words"}, []Line{{"", "", "last words"}}},
 		"empty lines":      {[]string{"\n\r\n"}, nil},
 		"as it was told":   {[]string{"[warning][main] caught ENVOY_SIGTERM\n"}, nil},
-		"very long":        {[]string{long + "y\n"}, []Line{{"", "", long}, {"", "", "y"}}},
+		"a type in progress": {
+			[]string{"[warning][misc] message 'xds.core.v3.CidrRange' is contained in proto file 'a' marked as b\n"}, nil,
+		},
+		"very long": {[]string{long + "y\n"}, []Line{{"", "", long}, {"", "", "y"}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
