@@ -1,8 +1,8 @@
 // Package balancer gives the Services of type LoadBalancer of a cluster for tests their addresses, and routes each
 // address to the nodes that serve it, as MetalLB does with BGP: to every ready node, or with the external traffic
-// policy Local to those with a ready endpoint, or while none is ready to those whose endpoints end but still serve.
-// There the node's own kube-proxy takes over. A connection stays on its way when the nodes change, as it does at a
-// balancer that knows connections: see sticky.go.
+// policy Local to those with a ready endpoint that pass the health check, or while there is none to those whose
+// endpoints end but still serve. There the node's own kube-proxy takes over. A connection stays on its way when the
+// nodes change, as it does at a balancer that knows connections: see sticky.go.
 package balancer
 
 import (
@@ -101,12 +101,19 @@ func (b *balancer) follow(ctx context.Context) error {
 		go func() { ended <- b.watch(ctx, path, version, changes) }()
 	}
 	for {
-		if err := b.reconcile(ctx, w); err != nil {
+		settled, err := b.reconcile(ctx, w)
+		if err != nil {
 			return err
+		}
+		var again <-chan time.Time
+		if !settled {
+			again = time.After(checkAgain)
 		}
 		select {
 		case err := <-ended:
 			return err
+		case <-again:
+			continue
 		case c := <-changes:
 			if err := w.apply(c); err != nil {
 				return err
@@ -203,11 +210,14 @@ func sorted[T any](w world, path string) []T {
 	return out
 }
 
-func (b *balancer) reconcile(ctx context.Context, w world) error {
+// reconcile gives addresses and makes routes. They are not settled while a node has not passed its health check.
+func (b *balancer) reconcile(ctx context.Context, w world) (settled bool, err error) {
+	health := &checks{ctx: ctx, routes: b.routes}
 	services := sorted[*corev1.Service](w, servicesPath)
 	p := plan{
 		services: services, nodes: sorted[*corev1.Node](w, nodesPath),
 		slices: sorted[*discoveryv1.EndpointSlice](w, slicesPath), dynamic: b.Dynamic, static: b.Static,
+		pass: health.pass,
 	}
 	given, problems := p.addresses()
 	routes := p.routes(given)
@@ -219,17 +229,17 @@ func (b *balancer) reconcile(ctx context.Context, w world) error {
 	b.problems = problems
 	// The route comes first: an address in a status is one that can be used.
 	if err := b.route(ctx, routes); err != nil {
-		return err
+		return false, err
 	}
 	for i, service := range services {
 		if addressOf(service) == given[i] {
 			continue
 		}
 		if err := b.give(ctx, service, given[i]); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return !health.failed, nil
 }
 
 // give writes an address, or with none that there is none, into the status of a Service.

@@ -45,6 +45,8 @@ type plan struct {
 	nodes           []*corev1.Node
 	slices          []*discoveryv1.EndpointSlice
 	dynamic, static Range
+	// pass says whether a node that has a ready endpoint passes the health check of a Service; nil for always.
+	pass func(service *corev1.Service, hop string) bool
 }
 
 // addressOf is the address that a Service's status says, if any.
@@ -137,12 +139,18 @@ func (p plan) routes(given []string) map[string][]string {
 		}
 		service := p.services[i]
 		local := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-		hops := p.hops(func(node *corev1.Node) bool {
-			return local && p.has(node.Name, service, isReady) || !local && ready(node)
-		})
-		if local && len(hops) == 0 {
+		if !local {
+			out[address] = p.hops(ready)
+			continue
+		}
+		has := func(node *corev1.Node) bool { return p.has(node.Name, service, isReady) }
+		hops := p.hops(has)
+		if p.pass != nil {
+			hops = slices.DeleteFunc(hops, func(hop string) bool { return !p.pass(service, hop) })
+		}
+		if len(hops) == 0 {
 			// Balancers that check the health of nodes send to all when none is healthy. Pods that are going still serve.
-			hops = p.hops(func(node *corev1.Node) bool { return p.has(node.Name, service, isServing) })
+			hops = p.hops(func(node *corev1.Node) bool { return !has(node) && p.has(node.Name, service, isServing) })
 		}
 		out[address] = hops
 	}

@@ -139,6 +139,11 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("the last one ends: %s", diff)
 	}
 	p.slices[0].Endpoints[0] = endpoint("a", true)
+	p.pass = func(_ *corev1.Service, hop string) bool { return hop != "1.1.1.1" }
+	if diff := cmp.Diff(want, p.routes(addresses)); diff != "" {
+		t.Errorf("another is ready, and its node does not know yet: %s", diff)
+	}
+	p.pass = nil
 	want["10.0.0.2"] = []string{"1.1.1.1"}
 	if diff := cmp.Diff(want, p.routes(addresses)); diff != "" {
 		t.Errorf("another is ready: %s", diff)
