@@ -107,7 +107,13 @@ spec:
 // address when it is programmed.
 func (w *world) quickstart(envoys int) string {
 	w.t.Helper()
-	w.apply(proxy(w.ns, replicas(envoys)) + gateway(w.ns, "gateway") + backend(w.ns, "one", 2) +
+	return w.quickstartWith(replicas(envoys), envoys)
+}
+
+// quickstartWith is quickstart with an EnvoyProxy's spec.provider.kubernetes that makes as many Envoys.
+func (w *world) quickstartWith(kubernetes string, envoys int) string {
+	w.t.Helper()
+	w.apply(proxy(w.ns, kubernetes) + gateway(w.ns, "gateway") + backend(w.ns, "one", 2) +
 		route(w.ns, "one", "one.example", "one"))
 	address := w.programmed(w.ns, "gateway")
 	w.eventually("all Envoys to be ready", func() error { return w.ready(w.ns, "gateway", envoys) })

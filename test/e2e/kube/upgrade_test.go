@@ -37,15 +37,23 @@ func TestRollingUpgrade(t *testing.T) {
 	traffic.none()
 }
 
-// rollEnvoys has all Envoys of the test's Gateway replaced, and returns when the old ones are gone.
+// rollEnvoys has all Envoys of the test's Gateway replaced one after another, and returns when the old ones are gone.
 func (w *world) rollEnvoys(want int) {
+	w.t.Helper()
+	w.replaced(want, func() {
+		w.patch(proxyPath(w.ns, "proxy"),
+			`{"spec":{"provider":{"kubernetes":{"envoyDeployment":{"pod":{"annotations":{"rolled":"yes"}}}}}}}`)
+	})
+}
+
+// replaced does something that has the Envoys of the test's Gateway replaced, and returns when the old ones are gone.
+func (w *world) replaced(want int, do func()) {
 	w.t.Helper()
 	old, err := w.envoys(w.ns, "gateway")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.patch(proxyPath(w.ns, "proxy"),
-		`{"spec":{"provider":{"kubernetes":{"envoyDeployment":{"pod":{"annotations":{"rolled":"yes"}}}}}}}`)
+	do()
 	w.eventually("the Envoys to be replaced", func() error {
 		var all corev1.PodList
 		err := w.get("/api/v1/namespaces/"+w.ns+"/pods?labelSelector="+gatewayLabel+"=gateway", &all)
