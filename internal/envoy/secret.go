@@ -18,7 +18,7 @@ func secret(name model.Name, chain, key []byte) *xds.Resource {
 	})
 	return &xds.Resource{
 		Name: name.String(), Body: body, Hash: hash(body),
-		Owners: []model.Ref{{Kind: model.KindSecret, Name: name}},
+		Owners: secretOwners(name),
 	}
 }
 

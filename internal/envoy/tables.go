@@ -30,8 +30,10 @@ type Tables struct {
 	Secrets   *incr.Table[SecretKey, *xds.Resource]
 	// Authorities are the CA certificates, which are secrets too.
 	Authorities *incr.Table[AuthorityKey, *xds.Resource]
-	Listeners   *incr.Table[model.PortKey, *xds.Resource]
-	Routes      *incr.Table[model.RouteTableKey, *xds.Resource]
+	// Values are the values of Secrets that filters use: they are secrets, too.
+	Values    *incr.Table[BackendKey, *xds.Resource]
+	Listeners *incr.Table[model.PortKey, *xds.Resource]
+	Routes    *incr.Table[model.RouteTableKey, *xds.Resource]
 	// Hosts are the parts of Routes.
 	Hosts *incr.Table[model.HostKey, *xds.Part]
 }
@@ -120,6 +122,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	out := &Tables{}
 	out.Clusters = incr.NewTable(e, "clusters", b.cluster, uses...).Equal(equalResource)
 	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, uses...).Equal(equalResource)
+	out.Values = incr.NewTable(e, "secret values", b.value, valueUses(e, out.Clusters)).Equal(equalResource)
 	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets, clientSecrets).Equal(equalResource)
 	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts).Equal(equalResource)
 	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
@@ -162,6 +165,9 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	if k.Backend.Kind == model.KindUDPPort {
 		port, ok := b.udpPort(r, k)
 		return udpCluster(port), ok
+	}
+	if k.Backend.Kind == model.KindSecretValue {
+		return b.valueCluster(r, k)
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend.Shared())

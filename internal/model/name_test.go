@@ -55,6 +55,11 @@ func names(yield func(model.Name) bool) {
 
 func backends(yield func(model.BackendKey) bool) {
 	for n := range names {
+		for _, key := range hostile {
+			if !yield(model.SecretValue(n, key)) {
+				return
+			}
+		}
 		for _, use := range []model.AppProtocol{model.AppHTTP, model.AppGRPC, model.AppUDP} {
 			if !yield(model.BackendKey{Kind: model.KindBackend, Name: n, Use: use}) {
 				return

@@ -222,7 +222,8 @@ func (p *Pipeline) resource(proxy model.ProxyName, typ xds.Type, name string) *x
 		return named(p.built.Endpoints, ofBackend, proxy, name)
 	case xds.Secret:
 		return cmp.Or(named(p.built.Secrets, ofSecret, proxy, name),
-			named(p.built.Authorities, ofAuthority, proxy, name))
+			named(p.built.Authorities, ofAuthority, proxy, name),
+			named(p.built.Values, ofBackend, proxy, name))
 	case xds.Listener:
 		return named(p.built.Listeners, ofPort, proxy, name)
 	}

@@ -90,6 +90,7 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 	addChanges(out, xds.Endpoints, p.built.Endpoints, ofBackend, nil)
 	addChanges(out, xds.Secret, p.built.Secrets, ofSecret, nil)
 	addChanges(out, xds.Secret, p.built.Authorities, ofAuthority, nil)
+	addChanges(out, xds.Secret, p.built.Values, ofBackend, nil)
 	addChanges(out, xds.Listener, p.built.Listeners, ofPort, nil)
 	addChanges(out, xds.Routes, p.built.Routes, ofTable, func(k model.RouteTableKey) []string {
 		slices.Sort(parts[k])
@@ -131,7 +132,7 @@ func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource
 		xds.Cluster:   resourcesOf(p.built.Clusters, ofBackend, proxy),
 		xds.Endpoints: resourcesOf(p.built.Endpoints, ofBackend, proxy),
 		xds.Secret: byName(resourcesOf(p.built.Secrets, ofSecret, proxy),
-			resourcesOf(p.built.Authorities, ofAuthority, proxy)),
+			resourcesOf(p.built.Authorities, ofAuthority, proxy), resourcesOf(p.built.Values, ofBackend, proxy)),
 		xds.Listener: resourcesOf(p.built.Listeners, ofPort, proxy),
 		xds.Routes:   resourcesOf(p.built.Routes, ofTable, proxy),
 	}

@@ -56,3 +56,9 @@ func (t *Tables) objectData(r *incr.Reader, ref model.Ref) map[string][]byte {
 	}
 	return out
 }
+
+// SecretValue returns what a Secret has under a key, and whether it has that.
+func (t *Tables) SecretValue(r *incr.Reader, secret model.Name, key string) ([]byte, bool) {
+	value, ok := t.objectData(r, model.Ref{Kind: model.KindSecret, Name: secret})[key]
+	return value, ok
+}

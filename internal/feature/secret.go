@@ -1,0 +1,33 @@
+package feature
+
+import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// valueTimeout bounds how long what is new waits for a value.
+const valueTimeout = 5 * time.Second
+
+// Secret returns how a filter gets the value that a Secret has under a key, and notes that it is needed. Envoy has it
+// as a generic secret, by SDS: it is in no configuration that Envoy shows, and a new value changes no route. That the
+// Secret may be referred to and has the key has to be checked before.
+func (s *Scope) Secret(secret model.Name, key string) *tlsv3.SdsSecretConfig {
+	value := model.SecretValue(secret, key)
+	s.Needs = append(s.Needs, value)
+	return ValueConfig(value)
+}
+
+// ValueConfig is how Envoy gets a value. It is the same wherever the value is used: to Envoy the same name from another
+// configuration would be another secret, to be waited for again.
+func ValueConfig(value model.BackendKey) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: value.String(), SdsConfig: &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		InitialFetchTimeout:   durationpb.New(valueTimeout),
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+	}}
+}
