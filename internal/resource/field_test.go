@@ -124,8 +124,8 @@ var shownOfEnvoyGateway = map[string]struct{ fields, tests string }{
 	"ReplaceRegexMatch":             {"pattern substitution", "TestRegexRewrite"},
 	"HTTPDirectResponseFilter":      {"contentType body statusCode header", "TestDirectResponse"},
 	"CustomResponseBody":            {"type inline valueRef", "TestDirectResponse"},
-	"HTTPCredentialInjectionFilter": {"header overwrite credential", "TestHTTPRouteFilter"},
-	"InjectedCredential":            {"valueRef", "TestHTTPRouteFilter"},
+	"HTTPCredentialInjectionFilter": {"header overwrite credential", "TestCredentialInjection"},
+	"InjectedCredential":            {"valueRef", "TestCredentialInjection"},
 	"HTTPRouteMatchFilter":          {"cookies", "TestCookieMatch"},
 	"HTTPCookieMatch":               {"type name value", "TestCookieMatch"},
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/basicauth"
 	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
+	"github.com/sluice-gateway/sluice/internal/feature/credentialinjector"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
@@ -50,6 +51,7 @@ func ChainWith(o Options) *feature.Chain {
 		jwt.Feature{},
 		authorization.Feature{},                 // decides by what those above have found out
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
+		credentialinjector.Feature{},            // behind what could read the credential of the client
 		sessionpersistence.Feature{},            // last: only requests that will be served pick an endpoint
 		redirect.Feature{},                      // replaces the action: those below see that nothing is forwarded
 		directresponse.Feature{},                // replaces the action too
