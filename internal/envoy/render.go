@@ -40,29 +40,17 @@ func Message(t xds.Type, r *xds.Resource) (proto.Message, error) {
 	return m, nil
 }
 
-// Render returns a resource as JSON for people, with the field names of Envoy's documentation. Private keys and the
-// values of Secrets are left out.
+// Render returns a resource as JSON for people, with the field names of Envoy's documentation. Private keys, passwords
+// and the like are left out.
 func Render(t xds.Type, r *xds.Resource) (json.RawMessage, error) {
 	m, err := Message(t, r)
 	if err != nil {
 		return nil, err
 	}
-	if s, ok := m.(*tlsv3.Secret); ok {
-		redact(s)
-	}
+	redact(m.ProtoReflect())
 	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", t, r.Name, err)
 	}
 	return b, nil
-}
-
-func redact(s *tlsv3.Secret) {
-	hidden := inline([]byte("[redacted]"))
-	if s.GetTlsCertificate().GetPrivateKey() != nil {
-		s.GetTlsCertificate().PrivateKey = hidden
-	}
-	if s.GetGenericSecret() != nil {
-		s.GetGenericSecret().Secret = hidden
-	}
 }
