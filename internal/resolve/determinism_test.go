@@ -60,6 +60,8 @@ spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}
 		docs = append(docs, strings.Replace(r, "[{name: gw}]",
 			"[{name: a}, {name: b}, {name: c}, {name: none}, {kind: ListenerSet, name: two}]", 1))
 	}
+	docs = append(docs, routeFilterYAML("f", injectsForeign), vaultYAML, vaultGrantYAML,
+		routeYAML("filtered", "", filterOfRule))
 	return decode(t, append(docs, contentiousPolicies()...)...)
 }
 

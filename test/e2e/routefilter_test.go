@@ -1,9 +1,17 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // routeFilter is an HTTPRouteFilter of a name.
@@ -142,4 +150,53 @@ func TestCookieMatch(t *testing.T) {
   - cookies: [{name: stage, value: canary}]
   - cookies: [{name: group, type: RegularExpression, value: "beta-[0-9]+"}, {name: user, value: "7"}]
 `)})
+}
+
+// TestGRPCRouteFilter has gRPC calls chosen by a cookie, given a credential, and denied by a direct response; one that
+// would look like a success is refused.
+func TestGRPCRouteFilter(t *testing.T) {
+	t.Parallel()
+	in := start(t, files{"routes.yaml": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: calls}
+spec:
+  parentRefs: [{name: gw}]
+  rules:
+  - matches: [{method: {service: grpc.testing.TestService, method: UnaryCall}}]
+    filters: [` + uses("inject") + `]
+    backendRefs: [{${one}}]
+  - matches: [{method: {service: grpc.testing.TestService, method: UnaryCall}}]
+    filters: [` + uses("cookie") + `, ` + uses("deny") + `]
+  - matches: [{method: {service: grpc.testing.TestService, method: EmptyCall}}]
+    filters: [` + uses("fine") + `]
+` + routeFilter("inject", `{credentialInjection: {header: x-token, credential: {valueRef: {name: token}}}}`) +
+		routeFilter("cookie", `{matches: [{cookies: [{name: user, value: banned}]}]}`) +
+		routeFilter("deny", `{directResponse: {statusCode: 403, body: {inline: go away}}}`) +
+		routeFilter("fine", `{directResponse: {}}`) + credential("default", "token", "abc")})
+	conn, err := grpc.NewClient("passthrough:"+in.address("HTTP"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	client := testpb.NewTestServiceClient(conn)
+
+	var header metadata.MD
+	res, err := client.UnaryCall(ctx, &testpb.SimpleRequest{}, grpc.Header(&header))
+	if err != nil || res.GetServerId() != "one" || strings.Join(header.Get("echo-x-token"), "") != "abc" {
+		t.Errorf("got %v from %v, %v, want the token abc at one", header, res, err)
+	}
+	banned := metadata.AppendToOutgoingContext(ctx, "cookie", "user=banned")
+	if _, err := client.UnaryCall(banned, &testpb.SimpleRequest{}); status.Code(err) != codes.PermissionDenied ||
+		!strings.Contains(err.Error(), "go away") {
+		t.Errorf("got %v, want PermissionDenied: go away", err)
+	}
+	if _, err := client.EmptyCall(ctx, &testpb.Empty{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+	in.condition(t, conditionWant{kind: "GRPCRoute", name: "default/calls",
+		condition: "PartiallyInvalid=True/UnsupportedValue", message: "means success to a gRPC client"})
 }
