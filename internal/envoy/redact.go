@@ -28,7 +28,7 @@ func redact(m protoreflect.Message) {
 	})
 }
 
-// redactPacked redacts a packed message; one of a type that is not known stays as it is, since it cannot be shown either.
+// redactPacked redacts a packed message. One of a type that is not known stays as it is: it cannot be shown either.
 func redactPacked(packed *anypb.Any) {
 	inner, err := packed.UnmarshalNew()
 	if err != nil {
