@@ -88,8 +88,10 @@ func servers(p *egv1a1.JWTProvider, path string) []resolve.Reference {
 		return nil
 	}
 	var out []resolve.Reference
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	if remote.BackendRef != nil {
 		out = append(out, resolve.Reference{
+			//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 			Path: path + ".backendRef", Backend: remote.BackendRef, Settings: remote.BackendSettings,
 		})
 	}

@@ -68,7 +68,9 @@ func checkHash(refused *policy.Refusals, spec *egv1a1.ConsistentHash) {
 	missing := func(field string) { refused.Add(path+field, "The type %s needs this field: add it", spec.Type) }
 	switch spec.Type {
 	case egv1a1.SourceIPConsistentHashType:
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	case egv1a1.HeaderConsistentHashType:
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		if spec.Header == nil {
 			missing(".header")
 		}
@@ -99,7 +101,9 @@ func checkHashNames(refused *policy.Refusals, spec *egv1a1.ConsistentHash) {
 			refused.Add(".consistentHash"+path+".name", "The name is empty: say what to hash")
 		}
 	}
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	if spec.Header != nil {
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		check(".header", spec.Header.Name)
 	}
 	for i, h := range spec.Headers {

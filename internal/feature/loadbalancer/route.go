@@ -54,7 +54,9 @@ func hashPolicy(spec *egv1a1.ConsistentHash) []*routev3.RouteAction_HashPolicy {
 			}})
 		}
 		return out
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	case egv1a1.HeaderConsistentHashType:
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		headers = []*egv1a1.Header{spec.Header}
 	}
 	for _, h := range headers {

@@ -63,6 +63,7 @@ func (f Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 			"rateLimit.enabled in the chart, or use local limits")
 	}
 	spec := a.Spec.(*egv1a1.RateLimitSpec)
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	if t := spec.Type; t != nil {
 		if *t == egv1a1.GlobalRateLimitType && spec.Global == nil || *t == egv1a1.LocalRateLimitType && spec.Local == nil {
 			c.refuse(".type", "The type is %s, and there are no such limits: write them, or remove the type", *t)
@@ -136,6 +137,7 @@ func limits(a model.Attached) (global, local []rule) {
 		}
 		return append(under, own...)
 	}
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	only := func(t egv1a1.RateLimitType) bool { return spec.Type == nil || *spec.Type == t }
 	if only(egv1a1.GlobalRateLimitType) {
 		global = of(func(s *egv1a1.RateLimitSpec) []egv1a1.RateLimitRule {
