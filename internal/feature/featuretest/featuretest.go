@@ -10,6 +10,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -28,16 +29,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Input is the first document of a golden file. T is the API type of the feature.
-type Input[T any] struct {
+// Input is the first document of a golden file.
+type Input struct {
 	// Match is the path prefix of the only match, Exact its whole path. Without either it is the prefix "/".
 	Match string `json:"match"`
 	Exact string `json:"exact"`
 	// Port and Secure are those of the listener; the default is 80.
 	Port   uint16 `json:"port"`
 	Secure bool   `json:"secure"`
-	// Spec is what the user wrote.
-	Spec *T `json:"spec"`
+	// Spec is what the user wrote: the field that the feature is named after.
+	Spec json.RawMessage `json:"spec"`
 	// Backends are the names of Services that the references in Spec resolve to; an empty name is an invalid one.
 	Backends []string `json:"backends"`
 	// Objects are what the references in Spec to Secrets and ConfigMaps lead to.
@@ -79,53 +80,62 @@ func Golden[T any](t *testing.T, f feature.Feature) {
 // GoldenIn is [Golden] for the files in another folder: that of one of several features in a package.
 func GoldenIn[T any](t *testing.T, f feature.Feature, folder string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden files in %s: %v", folder, err)
+	api := reflect.TypeFor[T]()
+	files := Files(t, folder)
+	if len(files) == 0 {
+		t.Fatalf("no golden files in %s", folder)
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) { golden[T](t, f, file) })
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) { golden(t, f, file, api) })
+	}
+	for _, r := range Refusals(t, folder) {
+		t.Run("refused "+r.Field, func(t *testing.T) { r.expect(t, f, api) })
 	}
 }
 
-func golden[T any](t *testing.T, f feature.Feature, file string) {
+func golden(t *testing.T, f feature.Feature, file string, api reflect.Type) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, want, _ := bytes.Cut(text, []byte("---\n"))
-	var in Input[T]
-	if err := yaml.UnmarshalStrict(head, &in); err != nil {
-		t.Fatalf("%s: %v", file, err)
+	c := Read(t, file, api)
+	out := c.Render(t, f, c.Input.Spec)
+	if out.Refused != nil {
+		t.Fatalf("%s: refused: %v", file, out.Refused)
 	}
-	a := in.attached(f)
-	r := in.route()
-	chain := feature.NewChain(f)
-	route := &model.Route{Rules: []model.Rule{*r.Rule}}
-	route.Rules[0].Attached = []model.Attached{a}
-	if report := chain.Check(route); len(report) > 0 {
-		t.Fatalf("%s: refused: %v", file, report)
+	got, err := yaml.Marshal(out.Envoy)
+	if err != nil {
+		t.Fatal(err)
 	}
-	chain.ApplyRoute(r, []model.Attached{a})
-	scope := &feature.Scope{Route: r}
-	chain.Filters(scope, []model.Attached{a})
-	cluster := in.cluster()
-	chain.ApplyCluster(cluster, []model.Attached{a})
-	got := describe(t, r, scope, cluster)
 	if *update {
-		text := slices.Concat(head, []byte("---\n"), got)
-		if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // not secret
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		write(t, file, slices.Concat(head, []byte("---\n"), got))
+	} else if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("%s (-want +got), run with -update to accept:\n%s", file, diff)
 	}
 }
 
-func (in *Input[T]) attached(f feature.Feature) model.Attached {
-	a := model.Attached{Feature: f.Name(), Spec: in.Spec, Path: "spec.rules[0].filters[0]"}
+// Generated fails the test if a file is not what it should be; with -update it writes the file.
+func Generated(t *testing.T, file string, want []byte) {
+	t.Helper()
+	if *update {
+		write(t, file, want)
+		return
+	}
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is stale (%v), run go generate", file, err)
+	}
+}
+
+func write(t *testing.T, file string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // not secret
+		t.Fatal(err)
+	}
+}
+
+func (in *Input) attached(f feature.Feature, spec any) model.Attached {
+	a := model.Attached{Feature: f.Name(), Spec: spec, Path: "spec.rules[0].filters[0]"}
 	if in.Path != "" {
 		a.Path = in.Path
 	}
@@ -138,7 +148,7 @@ func (in *Input[T]) attached(f feature.Feature) model.Attached {
 	return a
 }
 
-func (in *Input[T]) route() *feature.Route {
+func (in *Input) route() *feature.Route {
 	match := PrefixMatch("/")
 	switch {
 	case in.Exact != "":
@@ -155,7 +165,7 @@ func (in *Input[T]) route() *feature.Route {
 }
 
 // cluster is that of a Service before any feature is applied, as far as features look at it.
-func (in *Input[T]) cluster() *feature.Cluster {
+func (in *Input) cluster() *feature.Cluster {
 	return &feature.Cluster{
 		Proto: &clusterv3.Cluster{CircuitBreakers: &clusterv3.CircuitBreakers{
 			Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{}},
@@ -165,7 +175,7 @@ func (in *Input[T]) cluster() *feature.Cluster {
 }
 
 // describe writes what differs from the route that [NewRoute] returns, and from the cluster before.
-func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *feature.Cluster) []byte {
+func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *feature.Cluster) map[string]any {
 	t.Helper()
 	added := proto.CloneOf(r.Proto)
 	added.Match = nil
@@ -193,7 +203,7 @@ func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *fea
 	if len(perFilter) > 0 {
 		out["perFilter"] = perFilter
 	}
-	if proto.Equal(cluster.Proto.GetCircuitBreakers(), (&Input[struct{}]{}).cluster().Proto.GetCircuitBreakers()) {
+	if proto.Equal(cluster.Proto.GetCircuitBreakers(), (&Input{}).cluster().Proto.GetCircuitBreakers()) {
 		cluster.Proto.CircuitBreakers = nil
 	}
 	if proto.Size(cluster.Proto) > 0 {
@@ -206,11 +216,7 @@ func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *fea
 	if needs != nil {
 		out["needs"] = needs
 	}
-	text, err := yaml.Marshal(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return out
 }
 
 // jsonValue goes by way of JSON values because the spacing of protojson's text is random on purpose.

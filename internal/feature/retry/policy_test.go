@@ -12,7 +12,7 @@ import (
 )
 
 func TestPolicyGolden(t *testing.T) {
-	featuretest.GoldenIn[egv1a1.Retry](t, Policy{}, "testdata/policy")
+	featuretest.GoldenIn[egv1a1.Retry](t, Policy{}, "testdata/BackendTrafficPolicy.retry")
 }
 
 // TestRuleReplacesPolicy says that nothing of a policy's retries is left where a rule has its own, but for how long an

@@ -46,6 +46,9 @@ func (Extended) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 		m := spec.Path.ReplaceRegexMatch
 		refuse(".path.replaceRegexMatch", checkRegex(m.Pattern, m.Substitution))
 	}
+	if host := spec.Hostname; host != nil {
+		refuse(".hostname", checkHost(host))
+	}
 	if host := spec.Hostname; host != nil && host.Header != nil {
 		refuse(".hostname.header", header.CheckName(*host.Header))
 	}
@@ -53,6 +56,16 @@ func (Extended) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 		refuse(".hostname.pathRegex", checkRegex(host.PathRegex.Pattern, host.PathRegex.Substitution))
 	}
 	return append(problems, conflicts(a, rule)...)
+}
+
+// checkHost returns an error unless the host has what its type needs.
+func checkHost(host *egv1a1.HTTPHostnameModifier) error {
+	switch {
+	case host.Type == egv1a1.HeaderHTTPHostnameModifier && host.Header == nil,
+		host.Type == egv1a1.PathRegexHTTPHostnameModifier && host.PathRegex == nil:
+		return fmt.Errorf("the type is %s, but what it names is missing: add it", host.Type)
+	}
+	return nil
 }
 
 // checkRegex returns what is wrong with a pattern and its substitution: where they do not fit, Envoy would leave the

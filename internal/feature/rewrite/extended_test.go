@@ -11,7 +11,7 @@ import (
 )
 
 func TestExtendedGolden(t *testing.T) {
-	featuretest.GoldenIn[egv1a1.HTTPURLRewriteFilter](t, Extended{}, "testdata/extended")
+	featuretest.GoldenIn[egv1a1.HTTPURLRewriteFilter](t, Extended{}, "testdata/HTTPRouteFilter.urlRewrite")
 }
 
 // A filter of the Gateway API and one of Envoy Gateway can share the work: one rewrites the path, the other says what

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPolicyGolden(t *testing.T) {
-	featuretest.GoldenIn[egv1a1.Timeout](t, Policy{}, "testdata/policy")
+	featuretest.GoldenIn[egv1a1.Timeout](t, Policy{}, "testdata/BackendTrafficPolicy.timeout")
 }
 
 // TestRuleWinsOverPolicy says which timeouts a route has whose rule and policy both have one: the rule's for the
