@@ -27,15 +27,21 @@ func limitGarbage(percent int) {
 	}
 }
 
-// settleMemory gives back what reading everything took. From now on the target follows what is kept.
+// settleMemory gives back what reading everything took. From now on the target follows what is kept, and whenever that
+// has grown by a quarter, what growing took is given back too.
 func settleMemory() {
-	debug.FreeOSMemory()
+	giveBack()
 	followHeap.Do(func() {
-		percent := 0
+		percent, settled := 0, liveHeap()
 		var follow func(struct{})
 		follow = func(struct{}) {
+			live := liveHeap()
+			if 4*live > 5*settled {
+				giveBack()
+				settled = live
+			}
 			// Setting it stops the world, so small steps are not worth it.
-			if p := garbageTarget(liveHeap()); 10*max(p-percent, percent-p) > percent {
+			if p := garbageTarget(live); 10*max(p-percent, percent-p) > percent {
 				percent = p
 				limitGarbage(percent)
 			}
@@ -43,6 +49,12 @@ func settleMemory() {
 		}
 		follow(struct{}{})
 	})
+}
+
+// giveBack returns memory to the system that is not used any more.
+func giveBack() {
+	debug.FreeOSMemory()
+	unmapProgram()
 }
 
 var followHeap sync.Once
