@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
 // envoyPolicy is what the policies of Envoy Gateway of all kinds have in common. Its spec is opaque: each field of it
@@ -21,6 +22,9 @@ type envoyPolicy struct {
 	// Spec is a pointer to the struct.
 	Spec any
 }
+
+// unreadable says that nothing of the policy can be applied, but that it guards its targets.
+func (p *envoyPolicy) unreadable() bool { return p.Meta != nil && resource.Unreadable(p.Meta) }
 
 // routePolicyKinds are the kinds that can be attached to routes, in the order in which they are applied.
 var routePolicyKinds = []string{

@@ -57,6 +57,11 @@ func (t *Tables) fieldsOf(r *incr.Reader, key mergedKey) *policyFields {
 
 func (t *Tables) resolveFields(r *incr.Reader, key mergedKey) *policyFields {
 	v := &fieldResolver{t: t, r: r, key: key}
+	if own, _ := t.envoyPolicy(r, envoyPolicyRef(key.Kind, key.Own)); own.unreadable() {
+		v.issue("spec", "It could not be read: what it guards is answered with 500 until it can")
+		v.out.Denied = "Unreadable" + key.Kind
+		return &v.out
+	}
 	list, err := t.mergedFields(r, key)
 	if err != nil {
 		v.issue("spec.mergeType", fmt.Sprintf("It cannot be merged with %s/%s: %v", key.Kind, key.Parent, err))
@@ -64,6 +69,9 @@ func (t *Tables) resolveFields(r *incr.Reader, key mergedKey) *policyFields {
 			v.out.Denied = "Invalid" + key.Kind
 		}
 		return &v.out
+	}
+	if parent, _ := t.envoyPolicy(r, envoyPolicyRef(key.Kind, key.Parent)); parent.unreadable() {
+		v.out.Denied = "Unreadable" + key.Kind
 	}
 	for i := range list {
 		list[i] = v.references(list[i])

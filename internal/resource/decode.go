@@ -20,6 +20,9 @@ type Decoded struct {
 	Ref model.Ref
 	// Object is complete, valid and defaulted; nil if there are problems, or if it is ignored.
 	Object Object
+	// Remains is what is left of an object with problems that keeps requests away from backends, see [Unreadable]; nil if
+	// nothing depends on it.
+	Remains Object
 	// Line is where the object starts.
 	Line int
 	// Problems are everything that is wrong with it, by position.
@@ -98,7 +101,7 @@ func (d *decoder) document() []Decoded {
 
 func (d *decoder) finish() []Decoded {
 	if len(d.out.Problems) > 0 {
-		d.out.Object = nil
+		d.out.Object, d.out.Remains = nil, d.remains()
 		for i := range d.out.Problems {
 			d.out.Problems[i].Object = d.shown
 		}

@@ -37,6 +37,9 @@ type Kind struct {
 	Builtin bool
 	// Status says that Sluice reads the status of the kind, in files too: that of a Pod has its addresses.
 	Status bool
+	// Guards are the fields of its spec that keep requests away from backends. While an object with one of them cannot be
+	// read, its targets are kept: see [Unreadable]. "*" is any field.
+	Guards []string
 
 	new     func() Object
 	newList func() runtime.Object
@@ -108,7 +111,7 @@ var Kinds = []Kind{
 	}),
 	kind[gwv1.BackendTLSPolicy](Kind{
 		Group: model.GroupGateway, Version: "v1", Kind: model.KindBackendTLSPolicy, Plural: "backendtlspolicies",
-		Older: []string{"v1alpha3"},
+		Older: []string{"v1alpha3"}, Guards: []string{anyField},
 	}),
 	kind[egv1a1.Backend](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindBackend, Plural: "backends",
@@ -121,18 +124,19 @@ var Kinds = []Kind{
 	}),
 	kind[egv1a1.ClientTrafficPolicy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindClientTrafficPolicy,
-		Plural: "clienttrafficpolicies",
+		Plural: "clienttrafficpolicies", Guards: []string{"tls", "clientIPDetection"},
 	}),
 	kind[egv1a1.BackendTrafficPolicy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindBackendTrafficPolicy,
-		Plural: "backendtrafficpolicies",
+		Plural: "backendtrafficpolicies", Guards: []string{"rateLimit"},
 	}),
 	kind[egv1a1.SecurityPolicy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindSecurityPolicy, Plural: "securitypolicies",
+		Guards: []string{anyField},
 	}),
 	kind[egv1a1.EnvoyExtensionPolicy](Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyExtensionPolicy,
-		Plural: "envoyextensionpolicies",
+		Plural: "envoyextensionpolicies", Guards: []string{anyField},
 	}),
 	kind[gwxv1a1.XBackendTrafficPolicy](Kind{
 		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXBackendTrafficPolicy,

@@ -145,3 +145,35 @@ func TestPortTaken(t *testing.T) {
 	in.condition(t, conditionWant{kind: "Gateway", name: "default/gw", listener: "taken",
 		condition: "Programmed=True/Programmed"})
 }
+
+// TestUnreadablePolicy starts with policies that their schemas refuse: what they guard is not served until they are
+// mended, and nothing else is hurt.
+func TestUnreadablePolicy(t *testing.T) {
+	t.Parallel()
+	const deny = `
+  authorization: {defaultAction: Deny}`
+	limited := strings.ReplaceAll(guardedRoute("limited", `
+  rateLimit: {type: Local, local: {rules: [{limit: {requests: many, unit: Hour}}]}}`),
+		"SecurityPolicy", "BackendTrafficPolicy")
+	in := start(t, files{
+		"guarded.yaml": guardedRoute("guarded", strings.Replace(deny, "Deny", "Denied", 1)),
+		"limited.yaml": limited,
+		"slow.yaml": strings.ReplaceAll(guardedRoute("slow", `
+  retry: {numRetries: many}`), "SecurityPolicy", "BackendTrafficPolicy"),
+		"open.yaml": route("open", "[open.example]", [2]string{"open", `[{path: {value: /}}]`}),
+	})
+	in.must(t, request{host: "guarded.example"}, expect{status: 500})
+	in.must(t, request{host: "limited.example"}, expect{status: 500})
+	in.must(t, request{host: "slow.example"}, expect{backend: "one"})
+	in.must(t, request{host: "open.example"}, expect{header: []string{"x-rule: open"}})
+	in.condition(t, conditionWant{
+		kind: "SecurityPolicy", name: "default/guarded", condition: "Accepted=False/Invalid", message: "could not be read",
+	})
+	in.write("limited.yaml", strings.Replace(limited, "many", "1000", 1))
+	in.want(t, request{host: "limited.example"}, expect{backend: "one"})
+	in.write("guarded.yaml", guardedRoute("guarded", deny))
+	in.want(t, request{host: "guarded.example"}, expect{status: 403})
+	// Once it was good, that version holds.
+	in.write("guarded.yaml", guardedRoute("guarded", strings.Replace(deny, "Deny", "Denied", 1)))
+	in.want(t, request{host: "guarded.example"}, expect{status: 403})
+}

@@ -114,6 +114,14 @@ func (e *entry) value() resource.Object {
 	return e.kept
 }
 
+// inForce returns the object as it is used: the last good version, or what is left of one that never was good.
+func (e *entry) inForce() resource.Object {
+	if obj := e.value(); obj != nil {
+		return obj
+	}
+	return e.Remains
+}
+
 // unidentified reports whether the entry is an object with a problem that hides which object it is.
 func (e *entry) unidentified() bool { return len(e.Problems) > 0 && e.Ref == (model.Ref{}) }
 

@@ -106,11 +106,14 @@ func btoi(b bool) int {
 	return 0
 }
 
-// winner returns the claim that is in force: the first with an object that is or was good.
+// winner returns the claim that is in force: the first with an object that is or was good, else the first of which
+// anything is left.
 func winner(claims []*entry) *entry {
-	for _, e := range claims {
-		if e.value() != nil {
-			return e
+	for _, of := range []func(*entry) resource.Object{(*entry).value, (*entry).inForce} {
+		for _, e := range claims {
+			if of(e) != nil {
+				return e
+			}
 		}
 	}
 	return nil
@@ -153,11 +156,12 @@ func (r *registry) settle(ref model.Ref, seen time.Time, b *source.Batch) {
 	claims := r.ordered(ref)
 	before, had := r.delivered[ref]
 	first := winner(claims)
+	good := had && !before.fallback && !resource.Unreadable(before.object)
 	switch {
-	case first != nil:
+	case first != nil && (first.value() != nil || !good):
 		delete(r.leaving, ref)
 		at := source.Object{Ref: ref, File: first.doc.path, Line: first.doc.line + first.Line - 1}
-		r.deliver(ref, first.value(), at, b)
+		r.deliver(ref, first.inForce(), at, b)
 	case len(claims) > 0 && had && !before.fallback:
 		// Somewhere is a bad version of it: the good one stays.
 		delete(r.leaving, ref)

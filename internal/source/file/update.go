@@ -258,17 +258,25 @@ func (s *Source) notices() []resource.Notice {
 				if len(e.Notices) > 0 {
 					all = append(all, e.At(path, d.line).Notices...)
 				}
-				if e.kept != nil {
-					all = append(all, resource.Notice{
-						File: path, Line: d.line + e.Line - 1, Object: e.Ref,
-						Message: "the last good version stays in use" + since(e.saved),
-					})
+				if message := s.instead(e); message != "" {
+					all = append(all, resource.Notice{File: path, Line: d.line + e.Line - 1, Object: e.Ref, Message: message})
 				}
 			}
 		}
 	}
 	slices.SortFunc(all, resource.Notice.Compare)
 	return all
+}
+
+// instead says what is used in the place of a bad object, nothing if it is not bad or nothing is used.
+func (s *Source) instead(e *entry) string {
+	switch {
+	case e.kept != nil:
+		return "the last good version stays in use" + since(e.saved)
+	case e.Remains != nil && winner(s.objects.ordered(e.Ref)) == e:
+		return "it guards requests and has never been good: they are refused until it is"
+	}
+	return ""
 }
 
 // ghostNotice says that what a file may still hold stays in use.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
 func TestEdit(t *testing.T) {
@@ -306,4 +308,43 @@ func TestBigFile(t *testing.T) {
 	w.write("big.yaml", strings.Join(docs, "---\n"))
 	w.until("the problem is reported", func() bool { return len(w.problems) == 1 })
 	w.wantProblem(fmt.Sprintf("big.yaml:%d: ConfigMap/default/c4000", 4000*7+1+1+4))
+}
+
+// TestUnreadableGuard checks that what a policy guards stays known while the policy cannot be read, unless there is a
+// good version of it.
+func TestUnreadableGuard(t *testing.T) {
+	policy := func(field string) string {
+		return "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: p}\nspec:\n" +
+			"  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]\n  " + field + "\n"
+	}
+	const good, bad, name = "authorization: {defaultAction: Deny}", "autorization: {}", "SecurityPolicy/default/p"
+	w := newWorld(t, map[string]string{"a.yaml": policy(bad)}).load(Options{}).watch()
+	unreadable := func() bool { return resource.Unreadable(w.live[name].Object) }
+	if w.live[name].Object == nil || !unreadable() {
+		t.Fatalf("live: %v", w.names())
+	}
+	w.wantNotice("a.yaml:1: SecurityPolicy/default/p: it guards requests and has never been good: they are refused")
+	w.write("a.yaml", policy(good))
+	w.until("the policy is good", func() bool { return !unreadable() })
+	if len(w.problems)+len(w.notices) > 0 {
+		t.Errorf("problems %v, notices %v", w.problems, w.notices)
+	}
+	w.write("a.yaml", policy(bad))
+	w.until("the problem is reported", func() bool { return len(w.problems) == 1 })
+	w.wantNotice("SecurityPolicy/default/p: the last good version stays in use")
+	if unreadable() {
+		t.Error("the good version is not kept")
+	}
+	// Another file has a bad version, and this one vanishes: the good one stays.
+	w.write("b.yaml", policy(bad))
+	w.until("it is defined twice", func() bool { return len(w.problems) == 3 })
+	if len(w.notices) != 1 {
+		t.Errorf("notices %v, want one of the version that stays", w.notices)
+	}
+	w.write("a.yaml", configMap("a", "1"))
+	w.untilData("a", "1")
+	w.steady()
+	if unreadable() || len(w.deleted) > 0 {
+		t.Errorf("the good version is not kept, deleted %v", w.deleted)
+	}
 }
