@@ -29,6 +29,9 @@ func NewChain(features ...Feature) *Chain {
 	return c
 }
 
+// Features returns the features in chain order.
+func (c *Chain) Features() []Feature { return slices.Clone(c.features) }
+
 // Check asks the features for what they refuse in a route. A rule with a problem gets a Fault, so that its requests
 // are answered with 500 rather than served without what was asked for.
 func (c *Chain) Check(route *model.Route) status.Report {

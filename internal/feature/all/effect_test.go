@@ -1,0 +1,195 @@
+package all
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
+)
+
+// maxSettings is how many settings of Envoy are named for a field. One that has more makes something as a whole.
+const maxSettings = 3
+
+// effect is what a change of a leaf field was seen to change.
+type effect struct {
+	// Settings are those of Envoy, or "a reference" for what leads to another object.
+	Settings []string
+	// File is the golden file that shows it.
+	File string
+}
+
+// probe finds out what the leaf fields of a feature do.
+type probe struct {
+	t       *testing.T
+	feature feature.Feature
+	// api is the feature's API type, folder where its golden files are.
+	api    reflect.Type
+	folder string
+	schema *openAPISchema
+}
+
+// effects changes every leaf field in the golden files, one by one, and returns what that changed of what the feature
+// makes of them.
+func (p *probe) effects() map[string]effect {
+	p.t.Helper()
+	out := map[string]effect{}
+	for _, file := range featuretest.Files(p.t, p.folder) {
+		c := featuretest.Read(p.t, file, p.api)
+		before := c.Render(p.t, p.feature, c.Input.Spec)
+		var doc any
+		if err := json.Unmarshal(c.Input.Spec, &doc); err != nil {
+			p.t.Fatal(err)
+		}
+		for _, at := range places(doc, p.api) {
+			settings := p.change(c, doc, at, before)
+			if known, ok := out[at.Path]; settings != nil && (!ok || len(settings) < len(known.Settings)) {
+				out[at.Path] = effect{Settings: settings, File: file}
+			}
+		}
+	}
+	return out
+}
+
+// change returns what is changed by the first change of a field that is not refused and changes something.
+func (p *probe) change(c *featuretest.Case, doc any, at place, before featuretest.Outcome) []string {
+	p.t.Helper()
+	for _, other := range others(at.Value, p.schema.at(at.Path).enum()) {
+		spec, err := json.Marshal(replaced(doc, at.Steps, other))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		after := c.Render(p.t, p.feature, spec)
+		if after.Refused != nil {
+			continue
+		}
+		if settings := differences(before.Envoy, after.Envoy); len(settings) > 0 {
+			return settings
+		}
+		if !slices.Equal(before.References, after.References) {
+			return []string{"a reference"}
+		}
+	}
+	return nil
+}
+
+// others returns other values for that of a field, ending with none at all.
+func others(value any, enum []any) []any {
+	var out []any
+	for _, e := range enum {
+		if e != value {
+			out = append(out, e)
+		}
+	}
+	switch value := value.(type) {
+	case bool:
+		out = append(out, !value)
+	case float64:
+		out = append(out, value+1, value-1)
+	case string:
+		if d, err := time.ParseDuration(value); err == nil {
+			out = append(out, (2 * d).String())
+		}
+		out = append(out, value+"x")
+		if at := strings.LastIndexAny(value, "0123456789"); at >= 0 {
+			out = append(out, value[:at]+string('0'+('9'-value[at]+'0'+8)%10)+value[at+1:])
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			for _, other := range others(value[key], nil) {
+				out = append(out, replaced(value, []any{key}, other))
+			}
+		}
+	}
+	return append(out, gone{})
+}
+
+// differences returns the settings in which two configurations differ, the shortest of them if there are many.
+func differences(a, b map[string]any) []string {
+	before, after := map[string]string{}, map[string]string{}
+	flatten(before, "", a)
+	flatten(after, "", b)
+	found := map[string]bool{}
+	for path, value := range before {
+		if other, ok := after[path]; !ok || other != value {
+			found[setting(path)] = true
+		}
+	}
+	for path := range after {
+		if _, ok := before[path]; !ok {
+			found[setting(path)] = true
+		}
+	}
+	out := slices.SortedFunc(maps.Keys(found), func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(a, "."), strings.Count(b, ".")), cmp.Compare(a, b))
+	})
+	return out[:min(len(out), maxSettings)]
+}
+
+// flatten collects the scalars of a configuration by path. Elements of lists that have a name go by it.
+func flatten(out map[string]string, path string, value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			flatten(out, path+"\x00"+key, inner)
+		}
+	case []any:
+		for i, inner := range value {
+			step := "[" + strconv.Itoa(i) + "]"
+			if named, ok := inner.(map[string]any); ok && named["name"] != nil {
+				step = fmt.Sprintf("[%v]", named["name"])
+			}
+			flatten(out, path+step, inner)
+		}
+	default:
+		out[path] = fmt.Sprint(value)
+	}
+}
+
+// setting returns the name of a setting for readers: without indexes and the wrapping of extensions.
+func setting(path string) string {
+	var steps []string
+	for step := range strings.SplitSeq(strings.TrimPrefix(path, "\x00"), "\x00") {
+		name, index, list := strings.Cut(step, "[")
+		index, _, _ = strings.Cut(index, "]")
+		_, err := strconv.Atoi(index)
+		switch {
+		case name == "@type" || name == "typed_config" || name == "value" && len(steps) > 0:
+			continue
+		case name == "httpFilters":
+			steps = append(steps, index)
+		case list && err != nil:
+			steps = append(steps, name+"["+index+"]")
+		default:
+			steps = append(steps, name)
+		}
+	}
+	return strings.Join(steps, ".")
+}
+
+func TestDifferences(t *testing.T) {
+	a := map[string]any{"httpFilters": []any{map[string]any{
+		"name": "envoy.filters.http.x", "typed_config": map[string]any{"@type": "X", "list": []any{"a", "b"}, "old": true},
+	}}, "cluster": map[string]any{"n": 1.0}}
+	b := map[string]any{"httpFilters": []any{map[string]any{
+		"name": "envoy.filters.http.x", "typed_config": map[string]any{"@type": "X", "list": []any{"a", "c"}},
+	}}, "cluster": map[string]any{"n": 2.0}}
+	want := []string{"cluster.n", "envoy.filters.http.x.list", "envoy.filters.http.x.old"}
+	slices.SortFunc(want, func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(a, "."), strings.Count(b, ".")), cmp.Compare(a, b))
+	})
+	if got := differences(a, b); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := differences(a, a); len(got) > 0 {
+		t.Errorf("the same differs in %q", got)
+	}
+}
