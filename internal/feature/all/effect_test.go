@@ -12,8 +12,12 @@ import (
 	"testing"
 	"time"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
 // maxSettings is how many settings of Envoy are named for a field. One that has more makes something as a whole.
@@ -21,10 +25,18 @@ const maxSettings = 3
 
 // effect is what a change of a leaf field was seen to change.
 type effect struct {
-	// Settings are those of Envoy, or "a reference" for what leads to another object.
+	// Settings are those of Envoy, or else aReference or onlyChoice.
 	Settings []string
 	// File is the golden file that shows it.
 	File string
+}
+
+// String is how the reference says it.
+func (e effect) String() string {
+	if slices.Contains([]string{aReference, onlyChoice}, e.Settings[0]) {
+		return e.Settings[0]
+	}
+	return "`" + strings.Join(e.Settings, "`, `") + "`"
 }
 
 // probe finds out what the leaf fields of a feature do.
@@ -62,7 +74,9 @@ func (p *probe) effects() map[string]effect {
 // change returns what is changed by the first change of a field that is not refused and changes something.
 func (p *probe) change(c *featuretest.Case, doc any, at place, before featuretest.Outcome) []string {
 	p.t.Helper()
-	for _, other := range others(at.Value, p.schema.at(at.Path).enum()) {
+	enum := p.schema.at(at.Path).enum()
+	implied := len(enum) > 0
+	for _, other := range others(at.Value, enum) {
 		spec, err := json.Marshal(replaced(doc, at.Steps, other))
 		if err != nil {
 			p.t.Fatal(err)
@@ -74,12 +88,52 @@ func (p *probe) change(c *featuretest.Case, doc any, at place, before featuretes
 		if settings := differences(before.Envoy, after.Envoy); len(settings) > 0 {
 			return settings
 		}
-		if !slices.Equal(before.References, after.References) {
-			return []string{"a reference"}
+		if settings := differences(shared(before), shared(after)); len(settings) > 0 {
+			return settings
 		}
+		if !slices.Equal(before.References, after.References) {
+			return []string{aReference}
+		}
+		implied = implied && !p.admitted(spec)
+	}
+	if implied {
+		return []string{onlyChoice}
 	}
 	return nil
 }
+
+// aReference stands for the effect of a field that leads to another object.
+const aReference = "a reference"
+
+// onlyChoice stands for the effect of a field of which the schema admits no other value: what is beside it decides.
+const onlyChoice = "follows from the fields beside it"
+
+// admitted reports whether the schema of the kind admits a spec of the feature.
+func (p *probe) admitted(spec json.RawMessage) bool {
+	kind, field, _ := strings.Cut(p.feature.Name(), ".")
+	object := map[string]any{
+		"apiVersion": egv1a1.GroupVersion.String(), "kind": kind, "metadata": map[string]any{"name": "a"},
+		"spec": map[string]any{field: spec},
+	}
+	if kind != model.KindHTTPRouteFilter {
+		object["spec"].(map[string]any)["targetRefs"] = []any{
+			map[string]any{"group": model.GroupGateway, "kind": model.KindGateway, "name": "a"},
+		}
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, d := range resource.Decode(resource.Document{Text: text, Format: resource.JSON}) {
+		if len(d.Problems) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// shared is what filters are for several routes.
+func shared(o featuretest.Outcome) map[string]any { return map[string]any{"httpFilters": o.Shared} }
 
 // others returns other values for that of a field, ending with none at all.
 func others(value any, enum []any) []any {

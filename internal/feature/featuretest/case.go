@@ -60,6 +60,8 @@ func Read(t *testing.T, file string, api reflect.Type) *Case {
 type Outcome struct {
 	// Envoy is what it adds to Envoy's configuration, as JSON values: to the route, the HTTP filters, the cluster.
 	Envoy map[string]any
+	// Shared are the HTTP filters that it adds where they are for several routes, as JSON values.
+	Shared []any
 	// References are those to other objects.
 	References []string
 	// Refused is what it refuses, in which case there is nothing else.
@@ -91,6 +93,11 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 	cluster := c.Input.cluster()
 	chain.ApplyCluster(cluster, []model.Attached{a})
 	out := Outcome{Envoy: describe(t, r, scope, cluster)}
+	several := &feature.Scope{}
+	chain.Filters(several, []model.Attached{a})
+	for _, f := range several.Filters {
+		out.Shared = append(out.Shared, jsonValue(t, f))
+	}
 	for _, ref := range chain.References(a) {
 		text, err := json.Marshal(ref)
 		if err != nil {

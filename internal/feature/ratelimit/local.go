@@ -66,7 +66,7 @@ func (l *localRule) begin(index int) {
 	name := fmt.Sprint(index)
 	l.common = append(l.common, constant("rule", name))
 	l.entries = append(l.entries, entry("rule", name))
-	if l.perRoute {
+	if l.perRoute && (l.spec.Shared == nil || !*l.spec.Shared) {
 		l.common = append(l.common, addressAction("route", routeName, anywhere, false))
 		l.entries = append(l.entries, entry("route", ""))
 	}
