@@ -10,10 +10,11 @@ import (
 	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
-// hold is how long a route is held back at most.
+// hold is how long a route is held back at most, and the removal of a backend always.
 const hold = time.Second
 
-// gate passes on what the stores read, but holds routes back that are ahead of the backends they name.
+// gate passes on what the stores read, but holds routes back that are ahead of the backends they name, and removals of
+// backends that may be ahead of the routes that named them.
 //
 // Each kind is watched on its own, so that a route can arrive before the Service that was made before it, and the
 // endpoints of a Service are written by somebody else, a moment later. To pass the route on would be to answer its
@@ -21,8 +22,12 @@ const hold = time.Second
 // or, if it is new, by none.
 //
 // Only what a route's new version adds is waited for, and not for long: a Service that is still missing then is
-// missing, and the route's status has to say so. Nothing but routes is held back, no deletion, and no route because of
-// another. A version that comes meanwhile takes the place of the one that waits.
+// missing, and the route's status has to say so. No route is held back because of another, and no deletion of one. A
+// version that comes meanwhile takes the place of the one that waits.
+//
+// In the same way a Service can be seen to go before the edit of the route that left it a moment ago. It and its
+// EndpointSlices stay for a while, and if it comes again meanwhile, it never was gone. An EndpointSlice that goes while
+// its Service stays is passed on at once: what it lists is not to be sent requests.
 type gate struct {
 	out *collector
 
@@ -33,6 +38,8 @@ type gate struct {
 	held      map[model.Ref]*held
 	// waiting are the held routes by what they lack.
 	waiting map[model.Ref]map[model.Ref]struct{}
+	// leaving are the backends whose removal is held back.
+	leaving map[model.Ref]*time.Timer
 }
 
 // held is a route that is held back.
@@ -48,7 +55,7 @@ type held struct {
 func newGate(out *collector) *gate {
 	return &gate{
 		out: out, inventory: newInventory(), held: map[model.Ref]*held{},
-		waiting: map[model.Ref]map[model.Ref]struct{}{},
+		waiting: map[model.Ref]map[model.Ref]struct{}{}, leaving: map[model.Ref]*time.Timer{},
 	}
 }
 
@@ -64,6 +71,10 @@ func (g *gate) set(ref model.Ref, before, now resource.Object) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	arrived := g.inventory.set(ref, before, now)
+	if timer := g.leaving[ref]; timer != nil {
+		timer.Stop()
+		delete(g.leaving, ref)
+	}
 	if h := g.held[ref]; h != nil {
 		h.object = now
 		g.review(ref, h)
@@ -93,7 +104,33 @@ func (g *gate) remove(ref model.Ref, before resource.Object) {
 	if h := g.held[ref]; h != nil {
 		g.drop(ref, h)
 	}
+	if g.holding && g.lingers(ref, before) {
+		g.leave(ref)
+		return
+	}
 	g.out.remove(ref)
+}
+
+// lingers says whether the removal of an object is held back: that of a backend, and of what belongs to one that is.
+func (g *gate) lingers(ref model.Ref, before resource.Object) bool {
+	if s, of := sliceOf(before); s != nil {
+		return g.leaving[model.Ref{Kind: model.KindService, Name: of}] != nil
+	}
+	return isOtherBackend(ref) || ref.Group == model.GroupCore && ref.Kind == model.KindService
+}
+
+// leave removes an object in a while, unless it comes again.
+func (g *gate) leave(ref model.Ref) {
+	var timer *time.Timer
+	timer = time.AfterFunc(hold, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.leaving[ref] == timer {
+			delete(g.leaving, ref)
+			g.out.remove(ref)
+		}
+	})
+	g.leaving[ref] = timer
 }
 
 // early says whether a version of an object is to be held back, and what it lacks.

@@ -84,8 +84,8 @@ func (w *watcher) expect(when, want string) {
 // idle fails if anything is still kept of routes that were held.
 func (w *watcher) idle() {
 	w.t.Helper()
-	if len(w.held) > 0 || len(w.waiting) > 0 {
-		w.t.Errorf("held %v and waiting %v, want nothing", w.held, w.waiting)
+	if len(w.held) > 0 || len(w.waiting) > 0 || len(w.leaving) > 0 {
+		w.t.Errorf("held %v, waiting %v and leaving %v, want nothing", w.held, w.waiting, w.leaving)
 	}
 }
 
@@ -241,7 +241,35 @@ func TestEditWaits(t *testing.T) {
 		w.goes(sliceWith("a", 80))
 		w.goes(serviceWith("a", 80))
 		w.comes(routeTo("r", "4", "a:80"))
-		w.expect("an edit of a route whose backend went", "HTTPRoute/r=4 -Service/a -EndpointSlice/a-1")
+		w.expect("an edit of a route whose backend went", "HTTPRoute/r=4 -EndpointSlice/a-1")
+	})
+}
+
+// A backend that goes stays for a while, and with it its endpoints; nothing of it goes if it comes back.
+func TestRemovalLingers(t *testing.T) {
+	backend := &egv1a1.Backend{TypeMeta: typed("gateway.envoyproxy.io/v1alpha1", "Backend"), ObjectMeta: named("b")}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher(t)
+		w.comes(serviceWith("a", 80), sliceWith("a", 80), routeTo("r", "1", "a:80"), serviceWith("c", 80), sliceWith("c", 80),
+			backend)
+		w.passed()
+		w.goes(serviceWith("a", 80))
+		w.goes(sliceWith("a", 80))
+		w.goes(backend)
+		w.comes(routeTo("r", "2", "c:80"))
+		w.expect("an edit just behind", "HTTPRoute/r=2")
+		w.goes(sliceWith("c", 80))
+		w.expect("endpoints of a Service that stays", "-EndpointSlice/c-1")
+		time.Sleep(hold / 2)
+		w.comes(backend)
+		w.expect("what comes back", "Backend/b")
+		time.Sleep(hold / 2)
+		synctest.Wait()
+		w.expect("in the end", "-Service/a -EndpointSlice/a-1")
+		time.Sleep(hold)
+		synctest.Wait()
+		w.expect("later", "")
+		w.idle()
 	})
 }
 

@@ -64,6 +64,26 @@ func TestRouteAheadOfItsService(t *testing.T) {
 			t.Errorf("there are %v, want nothing but 200", seen)
 		}
 	})
+	t.Run("a Service that goes", func(t *testing.T) {
+		w := w.in(t)
+		w.quiet(w.ns)
+		stop := w.keepAsking(address, "one.example")
+		began := time.Now()
+		if err := w.api.Delete(t.Context(), corePath(w.ns, "services", "edited")); err != nil {
+			t.Fatal(err)
+		}
+		w.patch(routePath(w.ns, "one"), `{"spec":{"rules":[{"backendRefs":[{"name":"one","port":80}]}]}}`)
+		late := time.Since(began)
+		w.eventually("the edit to be served", func() error { return w.backendFound("one", true) })
+		seen := stop()
+		t.Log(seen)
+		if late > longest {
+			t.Skip("the machine is too slow: the edit was not there in time")
+		}
+		if len(seen) > 1 || seen[200] == 0 {
+			t.Errorf("there are %v, want nothing but 200", seen)
+		}
+	})
 	t.Run("a Service that never comes", func(t *testing.T) {
 		w := w.in(t)
 		w.post(routePath(w.ns, ""), routeTo(w.ns, 100, "never"))
