@@ -67,12 +67,20 @@ const pollEvery = 500 * time.Microsecond
 
 // wait polls a host and path until it is answered with 200, and returns when that was.
 func (g *gateway) wait(ctx context.Context, conn *load.Conn, host, path string) (time.Time, error) {
-	req := load.NewRequest(host, path, nil)
+	at, err := g.until(ctx, conn, load.NewRequest(host, path, nil), 200)
+	if err != nil {
+		return at, fmt.Errorf("%s%s: %w", host, path, err)
+	}
+	return at, nil
+}
+
+// until polls with a request until it is answered with a status, and returns when that was.
+func (g *gateway) until(ctx context.Context, conn *load.Conn, req load.Request, want int) (time.Time, error) {
 	deadline := time.Now().Add(patience)
 	for {
 		status, err := conn.Do(req)
 		now := time.Now()
-		if err == nil && status == 200 {
+		if err == nil && status == want {
 			return now, nil
 		}
 		if ctx.Err() != nil {
@@ -82,7 +90,7 @@ func (g *gateway) wait(ctx context.Context, conn *load.Conn, host, path string) 
 			return now, err
 		}
 		if now.After(deadline) {
-			return now, fmt.Errorf("%s%s is not answered with 200 after %v (last: %d, %v)", host, path, patience, status, err)
+			return now, fmt.Errorf("not answered with %d after %v (last: %d, %v)", want, patience, status, err)
 		}
 		time.Sleep(pollEvery)
 	}

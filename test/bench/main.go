@@ -90,6 +90,7 @@ var scenarios = []scenario{
 	{"scale", scale},
 	{"one-file", oneFile},
 	{"memory", memory},
+	{"policy", policy},
 	{"loss", loss},
 	{"latency", latency},
 	{"position", position},
