@@ -1,4 +1,4 @@
-package all
+package coverage
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resource/schema"
@@ -23,7 +24,7 @@ import (
 
 const (
 	// root is that of the module, and reference the page of all fields in it, made by TestEveryField.
-	root      = "../../.."
+	root      = "../.."
 	reference = root + "/docs/reference/policies.md"
 	// pkg is where the packages of features are.
 	pkg = "github.com/sluice-gateway/sluice/"
@@ -84,7 +85,7 @@ var unfinished = []string{
 // A field has an effect if changing or removing its value in a golden file changes what the feature makes of the file.
 func TestEveryField(t *testing.T) {
 	features := map[string]feature.Feature{}
-	for _, f := range Chain().Features() {
+	for _, f := range all.Chain().Features() {
 		features[f.Name()] = f
 	}
 	var page bytes.Buffer
