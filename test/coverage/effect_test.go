@@ -94,7 +94,7 @@ func (p *probe) change(c *featuretest.Case, doc any, at place, before featuretes
 		if !slices.Equal(before.References, after.References) {
 			return []string{aReference}
 		}
-		implied = implied && !p.admitted(spec)
+		implied = implied && (other == gone{} || !p.admitted(spec))
 	}
 	if implied {
 		return []string{onlyChoice}
@@ -154,7 +154,11 @@ func others(value any, enum []any) []any {
 		}
 		out = append(out, value+"x")
 		if at := strings.LastIndexAny(value, "0123456789"); at >= 0 {
-			out = append(out, value[:at]+string('0'+('9'-value[at]+'0'+8)%10)+value[at+1:])
+			digit := byte('1')
+			if value[at] > '0' {
+				digit = value[at] - 1
+			}
+			out = append(out, value[:at]+string(digit)+value[at+1:])
 		}
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(value)) {

@@ -11,8 +11,8 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// whole are the types whose parts are not fields of their own: what they refer to is resolved before features see it,
-// and those that are of no struct kind in YAML.
+// whole are the types whose parts are not fields of their own: what they refer to is resolved before features see it.
+// Kubernetes' own types are like them: they are passed on as they are.
 var whole = []reflect.Type{
 	reflect.TypeFor[gwv1.SecretObjectReference](), reflect.TypeFor[gwv1.LocalObjectReference](),
 	reflect.TypeFor[gwv1.BackendObjectReference](), reflect.TypeFor[egv1a1.BackendRef](),
@@ -24,7 +24,7 @@ func isLeaf(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Struct:
 		_, text := reflect.PointerTo(t).MethodByName("UnmarshalJSON")
-		return text || slices.Contains(whole, t)
+		return text || slices.Contains(whole, t) || strings.HasPrefix(t.PkgPath(), "k8s.io/")
 	case reflect.Slice:
 		return t.Elem().Kind() == reflect.Uint8
 	default:
