@@ -4,23 +4,20 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"google.golang.org/protobuf/types/known/anypb"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/apimachinery/pkg/api/resource"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
-
-// httpOptions is the key of HttpProtocolOptions in Cluster.typed_extension_protocol_options.
-const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // Inline reports whether a is written beside a backend reference of a policy (backendSettings): it is then for the
 // requests that the policy itself makes, which pass no route.
@@ -54,12 +51,39 @@ func (r *Refusals) Duration(path string, d *gwv1.Duration, least time.Duration) 
 	return parsed
 }
 
+// Bytes refuses what is not a whole number of bytes from least to most.
+func (r *Refusals) Bytes(path string, size *resource.Quantity, least, most int64) {
+	if size == nil {
+		return
+	}
+	if n, ok := size.AsInt64(); !ok || n < least || n > most {
+		r.Add(path, "The size %s is out of range: use whole bytes, %d to %d", size, least, most)
+	}
+}
+
+// Bytes returns a size that has been checked for Envoy, nil for nil.
+func Bytes(size *resource.Quantity) *wrapperspb.UInt32Value {
+	if size == nil {
+		return nil
+	}
+	n := size.Value()
+	return Uint32(&n)
+}
+
 // Duration returns a duration that has been checked for Envoy, nil for nil.
 func Duration(d *gwv1.Duration) *durationpb.Duration {
 	if d == nil {
 		return nil
 	}
 	return durationpb.New(duration.MustParse(*d))
+}
+
+// Seconds returns a duration of whole seconds that has been checked for Envoy, nil for nil.
+func Seconds(d *gwv1.Duration) *wrapperspb.UInt32Value {
+	if d == nil {
+		return nil
+	}
+	return wrapperspb.UInt32(uint32(duration.MustParse(*d) / time.Second)) //nolint:gosec // at most 99999 hours
 }
 
 // Uint32 returns a number for Envoy, nil for nil. What does not fit has to be refused before.
@@ -78,30 +102,10 @@ func Or[T any](value *T, unset T) T {
 	return *value
 }
 
-// ChangeHTTP changes the HTTP options of a cluster that are the same for all versions of HTTP, and keeps all others.
-// Envoy wants to be told the version with them: it is HTTP/1.1 where nothing else is said, as without any options.
-func ChangeHTTP(c *feature.Cluster, change func(*corev3.HttpProtocolOptions)) {
-	options := &httpv3.HttpProtocolOptions{}
-	if packed, ok := c.Proto.GetTypedExtensionProtocolOptions()[httpOptions]; ok {
-		if err := packed.UnmarshalTo(options); err != nil {
-			panic("policy: the options of a cluster are not HttpProtocolOptions: " + err.Error()) // a mistake in the program
-		}
+// Share returns a share of all requests, 0 to 1, rounded to millionths.
+func Share(of float64) *typev3.FractionalPercent {
+	const millionths = 1_000_000
+	return &typev3.FractionalPercent{
+		Numerator: uint32(math.Round(of * millionths)), Denominator: typev3.FractionalPercent_MILLION,
 	}
-	if options.GetUpstreamProtocolOptions() == nil {
-		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
-					HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
-				},
-			},
-		}
-	}
-	if options.CommonHttpProtocolOptions == nil {
-		options.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{}
-	}
-	change(options.CommonHttpProtocolOptions)
-	if c.Proto.TypedExtensionProtocolOptions == nil {
-		c.Proto.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
-	}
-	c.Proto.TypedExtensionProtocolOptions[httpOptions] = feature.Pack(options)
 }
