@@ -2,22 +2,19 @@
 // Gateway: HTTPDirectResponseFilter).
 //
 // The route's action becomes a DirectResponseAction. A body with command operators is its body_format, any other its
-// body; see [format] for what is an operator. The content type and the headers are response_headers_to_add of the
+// body: see package body. The content type and the headers are response_headers_to_add of the
 // route.
 package directresponse
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"unicode/utf8"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/body"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
@@ -32,12 +29,8 @@ var (
 	_ feature.RouteApplier = Feature{}
 )
 
-const (
-	// defaultStatus is the status unless one is set.
-	defaultStatus = 200
-	// bodyKey is the key of a ConfigMap that holds the body.
-	bodyKey = "response.body"
-)
+// defaultStatus is the status unless one is set.
+const defaultStatus = 200
 
 // Name returns the name of the field.
 func (Feature) Name() string { return "HTTPRouteFilter.directResponse" }
@@ -63,7 +56,7 @@ func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 			refuse(".contentType", "Invalid content type: %v", err)
 		}
 	}
-	if message := checkBody(a, spec); message != "" {
+	if message := body.Check(spec.Body, a.Objects); message != "" {
 		refuse(".body", "%s", message)
 	}
 	if spec.Header != nil {
@@ -77,32 +70,11 @@ func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 
 // References returns the ConfigMap that holds the body, if it is in one.
 func (Feature) References(a model.Attached) []resolve.Reference {
-	body := a.Spec.(*egv1a1.HTTPDirectResponseFilter).Body
-	if body == nil || body.Type == nil || *body.Type != egv1a1.ResponseValueTypeValueRef {
+	ref, ok := body.Reference(a.Spec.(*egv1a1.HTTPDirectResponseFilter).Body, a.Path+".body")
+	if !ok {
 		return nil
 	}
-	return []resolve.Reference{{Path: a.Path + ".body.valueRef", Object: &resolve.ObjectReference{
-		Group: string(body.ValueRef.Group), Kind: string(body.ValueRef.Kind), Name: string(body.ValueRef.Name),
-	}}}
-}
-
-func checkBody(a model.Attached, spec *egv1a1.HTTPDirectResponseFilter) string {
-	body, found := bodyOf(a, spec)
-	switch {
-	case spec.Body == nil:
-		return ""
-	case !found:
-		return fmt.Sprintf("%s is empty: put the body under the key %s", a.Objects[0].Ref, bodyKey)
-	case len(body) > feature.MaxDirectResponse:
-		return fmt.Sprintf("The body is %d bytes long: shorten it to %d", len(body), feature.MaxDirectResponse)
-	case !utf8.Valid(body):
-		return ""
-	}
-	_, _, err := format(string(body))
-	if err != nil {
-		return "The body shows too much: " + err.Error()
-	}
-	return ""
+	return []resolve.Reference{ref}
 }
 
 // conflicts returns what cannot be at the same place as a direct response.
@@ -126,9 +98,7 @@ func conflicts(a model.Attached, rule *model.Rule) []feature.Problem {
 func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	spec := a.Spec.(*egv1a1.HTTPDirectResponseFilter)
 	action := &routev3.DirectResponseAction{Status: uint32(statusOf(spec))} //nolint:gosec // 200 to 599
-	if body, _ := bodyOf(a, spec); len(body) > 0 {
-		setBody(action, body)
-	}
+	action.Body, action.BodyFormat = body.Envoy(spec.Body, a.Objects)
 	r.Proto.Action = &routev3.Route_DirectResponse{DirectResponse: action}
 	edit := header.Edit{Add: r.Proto.ResponseHeadersToAdd, Remove: r.Proto.ResponseHeadersToRemove}
 	if spec.ContentType != nil {
@@ -140,50 +110,9 @@ func (Feature) ApplyRoute(r *feature.Route, a model.Attached) {
 	r.Proto.ResponseHeadersToAdd, r.Proto.ResponseHeadersToRemove = edit.Add, edit.Remove
 }
 
-func setBody(action *routev3.DirectResponseAction, body []byte) {
-	if !utf8.Valid(body) {
-		action.Body = &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: body}}
-		return
-	}
-	text, dynamic, err := format(string(body))
-	if err != nil {
-		return // refused by Check
-	}
-	source := &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
-	if !dynamic {
-		action.Body = source
-		return
-	}
-	action.BodyFormat = &corev3.SubstitutionFormatString{
-		Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: source},
-	}
-}
-
 func statusOf(spec *egv1a1.HTTPDirectResponseFilter) int {
 	if spec.StatusCode == nil {
 		return defaultStatus
 	}
 	return *spec.StatusCode
-}
-
-// bodyOf returns the body, and whether there is any: that of a ConfigMap is under its key, or else the first value in
-// the order of the keys.
-func bodyOf(a model.Attached, spec *egv1a1.HTTPDirectResponseFilter) ([]byte, bool) {
-	switch {
-	case spec.Body == nil:
-		return nil, false
-	case len(a.Objects) == 0:
-		if spec.Body.Inline == nil {
-			return nil, true
-		}
-		return []byte(*spec.Body.Inline), true
-	}
-	data := a.Objects[0].Data
-	if body, ok := data[bodyKey]; ok {
-		return body, true
-	}
-	for _, key := range slices.Sorted(maps.Keys(data)) {
-		return data[key], true
-	}
-	return nil, false
 }

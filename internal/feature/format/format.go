@@ -1,4 +1,6 @@
-package directresponse
+// Package format reads texts in which Envoy Gateway's API allows command operators of Envoy's access logs, such as
+// %PROTOCOL%, and keeps those that people may use apart from everything else.
+package format
 
 import (
 	"fmt"
@@ -8,7 +10,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/header"
 )
 
-// maxArgument bounds the argument of an operator in bytes, because a body can be long and full of what only begins like
+// maxArgument bounds the argument of an operator in bytes, because a text can be long and full of what only begins like
 // an operator.
 const maxArgument = 256
 
@@ -27,39 +29,39 @@ var families = []string{"DOWNSTREAM_", "UPSTREAM_"}
 // secret are the operators that show the proxy's environment to whoever asks. COALESCE tries others, this one too.
 var secret = []string{"COALESCE", "ENVIRONMENT"}
 
-// format returns the text of a body for Envoy, and whether it is dynamic: a format for Envoy's formatter. What is no
-// operator that may be used is text, a percent sign too, and %% is a percent sign everywhere. It fails for operators
-// that route authors may not use.
+// Text returns a text for Envoy, and whether it is dynamic: a format for Envoy's formatter. What is no operator that may
+// be used is text, a percent sign too, and %% is a percent sign everywhere. It fails for operators that route authors
+// may not use.
 //
 // Those that may be used are a list, and not those that may not, so that one that a later version of Envoy brings is
 // text until somebody has looked at it.
-func format(body string) (text string, dynamic bool, err error) {
+func Text(from string) (text string, dynamic bool, err error) {
 	var plain, formatted strings.Builder
-	for len(body) > 0 {
-		at := strings.IndexByte(body, '%')
+	for len(from) > 0 {
+		at := strings.IndexByte(from, '%')
 		if at < 0 {
-			at = len(body)
+			at = len(from)
 		}
-		plain.WriteString(body[:at])
-		formatted.WriteString(body[:at])
-		if body = body[at:]; body == "" {
+		plain.WriteString(from[:at])
+		formatted.WriteString(from[:at])
+		if from = from[at:]; from == "" {
 			break
 		}
 		taken := 1
-		if name, size := operator(body); slices.Contains(secret, name) {
+		if name, size := operator(from); slices.Contains(secret, name) {
 			return "", false, fmt.Errorf("the operator %%%s%% can show the environment of the proxy: remove it", name)
 		} else if allowed(name) {
 			dynamic = true
-			formatted.WriteString(body[:size])
-			body = body[size:]
+			formatted.WriteString(from[:size])
+			from = from[size:]
 			continue
 		}
-		if strings.HasPrefix(body, "%%") {
+		if strings.HasPrefix(from, "%%") {
 			taken = 2
 		}
 		plain.WriteByte('%')
 		formatted.WriteString(header.Literal("%"))
-		body = body[taken:]
+		from = from[taken:]
 	}
 	if dynamic {
 		return formatted.String(), true, nil
