@@ -46,6 +46,9 @@ const (
 func cluster(chain *feature.Chain, b model.Backend, endpoints []model.Endpoint) *xds.Resource {
 	return clusterWith(b, endpoints, func(c *clusterv3.Cluster) {
 		chain.ApplyCluster(&feature.Cluster{Proto: c, Backend: &b}, b.Attached)
+		if c.LoadAssignment != nil {
+			chain.ApplyEndpoints(c.LoadAssignment, b.Attached)
+		}
 	})
 }
 
@@ -122,11 +125,19 @@ func ads(initialFetch time.Duration) *corev3.ConfigSource {
 	}
 }
 
-// endpoints returns the EDS resource of a backend with IP endpoints: empty ones too, a cluster waits for it.
-func endpoints(key model.BackendKey, list []model.Endpoint) *xds.Resource {
-	name := key.String()
-	body := marshal(loadAssignment(name, list))
-	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: []model.Ref{key.Ref()}}
+// endpoints returns the EDS resource of a backend with IP endpoints, as what is attached to the backend shapes them:
+// empty ones too, a cluster waits for it.
+func endpoints(
+	chain *feature.Chain, key model.BackendKey, attached []model.Attached, list []model.Endpoint,
+) *xds.Resource {
+	out := loadAssignment(key.String(), list)
+	chain.ApplyEndpoints(out, attached)
+	return endpointsResource(out, []model.Ref{key.Ref()})
+}
+
+func endpointsResource(e *endpointv3.ClusterLoadAssignment, owners []model.Ref) *xds.Resource {
+	body := marshal(e)
+	return &xds.Resource{Name: e.GetClusterName(), Body: body, Hash: hash(body), Owners: owners}
 }
 
 // loadAssignment groups the endpoints by zone. They are sorted, so the zones come out sorted too.

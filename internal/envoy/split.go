@@ -40,9 +40,10 @@ type splitPart struct {
 
 // splitEndpoints returns the endpoints of a split: each backend is a locality of its own, with the backend's weight.
 // Fallbacks have the second priority: they take over as the others fail.
-func splitEndpoints(key model.BackendKey, parts []splitPart) *xds.Resource {
-	name := key.String()
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+func splitEndpoints(
+	chain *feature.Chain, key model.BackendKey, attached []model.Attached, parts []splitPart,
+) *xds.Resource {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: key.String()}
 	primary := slices.ContainsFunc(parts, func(p splitPart) bool { return !p.fallback })
 	for _, part := range parts {
 		locality := &endpointv3.LocalityLbEndpoints{
@@ -58,8 +59,8 @@ func splitEndpoints(key model.BackendKey, parts []splitPart) *xds.Resource {
 		}
 		out.Endpoints = append(out.Endpoints, locality)
 	}
-	body := marshal(out)
-	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: partsOf(key)}
+	chain.ApplyEndpoints(out, attached)
+	return endpointsResource(out, partsOf(key))
 }
 
 func partsOf(key model.BackendKey) []model.Ref {

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -48,7 +49,8 @@ func TestSplitEndpoints(t *testing.T) {
 				}
 			}
 			var out endpointv3.ClusterLoadAssignment
-			if err := proto.Unmarshal(splitEndpoints(model.BackendKey{Kind: model.KindSplit}, c.parts).Body, &out); err != nil {
+			split := splitEndpoints(feature.NewChain(), model.BackendKey{Kind: model.KindSplit}, nil, c.parts)
+			if err := proto.Unmarshal(split.Body, &out); err != nil {
 				t.Fatal(err)
 			}
 			var got []locality

@@ -113,6 +113,13 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 	}
 	out := streamChain(k.String(), l, domains)
 	backends := streamBackends(b.reached(r, &route.Route, l, client))
+	if settings := b.streamSettings(r, k.Route, k.Port, k.Listener); settings != (model.SettingsKey{}) {
+		for i := range backends {
+			if key := &backends[i].Backend; *key != (model.BackendKey{}) {
+				key.Settings = settings
+			}
+		}
+	}
 	if filter := tcpProxy(k.Port.Port, backends); filter != nil {
 		out.Filters = []*listenerv3.Filter{filter}
 		if l.Protocol == model.TLS && !l.Passthrough {
@@ -123,6 +130,25 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 	c := newChain(out)
 	c.Needs = validBackends(backends)
 	return c, true
+}
+
+// streamSettings says where the settings of the connections come from that a route makes for a listener of protocol
+// TLS, TCP or UDP.
+func (b *builder) streamSettings(
+	r *incr.Reader, route model.RouteKey, port model.PortKey, listener model.ListenerKey,
+) model.SettingsKey {
+	bindings, _ := incr.Get(r, b.in.Bindings, route)
+	resolved, ok := incr.Get(r, b.in.Routes, route)
+	if !ok || len(resolved.Rules) == 0 {
+		return model.SettingsKey{}
+	}
+	for _, bound := range bindings.Streams {
+		if bound.Port == port && bound.Listener == listener {
+			rule := resolved.Rules[0].Name // these routes have but one rule
+			return b.in.Policed(r, bound.Above, route, rule, model.KindBackendTrafficPolicy).Settings
+		}
+	}
+	return model.SettingsKey{}
 }
 
 // closedChain takes what a TLS or TCP listener owns and no route wants. Without filters Envoy closes the connection.

@@ -164,7 +164,7 @@ type builder struct {
 func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	if k.Backend.Kind == model.KindUDPPort {
 		port, ok := b.udpPort(r, k)
-		return udpCluster(port), ok
+		return udpCluster(b.opts.Chain, port, b.udpSettings(r, port)), ok
 	}
 	if k.Backend.Kind == model.KindSecretValue {
 		return b.valueCluster(r, k)
@@ -204,14 +204,15 @@ func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) 
 			list, _ := incr.Get(r, b.in.Endpoints, p.Backend.Shared())
 			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback, endpoints: list}
 		}
-		return splitEndpoints(k.Backend, split), true
+		settings := b.in.Settings(r, parts[0].Backend.Settings)
+		return splitEndpoints(b.opts.Chain, k.Backend, settings, split), true
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
 	if !ok || backend.Address != model.AddressIP {
 		return nil, false
 	}
 	list, _ := incr.Get(r, b.in.Endpoints, k.Backend.Shared())
-	return endpoints(k.Backend, list), true
+	return endpoints(b.opts.Chain, k.Backend, b.in.Settings(r, k.Backend.Settings), list), true
 }
 
 func (b *builder) secret(r *incr.Reader, k SecretKey) (*xds.Resource, bool) {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
@@ -59,25 +60,45 @@ func udpListener(bind string, port model.Port) *xds.Resource {
 }
 
 // udpCluster returns the cluster of a UDP port, whose endpoints share the sessions by locality weights.
-func udpCluster(port model.Port) *xds.Resource {
-	like := model.Backend{Key: model.UDPPort(port.Key.Port), Protocol: model.AppUDP}
+func udpCluster(chain *feature.Chain, port model.Port, settings []model.Attached) *xds.Resource {
+	like := model.Backend{Key: model.UDPPort(port.Key.Port), Protocol: model.AppUDP, Attached: settings}
 	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {
 		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
 			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
 				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 			},
 		}
+		chain.ApplyCluster(&feature.Cluster{Proto: c, Backend: &like}, like.Attached)
 	})
 	r.Owners = sources(port)
 	return r
+}
+
+// udpRoute returns the route that has a UDP port, and the listener that it has it from.
+func (b *builder) udpRoute(r *incr.Reader, port model.Port) (route model.RouteKey, of model.ListenerKey, ok bool) {
+	for i := range port.Listeners {
+		of = port.Listeners[i].Key
+		if route, ok = incr.Get(r, b.in.StreamOwners, model.StreamKey{Port: port.Key, Listener: of, Domain: "*"}); ok {
+			return route, of, true
+		}
+	}
+	return model.RouteKey{}, model.ListenerKey{}, false
+}
+
+// udpSettings returns what policies ask for the cluster of a UDP port.
+func (b *builder) udpSettings(r *incr.Reader, port model.Port) []model.Attached {
+	route, listener, ok := b.udpRoute(r, port)
+	if !ok {
+		return nil
+	}
+	return b.in.Settings(r, b.streamSettings(r, route, port.Key, listener))
 }
 
 // udpEndpoints returns the endpoints of a UDP port's cluster: those of the backends of the route that has the port,
 // each backend a locality of its own with the backend's weight. Without a route there are none, and datagrams are
 // dropped.
 func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
-	name := model.UDPPort(port.Key.Port).String()
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: model.UDPPort(port.Key.Port).String()}
 	owners := sources(port)
 	for i := range port.Listeners {
 		key := model.StreamKey{Port: port.Key, Listener: port.Listeners[i].Key, Domain: "*"}
@@ -95,8 +116,8 @@ func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
 			out.Endpoints = append(out.Endpoints, udpLocality(share, list))
 		}
 	}
-	body := marshal(out)
-	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: owners}
+	b.opts.Chain.ApplyEndpoints(out, b.udpSettings(r, port))
+	return endpointsResource(out, owners)
 }
 
 func udpLocality(share model.WeightedBackend, list []model.Endpoint) *endpointv3.LocalityLbEndpoints {

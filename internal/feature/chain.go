@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/status"
@@ -103,6 +105,15 @@ func (c *Chain) ApplyCluster(cluster *Cluster, attached []model.Attached) {
 	}
 }
 
+// ApplyEndpoints applies what is attached to a backend to its endpoints, in chain order.
+func (c *Chain) ApplyEndpoints(endpoints *endpointv3.ClusterLoadAssignment, attached []model.Attached) {
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(EndpointApplier); ok {
+			f.ApplyEndpoints(endpoints, a)
+		}
+	}
+}
+
 // ApplyListener applies what policies of a Gateway ask for to one of its listeners, in chain order.
 func (c *Chain) ApplyListener(l *Listener, attached []model.Attached) {
 	for _, a := range c.sorted(attached) {
@@ -139,10 +150,16 @@ func (c *Chain) Guards(name string) bool {
 	return ok
 }
 
-// Clusters reports whether a feature shapes the clusters of backends: see [ClusterApplier].
-func (c *Chain) Clusters(name string) bool {
-	_, ok := c.feature(name).(ClusterApplier)
-	return ok
+// Clusters reports whether what is asked of a feature shapes the clusters of backends or their endpoints: see
+// [ClusterApplier], [EndpointApplier] and [ClusterChooser].
+func (c *Chain) Clusters(a model.Attached) bool {
+	f := c.feature(a.Feature)
+	if chooser, ok := f.(ClusterChooser); ok && !chooser.ShapesCluster(a) {
+		return false
+	}
+	_, cluster := f.(ClusterApplier)
+	_, endpoints := f.(EndpointApplier)
+	return cluster || endpoints
 }
 
 // feature returns the feature of a name, nil if there is none.
@@ -180,10 +197,10 @@ func (c *Chain) Pins(rule *model.Rule) bool {
 	})
 }
 
-// Matches returns the matches of a rule, with those that its features need.
-func (c *Chain) Matches(rule *model.Rule) []model.Match {
+// Matches returns the matches of a rule, with those that its features need, and those of policies that hold for it.
+func (c *Chain) Matches(rule *model.Rule, policies []model.Attached) []model.Match {
 	out := slices.Clone(rule.Matches)
-	for _, a := range c.sorted(everyAttached(rule)) {
+	for _, a := range c.sorted(slices.Concat(policies, everyAttached(rule))) {
 		f, ok := c.features[c.rank[a.Feature]].(Matcher)
 		if !ok {
 			continue

@@ -2,13 +2,14 @@
 // applied.
 //
 // A feature is one folder below this one: what it checks, what it becomes in Envoy, its tests and its page. It
-// implements [Feature] and whichever of [Checker], [RouteApplier], [FilterUser], [ClusterApplier] and
-// [ListenerApplier] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
+// implements [Feature] and whichever of [Checker], [RouteApplier], [FilterUser], [ClusterApplier],
+// [EndpointApplier] and [ListenerApplier] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
 // feature's folder knows its fields.
 package feature
 
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -54,6 +55,20 @@ type RouteApplier interface {
 type ClusterApplier interface {
 	// ApplyCluster changes c.Proto for a, which is attached to the backend.
 	ApplyCluster(c *Cluster, a model.Attached)
+}
+
+// ClusterChooser is a [ClusterApplier] that shapes no cluster for some of what is asked of it. Routes for which a policy
+// asks for nothing else share the clusters of those without one.
+type ClusterChooser interface {
+	// ShapesCluster reports whether a shapes a cluster.
+	ShapesCluster(a model.Attached) bool
+}
+
+// EndpointApplier is a feature that shapes what Envoy is told of the endpoints of a backend.
+type EndpointApplier interface {
+	// ApplyEndpoints changes e for a, which is attached to the backend. The endpoints are grouped by zone, but those of a
+	// cluster of several backends by backend: such groups have a weight already.
+	ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attached)
 }
 
 // ListenerApplier is a feature that shapes how the listeners of a Gateway speak HTTP, as a policy of the Gateway says.

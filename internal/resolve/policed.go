@@ -78,7 +78,7 @@ func (t *Tables) mergedKey(r *incr.Reader, kind string, own model.Name, above mo
 func (t *Tables) settingsKey(fields *policyFields, key mergedKey) model.SettingsKey {
 	own, parent := false, false
 	for _, a := range fields.Attached {
-		if t.opts.Clusters == nil || !t.opts.Clusters(a.Feature) {
+		if t.opts.Clusters == nil || !t.opts.Clusters(a) {
 			continue
 		}
 		own = own || a.Source.Name == key.Own
@@ -104,7 +104,7 @@ func (t *Tables) Settings(r *incr.Reader, key model.SettingsKey) []model.Attache
 		list = t.inlineSettings(r, from, key.Path())
 	}
 	return slices.DeleteFunc(slices.Clone(list), func(a model.Attached) bool {
-		return t.opts.Clusters == nil || !t.opts.Clusters(a.Feature)
+		return t.opts.Clusters == nil || !t.opts.Clusters(a)
 	})
 }
 

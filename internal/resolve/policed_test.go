@@ -60,8 +60,8 @@ func policyOptions() Options {
 		return strings.HasPrefix(feature, "SecurityPolicy.") || feature == "BackendTrafficPolicy.rateLimit" ||
 			feature == "ClientTrafficPolicy.clientIPDetection"
 	}
-	o.Clusters = func(feature string) bool {
-		return feature == "BackendTrafficPolicy.loadBalancer" || feature == "BackendTrafficPolicy.circuitBreaker"
+	o.Clusters = func(a model.Attached) bool {
+		return a.Feature == "BackendTrafficPolicy.loadBalancer" || a.Feature == "BackendTrafficPolicy.circuitBreaker"
 	}
 	return o
 }

@@ -36,8 +36,8 @@ type Options struct {
 	// Guards says whether a feature keeps requests away from backends: while it cannot be applied, the requests that it
 	// would guard are answered with 500. nil if none does.
 	Guards func(feature string) bool
-	// Clusters says whether a feature shapes the clusters of backends; nil if none does.
-	Clusters func(feature string) bool
+	// Clusters says whether what is asked of a feature shapes the clusters of backends; nil if nothing does.
+	Clusters func(a model.Attached) bool
 	// Features are the Gateway API features that the rest of the program adds to those of this package: they are
 	// listed in the status of our GatewayClasses.
 	Features []gwv1.FeatureName

@@ -20,6 +20,7 @@ var (
 	_ feature.Checker        = Policy{}
 	_ feature.RouteApplier   = Policy{}
 	_ feature.ClusterApplier = Policy{}
+	_ feature.ClusterChooser = Policy{}
 )
 
 // Name returns the name of the policy's field.
@@ -73,26 +74,35 @@ func (Policy) ApplyRoute(r *feature.Route, a model.Attached) {
 	}
 }
 
+// ShapesCluster reports whether there are timeouts of connections: those of requests are the route's.
+func (Policy) ShapesCluster(a model.Attached) bool {
+	tcp := a.Spec.(*egv1a1.Timeout).TCP
+	return tcp != nil && tcp.ConnectTimeout != nil || ofConnections(a)
+}
+
+// ofConnections says whether the cluster has timeouts of HTTP.
+func ofConnections(a model.Attached) bool {
+	http := a.Spec.(*egv1a1.Timeout).HTTP
+	return http != nil && (http.ConnectionIdleTimeout != nil || http.MaxConnectionDuration != nil ||
+		policy.Inline(a) && http.MaxStreamDuration != nil)
+}
+
 // ApplyCluster sets the timeouts of the cluster's connections.
 func (Policy) ApplyCluster(c *feature.Cluster, a model.Attached) {
 	spec := a.Spec.(*egv1a1.Timeout)
 	if spec.TCP != nil && spec.TCP.ConnectTimeout != nil {
 		c.Proto.ConnectTimeout = policy.Duration(spec.TCP.ConnectTimeout)
 	}
+	if !ofConnections(a) {
+		return
+	}
 	http := spec.HTTP
-	if http == nil {
-		return
-	}
-	stream := policy.Inline(a) && http.MaxStreamDuration != nil
-	if http.ConnectionIdleTimeout == nil && http.MaxConnectionDuration == nil && !stream {
-		return
-	}
 	policy.ChangeHTTP(c, func(o *corev3.HttpProtocolOptions) {
 		o.IdleTimeout = policy.Duration(http.ConnectionIdleTimeout)
 		if d := policy.Duration(http.MaxConnectionDuration); d.AsDuration() > 0 {
 			o.MaxConnectionDuration = d // Envoy would close at once after 0, which stands for no limit
 		}
-		if d := policy.Duration(http.MaxStreamDuration); stream && d.AsDuration() > 0 {
+		if d := policy.Duration(http.MaxStreamDuration); policy.Inline(a) && d.AsDuration() > 0 {
 			o.MaxStreamDuration = d
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -36,6 +37,30 @@ func TestRuleWinsOverPolicy(t *testing.T) {
 		got := r.Action()
 		if got.GetTimeout().AsDuration() != tt.request || got.GetIdleTimeout().AsDuration() != tt.idle {
 			t.Errorf("%s: got %v and %v, want %v and %v", name, got.GetTimeout(), got.GetIdleTimeout(), tt.request, tt.idle)
+		}
+	}
+}
+
+// TestOwnClusters says which timeouts give a route connections of its own: those of connections.
+func TestOwnClusters(t *testing.T) {
+	d := new(gwv1.Duration("1s"))
+	const inline = "spec.extAuth.http.backendSettings.timeout"
+	for _, tt := range []struct {
+		spec egv1a1.Timeout
+		path string
+		want bool
+	}{
+		{egv1a1.Timeout{HTTP: &egv1a1.HTTPTimeout{RequestTimeout: d, StreamIdleTimeout: d, MaxStreamDuration: d}},
+			"spec.timeout", false},
+		{egv1a1.Timeout{HTTP: &egv1a1.HTTPTimeout{MaxStreamDuration: d}}, inline, true},
+		{egv1a1.Timeout{HTTP: &egv1a1.HTTPTimeout{ConnectionIdleTimeout: d}}, "spec.timeout", true},
+		{egv1a1.Timeout{HTTP: &egv1a1.HTTPTimeout{MaxConnectionDuration: d}}, "spec.timeout", true},
+		{egv1a1.Timeout{TCP: &egv1a1.TCPTimeout{ConnectTimeout: d}}, "spec.timeout", true},
+		{egv1a1.Timeout{TCP: &egv1a1.TCPTimeout{}}, "spec.timeout", false},
+	} {
+		a := model.Attached{Feature: Policy{}.Name(), Spec: &tt.spec, Path: tt.path}
+		if got := feature.NewChain(Policy{}).Clusters(a); got != tt.want {
+			t.Errorf("%s %+v: a cluster of its own is %v, want %v", tt.path, tt.spec, got, tt.want)
 		}
 	}
 }
