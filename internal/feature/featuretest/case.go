@@ -78,21 +78,24 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 	a := c.Input.attached(f, value)
 	r := c.Input.route()
 	chain := feature.NewChain(f)
-	route := &model.Route{Rules: []model.Rule{*r.Rule}}
-	route.Rules[0].Attached = []model.Attached{a}
-	if report := chain.Check(route); len(report) > 0 {
+	if checker, ok := f.(feature.Checker); ok {
+		rule := *r.Rule
+		rule.Attached = append(c.Input.beside(), a)
 		var refused []string
-		for _, issue := range report {
-			refused = append(refused, issue.Path+": "+issue.Message)
+		for _, p := range checker.Check(a, &rule) {
+			refused = append(refused, a.Path+p.Path+": "+p.Message)
 		}
-		return Outcome{Refused: refused}
+		if len(refused) > 0 {
+			return Outcome{Refused: refused}
+		}
 	}
 	chain.ApplyRoute(r, []model.Attached{a})
 	scope := &feature.Scope{Route: r}
 	chain.Filters(scope, []model.Attached{a})
-	cluster := c.Input.cluster()
+	cluster, endpoints := c.Input.cluster(t), twoZones()
 	chain.ApplyCluster(cluster, []model.Attached{a})
-	out := Outcome{Envoy: describe(t, r, scope, cluster)}
+	chain.ApplyEndpoints(endpoints, []model.Attached{a})
+	out := Outcome{Envoy: describe(t, r, scope, cluster, endpoints)}
 	several := &feature.Scope{}
 	chain.Filters(several, []model.Attached{a})
 	for _, f := range several.Filters {

@@ -15,7 +15,10 @@ import (
 	"strings"
 	"testing"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -47,6 +50,10 @@ type Input struct {
 	Path string `json:"path"`
 	// Protocol is what the backend speaks, of which the cluster is that is given to features that shape clusters.
 	Protocol model.AppProtocol `json:"protocol"`
+	// Cluster is what that cluster has besides, as Envoy writes it in JSON.
+	Cluster json.RawMessage `json:"cluster"`
+	// Beside are other fields of the policy, which Check sees.
+	Beside egv1a1.ClusterSettings `json:"beside"`
 }
 
 // Object is an object of namespace default that a spec refers to.
@@ -164,18 +171,61 @@ func (in *Input) route() *feature.Route {
 	return r
 }
 
-// cluster is that of a Service before any feature is applied, as far as features look at it.
-func (in *Input) cluster() *feature.Cluster {
-	return &feature.Cluster{
-		Proto: &clusterv3.Cluster{CircuitBreakers: &clusterv3.CircuitBreakers{
-			Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{}},
-		}},
-		Backend: &model.Backend{Key: Service("shop"), Protocol: in.Protocol},
+// beside are the other fields of the policy as features see them.
+func (in *Input) beside() []model.Attached {
+	var out []model.Attached
+	fields := reflect.ValueOf(in.Beside)
+	for i := range fields.NumField() {
+		if field := fields.Field(i); !field.IsNil() {
+			name, _, _ := strings.Cut(fields.Type().Field(i).Tag.Get("json"), ",")
+			out = append(out, model.Attached{
+				Feature: model.KindBackendTrafficPolicy + "." + name, Spec: field.Interface(), Path: "spec." + name,
+			})
+		}
 	}
+	return out
 }
 
-// describe writes what differs from the route that [NewRoute] returns, and from the cluster before.
-func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *feature.Cluster) map[string]any {
+// cluster is that of a Service before any feature is applied, as far as features look at it.
+func (in *Input) cluster(t *testing.T) *feature.Cluster {
+	t.Helper()
+	out := &clusterv3.Cluster{}
+	if len(in.Cluster) > 0 {
+		if err := protojson.Unmarshal(in.Cluster, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out.CircuitBreakers = thresholds()
+	return &feature.Cluster{Proto: out, Backend: &model.Backend{Key: Service("shop"), Protocol: in.Protocol}}
+}
+
+func thresholds() *clusterv3.CircuitBreakers {
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{}}}
+}
+
+// twoZones are the endpoints of a backend before any feature is applied: one in each of the zones a and b.
+func twoZones() *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{}
+	for _, zone := range []string{"a", "b"} {
+		out.Endpoints = append(out.Endpoints, &endpointv3.LocalityLbEndpoints{
+			Locality: &corev3.Locality{Zone: zone},
+			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
+				Endpoint: &endpointv3.Endpoint{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
+					SocketAddress: &corev3.SocketAddress{
+						Address: "192.0.2.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 80},
+					},
+				}}},
+			}}},
+		})
+	}
+	return out
+}
+
+// describe writes what differs from the route that [NewRoute] returns, from the cluster before, and from its endpoints.
+func describe(
+	t *testing.T, r *feature.Route, scope *feature.Scope, cluster *feature.Cluster,
+	endpoints *endpointv3.ClusterLoadAssignment,
+) map[string]any {
 	t.Helper()
 	added := proto.CloneOf(r.Proto)
 	added.Match = nil
@@ -203,8 +253,11 @@ func describe(t *testing.T, r *feature.Route, scope *feature.Scope, cluster *fea
 	if len(perFilter) > 0 {
 		out["perFilter"] = perFilter
 	}
-	if proto.Equal(cluster.Proto.GetCircuitBreakers(), (&Input{}).cluster().Proto.GetCircuitBreakers()) {
+	if proto.Equal(cluster.Proto.GetCircuitBreakers(), thresholds()) {
 		cluster.Proto.CircuitBreakers = nil
+	}
+	if !proto.Equal(endpoints, twoZones()) {
+		out["endpoints"] = jsonValue(t, endpoints)
 	}
 	if proto.Size(cluster.Proto) > 0 {
 		out["cluster"] = jsonValue(t, cluster.Proto)
