@@ -69,9 +69,8 @@ func checkActive(refused *policy.Refusals, spec *egv1a1.ActiveHealthCheck) {
 	default:
 		refused.Add(".active.type", "There is no type %q: use HTTP, TCP or GRPC", spec.Type)
 	}
-	if spec.Overrides != nil && spec.Overrides.Port != 0 {
-		refused.Add(".active.overrides.port", "Endpoints are checked at the port that requests go to in this version of "+
-			"Sluice: remove overrides")
+	if o := spec.Overrides; o != nil && (o.Port < 0 || o.Port > 65535) {
+		refused.Add(".active.overrides.port", "The number %d is no port: use 1 to 65535", o.Port)
 	}
 	if l := spec.HealthCheckLog; l != nil {
 		for i, sink := range l.Sinks {

@@ -3,7 +3,7 @@
 // active is health_checks of the cluster, one HealthCheck of the type http_health_check, tcp_health_check or
 // grpc_health_check. It is done over HTTP/2 where the backend speaks that, and by TLS where requests are. Unused
 // clusters are checked as often as others (no_traffic_interval, which Envoy has at a minute). healthCheckLog is the
-// event_logger. Where the policy has no hostname the Host is the name by which a DNS endpoint is resolved, else
+// event_logger. overrides.port is the port_value of the endpoints' health_check_config. Where the policy has no hostname the Host is the name by which a DNS endpoint is resolved, else
 // NAME.NAMESPACE of the backend: Envoy's own choice, the name of the cluster, is no host that a server would take.
 //
 // passive is outlier_detection of the cluster, and panicThreshold healthy_panic_threshold of its common_lb_config.
@@ -14,6 +14,7 @@ import (
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -28,8 +29,9 @@ import (
 type Feature struct{}
 
 var (
-	_ feature.Checker        = Feature{}
-	_ feature.ClusterApplier = Feature{}
+	_ feature.Checker         = Feature{}
+	_ feature.ClusterApplier  = Feature{}
+	_ feature.EndpointApplier = Feature{}
 )
 
 // The defaults of the API.
@@ -59,6 +61,26 @@ func (Feature) ApplyCluster(c *feature.Cluster, a model.Attached) {
 			c.Proto.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
 		}
 		c.Proto.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: float64(*spec.PanicThreshold)}
+	}
+}
+
+// ApplyEndpoints has the endpoints checked at another port. A Unix socket has none.
+func (Feature) ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attached) {
+	active := a.Spec.(*egv1a1.HealthCheck).Active
+	if active == nil || active.Overrides == nil || active.Overrides.Port == 0 {
+		return
+	}
+	for _, group := range e.GetEndpoints() {
+		for _, lb := range group.GetLbEndpoints() {
+			endpoint := lb.GetEndpoint()
+			if endpoint.GetAddress().GetSocketAddress() == nil {
+				continue
+			}
+			if endpoint.HealthCheckConfig == nil {
+				endpoint.HealthCheckConfig = &endpointv3.Endpoint_HealthCheckConfig{}
+			}
+			endpoint.HealthCheckConfig.PortValue = policy.Uint32(&active.Overrides.Port).GetValue()
+		}
 	}
 }
 

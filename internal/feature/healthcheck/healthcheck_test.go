@@ -64,8 +64,8 @@ func TestCheck(t *testing.T) {
 			Send: text, Receive: &egv1a1.ActiveHealthCheckPayload{Type: "Binary", Text: new("a")},
 		}}), "payload is empty"},
 		{active(egv1a1.ActiveHealthCheck{Type: "GRPC", HealthyThreshold: new(uint32(0))}), "use 1 or more"},
-		{active(egv1a1.ActiveHealthCheck{Type: "GRPC", Overrides: &egv1a1.HealthCheckOverrides{Port: 9}}),
-			"remove overrides"},
+		{active(egv1a1.ActiveHealthCheck{Type: "GRPC", Overrides: &egv1a1.HealthCheckOverrides{Port: 9}}), ""},
+		{active(egv1a1.ActiveHealthCheck{Type: "GRPC", Overrides: &egv1a1.HealthCheckOverrides{Port: 65536}}), "is no port"},
 		{active(egv1a1.ActiveHealthCheck{Type: "GRPC", HealthCheckLog: &egv1a1.ProxyHealthCheckLog{
 			Sinks: []egv1a1.ProxyHealthCheckLogSink{{Type: "File"}},
 		}}), "use one sink"},

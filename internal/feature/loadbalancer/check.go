@@ -42,11 +42,31 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 			refused.Add(".slowStart.window", "The window is missing: say how long an endpoint takes to warm up")
 		}
 	}
-	if spec.ZoneAware != nil {
-		refused.Add(".zoneAware", "Zones do not decide where requests go in this version of Sluice: remove zoneAware")
-	}
+	checkZones(&refused, spec)
 	checkOverride(&refused, spec.EndpointOverride)
 	return refused
+}
+
+func checkZones(refused *policy.Refusals, spec *egv1a1.LoadBalancer) {
+	if spec.ZoneAware == nil {
+		return
+	}
+	const path = ".zoneAware"
+	if spec.ZoneAware.PreferLocal != nil {
+		refused.Add(path+".preferLocal", "Envoys do not know their own zone in this version of Sluice: remove preferLocal, or "+
+			"use weightedZones")
+	}
+	seen := map[string]bool{}
+	for i, z := range spec.ZoneAware.WeightedZones {
+		at := fmt.Sprintf("%s.weightedZones[%d]", path, i)
+		if seen[z.Zone] {
+			refused.Add(at+".zone", "The zone %q is there more than once: leave one", z.Zone)
+		}
+		seen[z.Zone] = true
+		if z.Weight < 1 {
+			refused.Add(at+".weight", "The weight is 0, which Envoy takes for none: use 1 or more")
+		}
+	}
 }
 
 func refuseSlowStart(refused *policy.Refusals, spec *egv1a1.LoadBalancer) {
@@ -125,8 +145,11 @@ func checkUtilization(refused *policy.Refusals, spec *egv1a1.BackendUtilization)
 	refused.Duration(path+".blackoutPeriod", spec.BlackoutPeriod, 0)
 	refused.Duration(path+".weightExpirationPeriod", spec.WeightExpirationPeriod, 0)
 	refused.Duration(path+".weightUpdatePeriod", spec.WeightUpdatePeriod, 0)
-	if spec.OutOfBand != nil {
-		refused.Add(path+".outOfBand", "Load is read from responses alone by this version of Sluice: remove outOfBand")
+	if band := spec.OutOfBand; band != nil {
+		refused.Duration(path+".outOfBand.reportingPeriod", band.ReportingPeriod, time.Millisecond)
+		if n := band.Port; n != nil && (*n < 1 || *n > 65535) {
+			refused.Add(path+".outOfBand.port", "The number %d is no port: use 1 to 65535", *n)
+		}
 	}
 }
 

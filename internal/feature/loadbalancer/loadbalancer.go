@@ -4,7 +4,8 @@
 // It is the load_balancing_policy of the cluster: LeastRequest is least_request, RoundRobin round_robin, Random random,
 // BackendUtilization client_side_weighted_round_robin, and ConsistentHash maglev. slowStart.window is the
 // slow_start_window of its slow_start_config. With endpointOverride all of it is the fallback_policy of an
-// override_host. Where several backends share a cluster by locality weights they still do.
+// override_host. Where several backends share a cluster by locality weights they still do. zoneAware.weightedZones are
+// the weights of localities, which are zones; outOfBand is enable_oob_load_report and what belongs to it.
 //
 // What ConsistentHash hashes is the hash_policy of the RouteAction. Where requests are split over several clusters the
 // hash chooses among these too (use_hash_policy), so that a client stays where it is. The route of a BackendUtilization
@@ -15,6 +16,7 @@ import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
@@ -35,9 +37,10 @@ import (
 type Feature struct{}
 
 var (
-	_ feature.Checker        = Feature{}
-	_ feature.RouteApplier   = Feature{}
-	_ feature.ClusterApplier = Feature{}
+	_ feature.Checker         = Feature{}
+	_ feature.RouteApplier    = Feature{}
+	_ feature.ClusterApplier  = Feature{}
+	_ feature.EndpointApplier = Feature{}
 )
 
 // Name returns the name of the policy's field.
@@ -51,6 +54,7 @@ func (Feature) ApplyCluster(c *feature.Cluster, a model.Attached) {
 	if weighted {
 		c.Proto.CommonLbConfig.LocalityConfigSpecifier = nil
 	}
+	weighted = weighted || spec.ZoneAware != nil && len(spec.ZoneAware.WeightedZones) > 0
 	out := endpointPolicy(spec, weighted)
 	if spec.EndpointOverride != nil {
 		override := &overridev3.OverrideHost{FallbackPolicy: out}
@@ -62,6 +66,28 @@ func (Feature) ApplyCluster(c *feature.Cluster, a model.Attached) {
 	}
 	c.Proto.LbPolicy = clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG
 	c.Proto.LoadBalancingPolicy = out
+}
+
+// ApplyEndpoints gives the zones their weights, 1 to those that have none.
+func (Feature) ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attached) {
+	zones := a.Spec.(*egv1a1.LoadBalancer).ZoneAware
+	if zones == nil || len(zones.WeightedZones) == 0 {
+		return
+	}
+	weights := map[string]uint32{}
+	for _, z := range zones.WeightedZones {
+		weights[z.Zone] = z.Weight
+	}
+	for _, group := range e.GetEndpoints() {
+		if group.GetLoadBalancingWeight() != nil {
+			continue // a backend among others
+		}
+		weight, ok := weights[group.GetLocality().GetZone()]
+		if !ok {
+			weight = 1
+		}
+		group.LoadBalancingWeight = wrapperspb.UInt32(weight)
+	}
 }
 
 // endpointPolicy returns the policy of a type. weighted says that the localities of the cluster have weights.
@@ -112,6 +138,15 @@ func utilization(
 	out.MetricNamesForComputingUtilization = spec.MetricNamesForComputingUtilization
 	if spec.ErrorUtilizationPenaltyPercent != nil {
 		out.ErrorUtilizationPenalty = wrapperspb.Float(float32(*spec.ErrorUtilizationPenaltyPercent) / 100)
+	}
+	if band := spec.OutOfBand; band != nil {
+		out.EnableOobLoadReport = wrapperspb.Bool(true)
+		out.OobReportingPeriod = policy.Duration(band.ReportingPeriod)
+		if band.Port != nil || band.Authority != nil {
+			out.OobReportingConfig = &commonv3.OrcaOobReportingConfig{
+				PortValue: policy.Uint32(band.Port).GetValue(), Authority: policy.Or(band.Authority, ""),
+			}
+		}
 	}
 	return out
 }

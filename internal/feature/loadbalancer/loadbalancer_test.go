@@ -5,12 +5,15 @@ import (
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	localityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
@@ -25,6 +28,23 @@ func TestGolden(t *testing.T) {
 func hashOf(kind egv1a1.ConsistentHashType) *egv1a1.LoadBalancer {
 	return &egv1a1.LoadBalancer{
 		Type: egv1a1.ConsistentHashLoadBalancerType, ConsistentHash: &egv1a1.ConsistentHash{Type: kind},
+	}
+}
+
+func zoned(zones ...egv1a1.WeightedZoneConfig) *egv1a1.LoadBalancer {
+	return &egv1a1.LoadBalancer{Type: "Random", ZoneAware: &egv1a1.ZoneAware{WeightedZones: zones}}
+}
+
+// TestBackendsKeepWeights says that zones do not change the weights of backends that share a cluster.
+func TestBackendsKeepWeights(t *testing.T) {
+	e := &endpointv3.ClusterLoadAssignment{Endpoints: []*endpointv3.LocalityLbEndpoints{
+		{LoadBalancingWeight: wrapperspb.UInt32(7)}, {Locality: &corev3.Locality{Zone: "b"}},
+	}}
+	Feature{}.ApplyEndpoints(e, model.Attached{Spec: zoned(egv1a1.WeightedZoneConfig{Weight: 3})})
+	for i, want := range []uint32{7, 1} {
+		if got := e.GetEndpoints()[i].GetLoadBalancingWeight().GetValue(); got != want {
+			t.Errorf("group %d has the weight %d, want %d", i, got, want)
+		}
 	}
 }
 
@@ -117,8 +137,14 @@ func TestCheck(t *testing.T) {
 		{of("BackendUtilization"), ""},
 		{with(of("BackendUtilization"), func(l *egv1a1.LoadBalancer) {
 			l.BackendUtilization = &egv1a1.BackendUtilization{OutOfBand: &egv1a1.OutOfBandReporting{}}
-		}), "remove outOfBand"},
-		{with(of("Random"), func(l *egv1a1.LoadBalancer) { l.ZoneAware = &egv1a1.ZoneAware{} }), "remove zoneAware"},
+		}), ""},
+		{with(of("BackendUtilization"), func(l *egv1a1.LoadBalancer) {
+			l.BackendUtilization = &egv1a1.BackendUtilization{OutOfBand: &egv1a1.OutOfBandReporting{Port: new(int32(0))}}
+		}), "is no port"},
+		{zoned(), ""},
+		{zoned(egv1a1.WeightedZoneConfig{Zone: "a", Weight: 1}), ""},
+		{zoned(egv1a1.WeightedZoneConfig{Zone: "a"}), "use 1 or more"},
+		{zoned(egv1a1.WeightedZoneConfig{Weight: 1}, egv1a1.WeightedZoneConfig{Weight: 1}), "more than once"},
 		{with(of("Random"), func(l *egv1a1.LoadBalancer) { l.EndpointOverride = &egv1a1.EndpointOverride{} }),
 			"add a header"},
 		{with(of("Random"), func(l *egv1a1.LoadBalancer) {
