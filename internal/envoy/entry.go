@@ -78,7 +78,7 @@ func (s *site) entries() []entry {
 	var out []entry
 	for i := range s.route.Rules {
 		rule, policed := s.policed(&s.route.Rules[i])
-		for m, match := range s.chain.Matches(rule) {
+		for m, match := range s.chain.Matches(rule, policed.Attached) {
 			out = append(out, s.forMatch(rule, policed, m, match)...)
 		}
 	}
@@ -199,7 +199,7 @@ func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {
 		r.PathRank = 3
 	case match.Path.Type == model.Regex:
 		r.PathRank = 1
-	case match.Path.Type == model.Prefix:
+	case match.Path.Type == model.Prefix, match.Path.Type == model.Connect:
 		r.PathRank = 2
 	}
 	return r

@@ -16,6 +16,8 @@ func routeMatch(m model.Match, grpc bool) *routev3.RouteMatch {
 	switch {
 	case m.Path.Type == model.Exact:
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: m.Path.Value}
+	case m.Path.Type == model.Connect:
+		out.PathSpecifier = &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}
 	case m.Path.Type == model.Regex:
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex(m.Path.Value)}
 	case m.Path.Value == "/" || m.Path.Value == "":

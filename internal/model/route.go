@@ -107,11 +107,13 @@ type Fault struct {
 // MatchType is how a value is compared.
 type MatchType int
 
-// The ways to compare. Prefix is by path element: /a matches /a and /a/b but not /ab.
+// The ways to compare. Prefix is by path element: /a matches /a and /a/b but not /ab. Connect is for paths alone: it
+// takes CONNECT requests, which have none.
 const (
 	Exact MatchType = iota
 	Prefix
 	Regex
+	Connect
 )
 
 // Match is one alternative of a rule: all of its conditions have to hold. That of a GRPCRoute takes gRPC requests only.
