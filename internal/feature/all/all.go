@@ -5,14 +5,19 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/admission"
 	"github.com/sluice-gateway/sluice/internal/feature/apikeyauth"
 	"github.com/sluice-gateway/sluice/internal/feature/authorization"
+	"github.com/sluice-gateway/sluice/internal/feature/bandwidth"
 	"github.com/sluice-gateway/sluice/internal/feature/basicauth"
+	"github.com/sluice-gateway/sluice/internal/feature/buffer"
 	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
+	"github.com/sluice-gateway/sluice/internal/feature/compressor"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
 	"github.com/sluice-gateway/sluice/internal/feature/credentialinjector"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
+	"github.com/sluice-gateway/sluice/internal/feature/fault"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
 	"github.com/sluice-gateway/sluice/internal/feature/healthcheck"
 	"github.com/sluice-gateway/sluice/internal/feature/jwt"
@@ -20,12 +25,16 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
 	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
 	"github.com/sluice-gateway/sluice/internal/feature/redirect"
+	"github.com/sluice-gateway/sluice/internal/feature/responseoverride"
 	"github.com/sluice-gateway/sluice/internal/feature/retry"
 	"github.com/sluice-gateway/sluice/internal/feature/retrybudget"
 	"github.com/sluice-gateway/sluice/internal/feature/rewrite"
 	"github.com/sluice-gateway/sluice/internal/feature/sessionpersistence"
+	"github.com/sluice-gateway/sluice/internal/feature/telemetry"
 	"github.com/sluice-gateway/sluice/internal/feature/timeout"
 	"github.com/sluice-gateway/sluice/internal/feature/tracing"
+	"github.com/sluice-gateway/sluice/internal/feature/upgrade"
+	"github.com/sluice-gateway/sluice/internal/feature/upstream"
 )
 
 // Options are what depends on how Sluice runs.
@@ -43,25 +52,33 @@ func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}})
 // ChainWith returns the chain of all features.
 func ChainWith(o Options) *feature.Chain {
 	return feature.NewChain(
-		extauth.Listener{},   // before everything: a route is chosen for what it lets in
-		cors.Feature{},       // before what asks for credentials: the preflights that it answers have none
-		extauth.Feature{},    // before all that costs more than asking
-		apikeyauth.Feature{}, // those that ask for credentials are in Envoy Gateway's order
+		extauth.Listener{},         // before everything: a route is chosen for what it lets in
+		responseoverride.Feature{}, // sees what all others answer
+		fault.Feature{},            // clients see failures whoever they are
+		cors.Feature{},             // before what asks for credentials: the preflights that it answers have none
+		extauth.Feature{},          // before all that costs more than asking
+		apikeyauth.Feature{},       // those that ask for credentials are in Envoy Gateway's order
 		basicauth.Feature{},
 		jwt.Feature{},
 		authorization.Feature{},                 // decides by what those above have found out
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
+		buffer.Feature{},                        // waits only for what is let in
+		bandwidth.Feature{},                     // counts what is sent to backends and comes from there
 		credentialinjector.Feature{},            // behind what could read the credential of the client
-		sessionpersistence.Feature{},            // last: only requests that will be served pick an endpoint
-		redirect.Feature{},                      // replaces the action: those below see that nothing is forwarded
-		directresponse.Feature{},                // replaces the action too
-		rewrite.Feature{},                       // the path and host that the backend and its mirrors see
-		rewrite.Extended{},                      // says what is forwarded of a host that the rewrite above replaces
-		headermodifier.Request{},                // behind the rewrite, so that a Host that is set stays
-		headermodifier.Response{},               // behind cors: what a user says of a CORS header is the last word
-		mirror.Feature{},                        // copies what the features above have made of the request
-		loadbalancer.Feature{},                  // behind what replaces the action: only what is forwarded is hashed
-		retry.Policy{},                          // what a policy says comes before what the rule itself says
+		compressor.Older{},                      // before all that could look into responses
+		compressor.Feature{},
+		sessionpersistence.Feature{}, // last: only requests that will be served pick an endpoint
+		redirect.Feature{},           // replaces the action: those below see that nothing is forwarded
+		directresponse.Feature{},     // replaces the action too
+		rewrite.Feature{},            // the path and host that the backend and its mirrors see
+		rewrite.Extended{},           // says what is forwarded of a host that the rewrite above replaces
+		headermodifier.Request{},     // behind the rewrite, so that a Host that is set stays
+		headermodifier.Response{},    // behind cors: what a user says of a CORS header is the last word
+		mirror.Feature{},             // copies what the features above have made of the request
+		loadbalancer.Feature{},       // behind what replaces the action: only what is forwarded is hashed
+		upgrade.Feature{},            // knows nothing of what is answered here
+		telemetry.Feature{},
+		retry.Policy{}, // what a policy says comes before what the rule itself says
 		timeout.Policy{},
 		timeout.Feature{}, // before retry, which has an attempt that took too long tried again
 		retry.Feature{},
@@ -69,6 +86,13 @@ func ChainWith(o Options) *feature.Chain {
 		circuitbreaker.Feature{}, // before the budget that the backend's own policy sets
 		retrybudget.Feature{},
 		healthcheck.Feature{},
+		upstream.Connection{},
+		upstream.Keepalive{},
+		upstream.ClientProtocol{},
+		upstream.HTTP2{}, // of whatever version the cluster speaks by now
+		upstream.DNS{},
+		upstream.ProxyProtocol{},
+		admission.Feature{},
 	)
 }
 
