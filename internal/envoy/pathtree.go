@@ -26,9 +26,9 @@ const routeListURL = "type.googleapis.com/envoy.config.route.v3.RouteList"
 //
 // The tree finds the longest path literal that the request's path starts with. Its leaf holds the routes of that
 // literal and of all literals above it, because Envoy does not go back up once a leaf is chosen. A literal matches
-// whole path elements, so only its own ancestors can match what it matches. A regular expression can match anywhere, and
-// a CONNECT request has no path: with one of these, or with routes that differ in their hostname's precedence, the list
-// is used.
+// whole path elements, so only its own ancestors can match what it matches. A regular expression can match anywhere,
+// and a CONNECT request has no path: with one of these, or with routes that differ in their hostname's precedence, the
+// list is used.
 func pathTree(routes []hostRoute) ([]byte, bool) {
 	if len(routes) <= treeFrom {
 		return nil, false

@@ -2,8 +2,8 @@
 // applied.
 //
 // A feature is one folder below this one: what it checks, what it becomes in Envoy, its tests and its page. It
-// implements [Feature] and whichever of [Checker], [RouteApplier], [FilterUser], [ClusterApplier],
-// [EndpointApplier] and [ListenerApplier] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
+// implements [Feature] and whichever of [Checker], [RouteApplier], [FilterUser], [ClusterApplier], [EndpointApplier]
+// and [ListenerApplier] it needs; the [Chain] finds out which. Features never import one another, and nothing outside a
 // feature's folder knows its fields.
 package feature
 
@@ -57,8 +57,8 @@ type ClusterApplier interface {
 	ApplyCluster(c *Cluster, a model.Attached)
 }
 
-// ClusterChooser is a [ClusterApplier] that shapes no cluster for some of what is asked of it. Routes for which a policy
-// asks for nothing else share the clusters of those without one.
+// ClusterChooser is a [ClusterApplier] that shapes no cluster for some of what is asked of it. Routes for which a
+// policy asks for nothing else share the clusters of those without one.
 type ClusterChooser interface {
 	// ShapesCluster reports whether a shapes a cluster.
 	ShapesCluster(a model.Attached) bool

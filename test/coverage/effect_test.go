@@ -196,6 +196,9 @@ func differences(a, b map[string]any) []string {
 func flatten(out map[string]string, path string, value any) {
 	switch value := value.(type) {
 	case map[string]any:
+		if len(value) == 0 && strings.Count(path, "\x00") > 1 {
+			out[path] = "{}" // that it is there says something
+		}
 		for key, inner := range value {
 			flatten(out, path+"\x00"+key, inner)
 		}

@@ -5,8 +5,8 @@
 // counts for the backend whichever routes lead there, and goes on counting when routes change. samplingWindow is
 // sampling_window, minSuccessRate sr_threshold, rejectionAggression aggression, minRequestRate rps_threshold and
 // maxRejectionPercent max_rejection_probability; what is left out is as Envoy has it: 30s, 95 %, 1, 0 and 80 %.
-// successCriteria says which statuses are successes: of HTTP those below 500 by default, of gRPC all but those that speak
-// of a failure of the server. A request that is refused is answered with 503.
+// successCriteria says which statuses are successes: of HTTP those below 500 by default, of gRPC all but those that
+// speak of a failure of the server. A request that is refused is answered with 503.
 package admission
 
 import (

@@ -1,5 +1,5 @@
-// Package bandwidth is the field bandwidthLimit of a BackendTrafficPolicy: how many bytes a second requests and responses
-// may have.
+// Package bandwidth is the field bandwidthLimit of a BackendTrafficPolicy: how many bytes a second requests and
+// responses may have.
 //
 // Each direction is a filter envoy.filters.http.bandwidth_limit: request with enable_mode REQUEST, response with
 // RESPONSE. limit is limit_kbps in KiB a second, rounded down; what is less than one is refused. responseTrailers are

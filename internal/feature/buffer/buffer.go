@@ -1,9 +1,9 @@
-// Package buffer is the field requestBuffer of a BackendTrafficPolicy: a backend gets a request only when the whole of it
-// is there.
+// Package buffer is the field requestBuffer of a BackendTrafficPolicy: a backend gets a request only when the whole of
+// it is there.
 //
 // It is the filter envoy.filters.http.buffer: limit is max_request_bytes, and a request with a longer body is answered
-// with 413. A request that is upgraded has no end to wait for, so the route does not allow websocket (upgrade_configs of
-// the RouteAction); see also the field httpUpgrade.
+// with 413. A request that is upgraded has no end to wait for, so the route does not allow websocket (upgrade_configs
+// of the RouteAction); see also the field httpUpgrade.
 package buffer
 
 import (

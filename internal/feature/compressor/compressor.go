@@ -4,11 +4,11 @@
 // Each entry is a filter envoy.filters.http.compressor with the library of its type: gzip, brotli or zstd, all with
 // Envoy's defaults. Where a client accepts several alike the first entry is taken (choose_first). minContentLength is
 // min_content_length of the response direction, 30 bytes if it is left out. The filters remove Accept-Encoding
-// (remove_accept_encoding_header), so that backends send what can be compressed here; Envoy has the last one do it, since
-// the others have to see it. What a backend has compressed all the same stays as it is.
+// (remove_accept_encoding_header), so that backends send what can be compressed here; Envoy has the last one do it,
+// since the others have to see it. What a backend has compressed all the same stays as it is.
 //
-// compression is the older name of the field. An entry of compressor does not need a gzip, brotli or zstd, which have no
-// settings yet: Envoy Gateway passes over those without.
+// compression is the older name of the field. An entry of compressor does not need a gzip, brotli or zstd, which have
+// no settings yet: Envoy Gateway passes over those without.
 package compressor
 
 import (
@@ -94,7 +94,8 @@ func check(a model.Attached) policy.Refusals {
 			egv1a1.ZstdCompressorType: c.Zstd != nil,
 		} {
 			if set && kind != c.Type {
-				refused.Add(at+"."+strings.ToLower(string(kind)), "The type is %s: remove this field, or change the type", c.Type)
+				field := at + "." + strings.ToLower(string(kind))
+				refused.Add(field, "The type is %s: remove this field, or change the type", c.Type)
 			}
 		}
 		refused.Bytes(at+".minContentLength", c.MinContentLength, shortest, math.MaxUint32)
@@ -113,7 +114,9 @@ func addTo(s *feature.Scope, a model.Attached) {
 				Name: "envoy.compression." + kind + ".compressor", TypedConfig: feature.Pack(library(c.Type)),
 			},
 			ResponseDirectionConfig: &filterv3.Compressor_ResponseDirectionConfig{
-				CommonConfig:               &filterv3.Compressor_CommonDirectionConfig{MinContentLength: policy.Bytes(c.MinContentLength)},
+				CommonConfig: &filterv3.Compressor_CommonDirectionConfig{
+					MinContentLength: policy.Bytes(c.MinContentLength),
+				},
 				RemoveAcceptEncodingHeader: i == len(list)-1,
 			},
 			ChooseFirst: i == 0,

@@ -29,9 +29,9 @@ var families = []string{"DOWNSTREAM_", "UPSTREAM_"}
 // secret are the operators that show the proxy's environment to whoever asks. COALESCE tries others, this one too.
 var secret = []string{"COALESCE", "ENVIRONMENT"}
 
-// Text returns a text for Envoy, and whether it is dynamic: a format for Envoy's formatter. What is no operator that may
-// be used is text, a percent sign too, and %% is a percent sign everywhere. It fails for operators that route authors
-// may not use.
+// Text returns a text for Envoy, and whether it is dynamic: a format for Envoy's formatter. What is no operator that
+// may be used is text, a percent sign too, and %% is a percent sign everywhere. It fails for operators that route
+// authors may not use.
 //
 // Those that may be used are a list, and not those that may not, so that one that a later version of Envoy brings is
 // text until somebody has looked at it.

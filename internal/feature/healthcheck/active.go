@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -128,9 +129,9 @@ func applyLog(out *corev3.HealthCheck, spec *egv1a1.ProxyHealthCheckLog) {
 	}
 	out.AlwaysLogHealthCheckFailures = every(egv1a1.ProxyHealthCheckLogEventTypeFailure)
 	out.AlwaysLogHealthCheckSuccess = every(egv1a1.ProxyHealthCheckLogEventTypeSuccess)
-	path := "/dev/stdout"
+	path := streams[0]
 	if len(spec.Sinks) > 0 {
-		path = spec.Sinks[0].File.Path
+		path = cmp.Or(spec.Sinks[0].File.Path, path)
 	}
 	out.EventLogger = []*corev3.TypedExtensionConfig{{
 		Name:        "envoy.health_check.event_sinks.file",

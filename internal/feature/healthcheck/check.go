@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -16,7 +17,7 @@ import (
 // bodied are the methods of checks that can have a body.
 var bodied = []corev3.RequestMethod{corev3.RequestMethod_POST, corev3.RequestMethod_PUT}
 
-// streams are the files that health checks may be logged to.
+// streams are the files that health checks may be logged to, the default first.
 var streams = []string{"/dev/stdout", "/dev/stderr"}
 
 // Check refuses what does not belong to the type, and what this version of Sluice cannot do. Two policies that are
@@ -74,7 +75,7 @@ func checkActive(refused *policy.Refusals, spec *egv1a1.ActiveHealthCheck) {
 	}
 	if l := spec.HealthCheckLog; l != nil {
 		for i, sink := range l.Sinks {
-			if i > 0 || sink.File == nil || !slices.Contains(streams, sink.File.Path) {
+			if i > 0 || sink.File == nil || !slices.Contains(streams, cmp.Or(sink.File.Path, streams[0])) {
 				refused.Add(fmt.Sprintf(".active.healthCheckLog.sinks[%d]", i), "Whoever writes policies of routes is not let "+
 					"write files where Envoy runs: use one sink, the file /dev/stdout or /dev/stderr")
 			}

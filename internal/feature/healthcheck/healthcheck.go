@@ -3,8 +3,9 @@
 // active is health_checks of the cluster, one HealthCheck of the type http_health_check, tcp_health_check or
 // grpc_health_check. It is done over HTTP/2 where the backend speaks that, and by TLS where requests are. Unused
 // clusters are checked as often as others (no_traffic_interval, which Envoy has at a minute). healthCheckLog is the
-// event_logger. overrides.port is the port_value of the endpoints' health_check_config. Where the policy has no hostname the Host is the name by which a DNS endpoint is resolved, else
-// NAME.NAMESPACE of the backend: Envoy's own choice, the name of the cluster, is no host that a server would take.
+// event_logger. overrides.port is the port_value of the endpoints' health_check_config. Where the policy has no
+// hostname the Host is the name by which a DNS endpoint is resolved, else NAME.NAMESPACE of the backend: Envoy's own
+// choice, the name of the cluster, is no host that a server would take.
 //
 // passive is outlier_detection of the cluster, and panicThreshold healthy_panic_threshold of its common_lb_config.
 package healthcheck

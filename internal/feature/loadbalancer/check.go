@@ -53,8 +53,8 @@ func checkZones(refused *policy.Refusals, spec *egv1a1.LoadBalancer) {
 	}
 	const path = ".zoneAware"
 	if spec.ZoneAware.PreferLocal != nil {
-		refused.Add(path+".preferLocal", "Envoys do not know their own zone in this version of Sluice: remove preferLocal, or "+
-			"use weightedZones")
+		refused.Add(path+".preferLocal", "Envoys do not know their own zone in this version of Sluice: remove preferLocal, "+
+			"or use weightedZones")
 	}
 	seen := map[string]bool{}
 	for i, z := range spec.ZoneAware.WeightedZones {

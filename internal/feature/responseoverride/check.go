@@ -82,9 +82,6 @@ func checkStatusMatch(refused *policy.Refusals, at string, s egv1a1.StatusCodeMa
 	case kind != egv1a1.StatusCodeValueTypeValue && kind != egv1a1.StatusCodeValueTypeRange:
 		refused.Add(at+".type", "There is no type %q: use Value or Range", kind)
 		return
-	case s.Value != nil && s.Range != nil:
-		refused.Add(at, "The type %s leaves no place for both value and range: remove the other one", kind)
-		return
 	}
 	if first, last := span(s); first < lowestStatus || last > highestStatus || first > last {
 		refused.Add(at, "No response has a status of %d to %d: use %d to %d", first, last, lowestStatus, highestStatus)

@@ -1,8 +1,8 @@
 // Package responseoverride is the field responseOverride of a BackendTrafficPolicy: what clients get in the place of
 // certain responses.
 //
-// It is the filter envoy.filters.http.custom_response, whose matcher list has an entry for each override; the first that
-// matches wins. It comes before all other filters, so that it sees what these answer, too: source says whether an
+// It is the filter envoy.filters.http.custom_response, whose matcher list has an entry for each override; the first
+// that matches wins. It comes before all other filters, so that it sees what these answer, too: source says whether an
 // override is for answers of Envoy (Local), of backends (Backend) or for both (All, the default).
 //
 // response becomes a LocalResponsePolicy: body and contentType, statusCode, header. A response without a body is sent

@@ -1,17 +1,17 @@
-// Package telemetry is the field telemetry of a BackendTrafficPolicy: how the requests of routes are traced and counted,
-// where that differs from what holds for the Gateway.
+// Package telemetry is the field telemetry of a BackendTrafficPolicy: how the requests of routes are traced and
+// counted, where that differs from what holds for the Gateway.
 //
-// tracing is the tracing of the route, which takes the place of all that the listener's tracing says of the same things:
-// samplingFraction is random_sampling and overallSamplingFraction overall_sampling, both all requests if they are left
-// out; clientSamplingFraction is client_sampling, none if it is left out. tags and customTags are custom_tags, spanName
-// operation and upstream_operation. A listener that reports no spans reports none for these routes either.
+// tracing is the tracing of the route, which takes the place of all that the listener's tracing says of the same
+// things: samplingFraction is random_sampling and overallSamplingFraction overall_sampling, both all requests if they
+// are left out; clientSamplingFraction is client_sampling, none if it is left out. tags and customTags are custom_tags,
+// spanName operation and upstream_operation. A listener that reports no spans reports none for these routes either.
 //
 // tags and spanName may have the command operators of package format. Tags of type Environment would show the
 // environment of the proxy to whoever writes policies of routes: they are refused.
 //
-// metrics.routeStatName is the stat_prefix of the route: with it Envoy counts the requests of the route by that name. Its
-// operators %ROUTE_NAME%, %ROUTE_NAMESPACE%, %ROUTE_KIND% and %ROUTE_RULE_NAME% are replaced here, the last by "-" for a
-// rule without a name.
+// metrics.routeStatName is the stat_prefix of the route: with it Envoy counts the requests of the route by that name.
+// Its operators %ROUTE_NAME%, %ROUTE_NAMESPACE%, %ROUTE_KIND% and %ROUTE_RULE_NAME% are replaced here, the last by "-"
+// for a rule without a name.
 package telemetry
 
 import (

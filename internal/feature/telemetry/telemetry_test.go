@@ -34,6 +34,9 @@ func TestCheck(t *testing.T) {
 		{custom(egv1a1.CustomTag{
 			Type: "RequestHeader", RequestHeader: &egv1a1.RequestHeaderCustomTag{Name: ":path"},
 		}), "pseudo header"},
+		{custom(egv1a1.CustomTag{
+			Type: "Environment", Environment: &egv1a1.EnvironmentCustomTag{Name: "HOME"},
+		}), "not shown the environment of the proxy"},
 		{custom(egv1a1.CustomTag{Type: "Moon"}), `no type "Moon"`},
 		{stat("%ROUTE_NAME%.%ROUTE_RULE_NAME%"), ""},
 		{stat("%BACKEND_REFERENCES%"), `no operator "%BACKEND_REFERENCES%"`},

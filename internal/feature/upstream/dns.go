@@ -39,7 +39,8 @@ func (DNS) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	refused.Duration(".dnsRefreshRate", spec.DNSRefreshRate, time.Millisecond)
 	if f := spec.LookupFamily; f != nil {
 		if _, ok := families[*f]; !ok {
-			refused.Add(".lookupFamily", "There is no family %q: use IPv4, IPv6, IPv4Preferred, IPv6Preferred or IPv4AndIPv6", *f)
+			refused.Add(".lookupFamily", "There is no family %q: use IPv4, IPv6, IPv4Preferred, IPv6Preferred or IPv4AndIPv6",
+				*f)
 		}
 	}
 	return refused

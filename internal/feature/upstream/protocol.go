@@ -44,8 +44,8 @@ func (ClientProtocol) Name() string { return "BackendTrafficPolicy.useClientProt
 // ShapesCluster reports whether the field is true.
 func (ClientProtocol) ShapesCluster(a model.Attached) bool { return *a.Spec.(*bool) }
 
-// ApplyCluster has the cluster speak the version of HTTP of each request. The options that it has for HTTP/2 are those of
-// such requests.
+// ApplyCluster has the cluster speak the version of HTTP of each request. The options that it has for HTTP/2 are those
+// of such requests.
 func (f ClientProtocol) ApplyCluster(c *feature.Cluster, a model.Attached) {
 	if !f.ShapesCluster(a) {
 		return

@@ -8,13 +8,14 @@
 //
 // tcpKeepalive is tcp_keepalive of upstream_connection_options; what is left out is as the kernel has it.
 //
-// http2 are Http2ProtocolOptions of the cluster, and have an effect where backends are spoken to by HTTP/2. Unless set the
-// windows are 64 KiB for a stream and 1 MiB for a connection.
+// http2 are Http2ProtocolOptions of the cluster, and have an effect where backends are spoken to by HTTP/2. Unless set
+// the windows are 64 KiB for a stream and 1 MiB for a connection.
 //
-// useClientProtocol is use_downstream_protocol_config: a backend is spoken to by the version of HTTP that the client used.
+// useClientProtocol is use_downstream_protocol_config: a backend is spoken to by the version of HTTP that the client
+// used.
 //
-// dns is dns_refresh_rate, respect_dns_ttl and dns_lookup_family of the DnsCluster of backends that are host names. Unless
-// set it is asked again when the answer's time to live is over, and IPv4 is preferred.
+// dns is dns_refresh_rate, respect_dns_ttl and dns_lookup_family of the DnsCluster of backends that are host names.
+// Unless set it is asked again when the answer's time to live is over, and IPv4 is preferred.
 //
 // proxyProtocol wraps the transport socket, TLS too, in one that sends the PROXY protocol first
 // (envoy.transport_sockets.upstream_proxy_protocol).
