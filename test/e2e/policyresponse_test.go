@@ -57,7 +57,8 @@ data: {response.body: "Sorry."}
 `),
 	})
 	for path, want := range map[string]expect{
-		"/status/404": {status: 410, body: "<p>No /status/404, 100%", header: []string{"content-type: text/html", "x-page: 50%"}},
+		"/status/404": {status: 410, body: "<p>No /status/404, 100%",
+			header: []string{"content-type: text/html", "x-page: 50%"}},
 		"/status/501": {status: 501, body: "Sorry."},
 		"/status/507": {status: 507, body: "Sorry."},
 		"/status/401": {status: 302, header: []string{"location: https://login.example/in?why=100%"}},

@@ -160,7 +160,8 @@ func TestUpgradeProtocols(t *testing.T) {
 	in := start(t, files{
 		"routes.yaml": hostRoute("connect", `[{matches: [{path: {value: /some}}], backendRefs: [{${one}}]}]`) +
 			hostRoute("free", `[{backendRefs: [{${one}}]}]`),
-		"policies.yaml": trafficPolicy("connect", "connect", "  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n"),
+		"policies.yaml": trafficPolicy("connect", "connect",
+			"  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n"),
 	})
 	in.must(t, request{host: "connect.example", path: "/some/path"}, expect{backend: "one", path: "/some/path"})
 	in.must(t, request{host: "connect.example", path: "/other"}, expect{status: 404})

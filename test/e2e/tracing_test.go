@@ -115,33 +115,6 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: %d}}]}
 			t.Errorf("the span is of the trace %s, not of its parent's", got)
 		}
 	})
-	t.Run("policy of a route", func(t *testing.T) {
-		in.write("route-policy.yaml", trafficPolicy("app", "app", `  telemetry:
-    tracing:
-      spanName: {client: "%REQ(:METHOD)% app", server: backend}
-      customTags: {id: {type: RequestHeader, requestHeader: {name: x-id}}}
-      tags: {share: "100% %PROTOCOL%"}
-    metrics: {routeStatName: app}
-`))
-		eventually(t, func() error {
-			last(t, "tagged")
-			for _, s := range c.of("tagged") {
-				if s.kind == 2 && s.name == "GET app" && s.attributes["share"] == "100% HTTP/1.1" {
-					return nil
-				}
-			}
-			return fmt.Errorf("the spans are %+v", c.of("tagged"))
-		})
-		in.remove("route-policy.yaml")
-		eventually(t, func() error {
-			last(t, "as before")
-			spans := c.of("as before")
-			if got := spans[len(spans)-1].attributes["share"]; got != "" {
-				return fmt.Errorf("the policy is gone, and spans are still tagged with %q", got)
-			}
-			return nil
-		})
-	})
 	t.Run("no new traces", func(t *testing.T) {
 		in.write("policy.yaml", telemetryPolicy("{mode: Enabled, "+provider+", samplingRate: {numerator: 0}, "+
 			"spanName: none, "+id+"]}"))
