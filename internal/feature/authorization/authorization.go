@@ -8,7 +8,8 @@
 // clientCIDRs are matched with the client's address as Envoy has it, behind what detects it (SourceIPInput). jwt is
 // matched with what jwt_authn writes to its dynamic metadata under the name of the provider, which has to be one of the
 // same policy: then no other filter writes there. methods, path and headers are matched with the request's headers,
-// cel with its attributes. A claim, header or attribute that is not there does not match.
+// cel with its attributes. A claim, header or attribute that is not there does not match. A header with several values
+// is denied for one of them, and allowed only for a value that is there alone.
 //
 // The path is matched without the query, also by regular expressions, so that nobody gets around a rule by adding one.
 package authorization
@@ -108,7 +109,7 @@ func conditions(rule *egv1a1.AuthorizationRule) []*predicate {
 			out = append(out, token(who.JWT)...)
 		}
 		for _, h := range who.Headers {
-			out = append(out, headerValue(h.Name, h.Values, false))
+			out = append(out, listed(h, rule.Action))
 		}
 	}
 	if rule.CEL != nil {
@@ -117,6 +118,15 @@ func conditions(rule *egv1a1.AuthorizationRule) []*predicate {
 		}
 	}
 	return out
+}
+
+// listed matches a header with values. Whoever sends a header can send it twice, and proxies append to it: so a rule
+// that denies looks for its values among all of them, and one that allows matches only what is there alone.
+func listed(h egv1a1.AuthorizationHeaderMatch, action egv1a1.AuthorizationAction) *predicate {
+	if action == egv1a1.AuthorizationActionDeny {
+		return headerAmong(h.Name, h.Values)
+	}
+	return headerValue(h.Name, h.Values, false)
 }
 
 func methods(list []gwv1.HTTPMethod) *predicate {

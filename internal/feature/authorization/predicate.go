@@ -1,6 +1,7 @@
 package authorization
 
 import (
+	"regexp"
 	"strings"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
@@ -90,6 +91,15 @@ func headerValue(name string, values []string, ignoreCase bool) *predicate {
 		}))
 	}
 	return anyOf(out)
+}
+
+// headerAmong holds if one of the values is among those of the header, which Envoy joins with commas.
+func headerAmong(name string, values []string) *predicate {
+	quoted := make([]string, len(values))
+	for i, value := range values {
+		quoted[i] = regexp.QuoteMeta(value)
+	}
+	return single("header", requestHeader(name), matching(`(?:.*,)?[ \t]*(?:`+strings.Join(quoted, "|")+`)[ \t]*(?:,.*)?`))
 }
 
 // addresses holds if the client's address is in one of the ranges.
