@@ -18,7 +18,7 @@ func (i *instance) startEnvoy(ctx context.Context, binary local.Binary, dir *loc
 	}
 	return local.Start(ctx, local.Config{
 		Binary: binary.Path, Dir: dir, Bootstrap: bootstrap,
-		Concurrency: i.flags.concurrency, DrainTimeout: i.flags.drain,
+		Concurrency: i.flags.concurrency, DrainTimeout: i.flags.drain, Stdout: i.say.out,
 		OnLine: func(l local.Line) {
 			// At the end it complains that its configuration source goes away.
 			if ctx.Err() == nil {

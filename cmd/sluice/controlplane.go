@@ -209,7 +209,7 @@ func (c *controlPlane) build() error {
 		Proxy:  func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
 		Fleets: fleetOptions(c.flags.namespace),
 		Fleet:  c.wantFleet,
-		Chain:  all.ChainWith(all.Options{RateLimit: c.flags.rateLimit()}),
+		Chain:  all.ChainWith(all.Options{RateLimit: c.flags.rateLimit(), Pods: true}),
 		// Where Envoy's image has them.
 		SystemCAs: systemCAs[0],
 		Bind:      "0.0.0.0",

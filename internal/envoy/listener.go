@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -60,8 +61,11 @@ func listenAddress(bind string, port model.PortKey) *corev3.Address {
 
 // listener returns the Envoy listener of a TCP port with the filter chains of its HTTP and HTTPS listeners. They hold
 // nothing of the routes: a change to a filter chain drains its connections.
-func listener(bind string, port model.Port, filters []*hcmv3.HttpFilter, shape shaper) *xds.Resource {
+func listener(
+	bind string, port model.Port, filters []*hcmv3.HttpFilter, logs []*accesslogv3.AccessLog, shape shaper,
+) *xds.Resource {
 	out := &listenerv3.Listener{
+		AccessLog:                     logs,
 		Name:                          ListenerName(port.Key),
 		Address:                       listenAddress(bind, port.Key),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
@@ -152,9 +156,13 @@ func connectionManager(table model.RouteTableKey, filters []*hcmv3.HttpFilter) *
 		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
-	hcm.HttpFilters = append(slices.Clone(filters), &hcmv3.HttpFilter{
-		Name:       "envoy.filters.http.router",
-		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{})},
-	})
+	hcm.HttpFilters = append(slices.Clone(filters), routerFilter(&routerv3.Router{}))
 	return hcm
+}
+
+// routerFilter is the filter that sends requests to backends.
+func routerFilter(config *routerv3.Router) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{
+		Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(config)},
+	}
 }

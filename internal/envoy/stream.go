@@ -120,7 +120,8 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 			}
 		}
 	}
-	if filter := tcpProxy(k.Port.Port, backends); filter != nil {
+	logs := b.logs(r, port, l)
+	if filter := tcpProxy(k.Port.Port, backends, logs.Route); filter != nil {
 		out.Filters = []*listenerv3.Filter{filter}
 		if l.Protocol == model.TLS && !l.Passthrough {
 			out.TransportSocket = tlsSocket(downstreamTLS(l, nil))
@@ -128,7 +129,7 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 		}
 	}
 	c := newChain(out)
-	c.Needs = validBackends(backends)
+	c.Needs = append(validBackends(backends), logs.Needs...)
 	return c, true
 }
 

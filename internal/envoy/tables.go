@@ -267,11 +267,16 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	if !ok || len(port.Listeners) == 0 {
 		return nil, false
 	}
+	logs := b.opts.Chain.AccessLogs(b.common(r, port))
 	if k.Transport == model.OverUDP {
-		return udpListener(b.bind(r, k.Proxy), port), true
+		return udpListener(b.bind(r, k.Proxy), port, logs), true
 	}
 	var needs []model.BackendKey
-	out := listener(b.bind(r, k.Proxy), port, httpFilters(b.opts.Chain, b.guarded.Len(r, k) > 0), b.shape(r, port, &needs))
+	if len(logs.Listener) > 0 {
+		needs = logs.Needs
+	}
+	filters := httpFilters(b.opts.Chain, b.guarded.Len(r, k) > 0)
+	out := listener(b.bind(r, k.Proxy), port, filters, logs.Listener, b.shape(r, port, &needs))
 	out.Needs = clusterNames(needs)
 	chains, routes := b.streams(r, port)
 	for _, c := range chains {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -23,7 +24,7 @@ const (
 
 // tcpProxy returns the filter that passes connections on to backends, shared by weight; nil if there are none. An
 // invalid backend is a cluster that does not exist: Envoy closes its share of the connections.
-func tcpProxy(port uint16, backends []model.WeightedBackend) *listenerv3.Filter {
+func tcpProxy(port uint16, backends []model.WeightedBackend, logs []*accesslogv3.AccessLog) *listenerv3.Filter {
 	if len(backends) == 0 {
 		return nil
 	}
@@ -31,6 +32,7 @@ func tcpProxy(port uint16, backends []model.WeightedBackend) *listenerv3.Filter 
 		StatPrefix:         fmt.Sprintf("port_%d", port),
 		IdleTimeout:        durationpb.New(tcpIdleTimeout),
 		MaxConnectAttempts: wrapperspb.UInt32(tcpAttempts),
+		AccessLog:          logs,
 	}
 	if len(backends) == 1 {
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_Cluster{Cluster: clusterName(backends[0].Backend)}

@@ -33,11 +33,12 @@ const udpIdleTimeout = time.Minute
 var discard = model.Endpoint{Address: "255.255.255.255", Port: 9}
 
 // udpListener returns the Envoy listener of a UDP port.
-func udpListener(bind string, port model.Port) *xds.Resource {
+func udpListener(bind string, port model.Port, logs *feature.Logs) *xds.Resource {
 	cluster := model.UDPPort(port.Key.Port).String()
 	proxy := &udpv3.UdpProxyConfig{
 		StatPrefix:  fmt.Sprintf("udp_port_%d", port.Key.Port),
 		IdleTimeout: durationpb.New(udpIdleTimeout),
+		AccessLog:   logs.Route,
 		// Envoy warns that the matcher is work in progress, and of the field that it replaces that it will go.
 		RouteSpecifier: &udpv3.UdpProxyConfig_Matcher{Matcher: &matcherv3.Matcher{
 			OnNoMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
@@ -48,13 +49,16 @@ func udpListener(bind string, port model.Port) *xds.Resource {
 	out := &listenerv3.Listener{
 		Name:              ListenerName(port.Key),
 		Address:           listenAddress(bind, port.Key),
+		AccessLog:         logs.Listener,
 		UdpListenerConfig: &listenerv3.UdpListenerConfig{},
 		ListenerFilters: []*listenerv3.ListenerFilter{{
 			Name:       "envoy.filters.udp_listener.udp_proxy",
 			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: toAny(proxy)},
 		}},
 	}
-	r := &xds.Resource{Name: out.Name, Body: marshal(out), Needs: []string{cluster}, Owners: sources(port)}
+	r := &xds.Resource{
+		Name: out.Name, Body: marshal(out), Needs: append(clusterNames(logs.Needs), cluster), Owners: sources(port),
+	}
 	r.Hash = hash(r.Body)
 	return r
 }

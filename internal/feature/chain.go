@@ -123,6 +123,17 @@ func (c *Chain) ApplyListener(l *Listener, attached []model.Attached) {
 	}
 }
 
+// AccessLogs returns the access logs that policies ask for, in chain order.
+func (c *Chain) AccessLogs(attached []model.Attached) *Logs {
+	out := &Logs{}
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(Logger); ok {
+			f.AccessLogs(out, a)
+		}
+	}
+	return out
+}
+
 // Filters adds the HTTP filters that the attached configurations need to s: filters of a listener in the order in which
 // they were written, all else in chain order.
 func (c *Chain) Filters(s *Scope, attached []model.Attached) {

@@ -8,6 +8,7 @@
 package feature
 
 import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -79,6 +80,12 @@ type EndpointApplier interface {
 type ListenerApplier interface {
 	// ApplyListener changes l for a, which is attached to the listener or its Gateway.
 	ApplyListener(l *Listener, a model.Attached)
+}
+
+// Logger is a feature that has what a listener does written down.
+type Logger interface {
+	// AccessLogs adds the access logs that a asks for.
+	AccessLogs(l *Logs, a model.Attached)
 }
 
 // FilterUser is a feature made of HTTP filters.
@@ -178,6 +185,19 @@ type Listener struct {
 	// Needs collects the backends that the listener itself sends requests to.
 	Needs []model.BackendKey
 }
+
+// Logs are the access logs of a listener while features add theirs.
+type Logs struct {
+	// Listener is for its connections (Listener.access_log), Route for requests, connections and sessions that are passed
+	// on (access_log of connection managers and proxies), and Upstream for requests as backends get them
+	// (Router.upstream_log).
+	Listener, Route, Upstream []*accesslogv3.AccessLog
+	// Needs collects the backends that entries are sent to.
+	Needs []model.BackendKey
+}
+
+// Use is like [Route.Use].
+func (l *Logs) Use(b model.BackendKey) string { return use(&l.Needs, b) }
 
 // Use is like [Route.Use].
 func (l *Listener) Use(b model.BackendKey) string { return use(&l.Needs, b) }

@@ -81,6 +81,7 @@ var settingsKinds = map[string]string{
 	"clienttrafficpolicy":  KindClientTrafficPolicy,
 	"securitypolicy":       KindSecurityPolicy,
 	"envoyextensionpolicy": KindEnvoyExtensionPolicy,
+	"envoyproxy":           KindEnvoyProxy,
 }
 
 // parseSettings reads what [SettingsKey.String] wrote.

@@ -15,7 +15,8 @@ import (
 // envoyPolicy is what the policies of Envoy Gateway of all kinds have in common. Its spec is opaque: each field of it
 // is for the feature that is named after it.
 type envoyPolicy struct {
-	Meta    *metav1.ObjectMeta
+	Meta *metav1.ObjectMeta
+	// Targets is nil for an EnvoyProxy, which others refer to.
 	Targets *egv1a1.PolicyTargetReferences
 	// Merge is how it is merged with the policy of the listener; empty if it takes its place.
 	Merge egv1a1.MergeType
@@ -38,6 +39,8 @@ func newSpec(kind string) any {
 		return &egv1a1.BackendTrafficPolicySpec{}
 	case model.KindSecurityPolicy:
 		return &egv1a1.SecurityPolicySpec{}
+	case model.KindEnvoyProxy:
+		return &egv1a1.EnvoyProxySpec{}
 	default:
 		return &egv1a1.EnvoyExtensionPolicySpec{}
 	}
@@ -74,6 +77,12 @@ func (t *Tables) envoyPolicy(r *incr.Reader, ref model.Ref) (envoyPolicy, bool) 
 			return envoyPolicy{}, false
 		}
 		return envoyPolicy{&p.ObjectMeta, &p.Spec.PolicyTargetReferences, mergeType(p.Spec.MergeType), &p.Spec}, true
+	case model.KindEnvoyProxy:
+		p, ok := incr.Get(r, t.in.envoyProxies, ref.Name)
+		if !ok {
+			return envoyPolicy{}, false
+		}
+		return envoyPolicy{Meta: &p.ObjectMeta, Merge: mergeType(p.Spec.MergeType), Spec: &p.Spec}, true
 	default:
 		return envoyPolicy{}, false
 	}
@@ -96,8 +105,22 @@ type asked struct {
 }
 
 // takeApart returns the fields of a spec that are set and say what is to be done, rather than to what, in the
-// order of the type. Structs that are inlined are taken apart too.
-func takeApart(spec any) []asked { return appendAsked(nil, reflect.ValueOf(spec).Elem()) }
+// order of the type. Structs that are inlined are taken apart too. Of an EnvoyProxy these are the fields of telemetry:
+// the others are for what runs the Envoys.
+func takeApart(spec any) []asked {
+	proxy, ok := spec.(*egv1a1.EnvoyProxySpec)
+	if !ok {
+		return appendAsked(nil, reflect.ValueOf(spec).Elem())
+	}
+	if proxy.Telemetry == nil {
+		return nil
+	}
+	out := appendAsked(nil, reflect.ValueOf(proxy.Telemetry).Elem())
+	for i := range out {
+		out[i].Name = "telemetry." + out[i].Name
+	}
+	return out
+}
 
 func appendAsked(out []asked, v reflect.Value) []asked {
 	for i := range v.NumField() {

@@ -8,6 +8,7 @@ import (
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	jsonpatch "github.com/evanphx/json-patch"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -57,7 +58,6 @@ func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 		path string
 		set  bool
 	}{
-		{"telemetry", spec.Telemetry != nil},
 		{"routingType", spec.RoutingType != nil},
 		{"filterOrder", len(spec.FilterOrder) > 0},
 		{"preserveRouteOrder", spec.PreserveRouteOrder != nil},
@@ -172,32 +172,31 @@ func (t *Tables) envoyProxyStatus(r *incr.Reader, key model.Name) (egv1a1.EnvoyP
 		return egv1a1.EnvoyProxyStatus{}, false
 	}
 	object, _ := incr.Get(r, t.in.envoyProxies, key)
-	message := "The parameters are accepted"
-	if ignored := t.withoutEffect(p.Spec); len(ignored) > 0 {
-		message += "; these fields have no effect yet: " + strings.Join(ignored, ", ")
-	}
-	var issues status.Report
-	if p.Problem != "" {
-		issues = status.Report{{Reason: status.ReasonInvalidParameters, Message: p.Problem}}
-	}
-	condition := status.Judge(status.Accepted, issues, string(egv1a1.EnvoyProxyReasonAccepted), message,
-		object.Generation)
 	var out egv1a1.EnvoyProxyStatus
-	add := func(kind string, name model.Name) {
+	add := func(kind string, name model.Name, problems status.Report, notes []string) {
+		if p.Problem != "" {
+			problems = status.Report{{Reason: status.ReasonInvalidParameters, Message: p.Problem}}
+		}
+		if ignored := t.withoutEffect(p.Spec); len(ignored) > 0 {
+			notes = append(notes, "these fields have no effect yet: "+strings.Join(ignored, ", "))
+		}
+		message := strings.Join(append([]string{"The parameters are accepted"}, notes...), "; ")
 		group := gwv1.Group(model.GroupGateway)
 		ref := gwv1.ParentReference{Group: &group, Kind: (*gwv1.Kind)(&kind), Name: gwv1.ObjectName(name.Name)}
 		if name.Namespace != "" {
 			ref.Namespace = (*gwv1.Namespace)(&name.Namespace)
 		}
-		ancestor := egv1a1.EnvoyProxyAncestorStatus{AncestorRef: ref}
-		ancestor.Conditions = append(ancestor.Conditions, condition)
-		out.Ancestors = append(out.Ancestors, ancestor)
+		out.Ancestors = append(out.Ancestors, egv1a1.EnvoyProxyAncestorStatus{
+			AncestorRef: ref, Conditions: []metav1.Condition{status.Judge(status.Accepted, problems,
+				string(egv1a1.EnvoyProxyReasonAccepted), message, object.Generation)},
+		})
 	}
 	for _, name := range classes {
-		add(model.KindGatewayClass, name)
+		add(model.KindGatewayClass, name, t.classIssues(r, key), nil)
 	}
 	for _, name := range gateways {
-		add(model.KindGateway, name)
+		problems, notes := t.proxyIssues(r, key, name)
+		add(model.KindGateway, name, problems, notes)
 	}
 	return out, true
 }

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -33,6 +34,11 @@ type policyFields struct {
 type mergedKey struct {
 	Kind        string
 	Own, Parent model.Name
+}
+
+// Compare orders by kind, policy and the one that it is merged with.
+func (k mergedKey) Compare(o mergedKey) int {
+	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Own.Compare(o.Own), k.Parent.Compare(o.Parent))
 }
 
 // fieldResolver resolves the fields of a policy.
@@ -171,7 +177,8 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 		if ref.Backend != nil {
 			key := v.backend(a.Source, ref)
 			a.Backends = append(a.Backends, key)
-			a.Broken = a.Broken || key == (model.BackendKey{})
+			// What an EnvoyProxy reports to several services it reports to those that are there.
+			a.Broken = a.Broken || key == (model.BackendKey{}) && v.key.Kind != model.KindEnvoyProxy
 		}
 		if ref.Object != nil {
 			object := v.object(a.Source, ref)

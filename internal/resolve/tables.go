@@ -173,6 +173,8 @@ type Tables struct {
 	stacks         *incr.Table[model.ListenerKey, model.PolicyStack]
 	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
 	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
+	// proxyFields are what EnvoyProxies ask of features.
+	proxyFields *incr.Table[mergedKey, *policyFields]
 	// usesOfPolicy is what became of policies, displacedByRoutes and displacedBySources what more specific ones took
 	// from them. policyBackends are the backends that they use themselves.
 	usesOfPolicy       *incr.Index[model.Ref, policyUse, struct{}]
@@ -272,6 +274,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addDoors(e)
 	t.addPolicyFields(e)
 	t.addFleets(e)
+	t.addProxyFields(e)
 	t.addTelemetry(e)
 	t.addPorts(e)
 	t.addCertificates(e)

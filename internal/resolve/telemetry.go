@@ -40,18 +40,21 @@ func telemetryTargets(key model.Name, p *gwxv1a1.XTelemetryPolicy) []policyTarge
 func (t *Tables) addTelemetry(e *incr.Engine) {
 	t.telemetryHolders = attachPolicies(e, "xtelemetrypolicy", t.in.telemetry, telemetryTargets).holders
 	t.telemetries = incr.NewTable(e, "xtelemetrypolicies", t.resolveTelemetry, t.in.telemetry)
-	t.GatewayPolicies = incr.NewTable(e, "gateway policies", func(r *incr.Reader, gw model.Name) ([]model.Attached, bool) {
-		held, _ := incr.Get(r, t.telemetryHolders, gatewayRef(gw))
-		name, ok := held.at("")
-		if !ok {
-			return nil, false
+	t.GatewayPolicies = incr.NewTable(e, "gateway policies", t.gatewayPolicies, t.Gateways)
+}
+
+// gatewayPolicies returns what the EnvoyProxy of a Gateway asks of features for its listeners and, behind that, what
+// its XTelemetryPolicy does.
+func (t *Tables) gatewayPolicies(r *incr.Reader, gw model.Name) ([]model.Attached, bool) {
+	// Gateways with the same EnvoyProxies have the very same list: then it costs nothing to see that it is the same.
+	list := t.proxyAsks(r, gw)
+	held, _ := incr.Get(r, t.telemetryHolders, gatewayRef(gw))
+	if name, ok := held.at(""); ok {
+		if p, ok := incr.Get(r, t.telemetries, name); ok && len(p.Attached) > 0 {
+			list = slices.Concat(list, p.Attached)
 		}
-		p, ok := incr.Get(r, t.telemetries, name)
-		if !ok || len(p.Attached) == 0 {
-			return nil, false
-		}
-		return p.Attached, true
-	}, t.Gateways)
+	}
+	return list, len(list) > 0
 }
 
 func (t *Tables) resolveTelemetry(r *incr.Reader, key model.Name) (*telemetry, bool) {
@@ -106,9 +109,7 @@ func (t *Tables) Managed(r *incr.Reader, port model.Port, l *model.Listener) (li
 	list = t.policiesOf(r, l.Key.Source)
 	client := t.clientFields(r, l.Key)
 	if port.Protocol == model.HTTP {
-		if _, shared := t.rival(r, port, list); shared {
-			list = nil
-		}
+		list = t.Common(r, port)
 		if _, shared := t.clientRival(r, port, client); shared {
 			client = t.unshared(client)
 		}
@@ -116,11 +117,39 @@ func (t *Tables) Managed(r *incr.Reader, port model.Port, l *model.Listener) (li
 	return slices.Concat(list, client.Attached), client.Denied
 }
 
-// rival returns a Gateway with a plain HTTP listener on the port whose policies are others.
-func (t *Tables) rival(r *incr.Reader, port model.Port, own []model.Attached) (model.Name, bool) {
+// Observed returns what the EnvoyProxy of a listener, and other policies of its Gateway that shape no connection, ask
+// of features.
+func (t *Tables) Observed(r *incr.Reader, l *model.Listener) []model.Attached {
+	return t.policiesOf(r, l.Key.Source)
+}
+
+// Common returns what the policies of all Gateways with listeners on a port ask for, in the same words.
+func (t *Tables) Common(r *incr.Reader, port model.Port) []model.Attached {
+	var out []model.Attached
+	for i := range port.Listeners {
+		list := t.policiesOf(r, port.Listeners[i].Key.Source)
+		if i == 0 {
+			out = list
+			continue
+		}
+		if reflect.DeepEqual(list, out) {
+			continue
+		}
+		out = slices.DeleteFunc(slices.Clone(out), func(a model.Attached) bool { return !asks(list, a) })
+	}
+	return out
+}
+
+// asks reports whether something is among what is asked for.
+func asks(list []model.Attached, a model.Attached) bool {
+	return slices.ContainsFunc(list, func(b model.Attached) bool { return reflect.DeepEqual(a, b) })
+}
+
+// rival returns a Gateway with a listener on the port whose policies do not ask for something.
+func (t *Tables) rival(r *incr.Reader, port model.Port, a model.Attached) (model.Name, bool) {
 	for i := range port.Listeners {
 		source := port.Listeners[i].Key.Source
-		if !reflect.DeepEqual(t.policiesOf(r, source), own) {
+		if !asks(t.policiesOf(r, source), a) {
 			gateway, _ := t.gatewayOf(r, source)
 			return gateway, true
 		}
@@ -172,27 +201,38 @@ func (t *Tables) telemetryStatus(r *incr.Reader, key model.Name) (status.Policy,
 	return out, true
 }
 
-// sharedPorts returns an issue, made of template, for each plain HTTP port of a Gateway on which its policy has no
-// effect because it is not that of all Gateways there.
+// sharedPorts returns an issue, made of template, for each plain HTTP port of a Gateway on which something that its
+// policy asks for has no effect, because it is not asked for by the policies of all Gateways there.
 func (t *Tables) sharedPorts(
 	r *incr.Reader, gateway model.Name, own []model.Attached, template status.Issue,
 ) status.Report {
-	if len(own) == 0 || !reflect.DeepEqual(t.policiesOf(r, gatewayRef(gateway)), own) {
-		return nil
-	}
-	gw, _ := incr.Get(r, t.Gateways, gateway)
 	var out status.Report
+	for _, port := range t.plainPorts(r, gateway) {
+		for _, a := range own {
+			if !asks(t.policiesOf(r, gatewayRef(gateway)), a) {
+				continue
+			}
+			if rival, shared := t.rival(r, port, a); shared {
+				issue := template
+				issue.Message = fmt.Sprintf("Gateway/%s has listeners on port %d too, without this policy, and one connection "+
+					"manager serves them all: the policy has no effect there; attach it to both, or use another port",
+					rival, port.Key.Port)
+				out = append(out, issue)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// plainPorts returns the ports on which a Gateway has plain HTTP listeners.
+func (t *Tables) plainPorts(r *incr.Reader, gateway model.Name) []model.Port {
+	gw, _ := incr.Get(r, t.Gateways, gateway)
+	var out []model.Port
 	for i := range gw.Listeners {
 		port, ok := incr.Get(r, t.Ports, gw.Listeners[i].PortKey(gw.Proxy))
-		if !ok || port.Protocol != model.HTTP {
-			continue
-		}
-		if rival, shared := t.rival(r, port, own); shared {
-			issue := template
-			issue.Message = fmt.Sprintf("Gateway/%s has listeners on port %d too, without this policy, and one connection "+
-				"manager serves them all: the policy has no effect there; attach it to both, or use another port",
-				rival, port.Key.Port)
-			out = append(out, issue)
+		if ok && port.Protocol == model.HTTP {
+			out = append(out, port)
 		}
 	}
 	return out

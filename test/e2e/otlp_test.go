@@ -8,11 +8,14 @@ import (
 	"testing"
 	"time"
 
+	logsv1 "go.opentelemetry.io/proto/otlp/logs/v1"
+	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 )
 
 // span is what tests look at of a span that was reported.
@@ -26,11 +29,30 @@ type span struct {
 	token string
 }
 
-// collector is an OpenTelemetry collector: it keeps the spans that it gets as OTLP over gRPC.
+// collector is an OpenTelemetry collector: it keeps the spans, log entries and metrics that it gets as OTLP over gRPC.
 type collector struct {
-	port  int
-	mu    sync.Mutex
-	spans []span
+	port    int
+	mu      sync.Mutex
+	spans   []span
+	entries []entry
+	metrics map[string]metric
+}
+
+// entry is what tests look at of a log entry that was reported.
+type entry struct {
+	body string
+	// attributes are the entry's, and the resource's with "resource:" before their names.
+	attributes map[string]string
+	// token is the header x-token of the export.
+	token string
+}
+
+// metric is what tests look at of a metric that was reported last under a name.
+type metric struct {
+	delta bool
+	// resource are the attributes of the resource.
+	resource map[string]string
+	token    string
 }
 
 // rawCodec passes messages on as bytes: the tests need a few fields of OTLP, and no further module for them.
@@ -55,17 +77,25 @@ func startCollector(t *testing.T) *collector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{port: l.Addr().(*net.TCPAddr).Port}
+	c := &collector{port: l.Addr().(*net.TCPAddr).Port, metrics: map[string]metric{}}
 	server := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(c.export))
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(server.Stop)
 	return c
 }
 
+// exports are the services that the collector has.
+var exports = map[string]func(*collector, []byte, string) error{
+	"/opentelemetry.proto.collector.trace.v1.TraceService/Export":     (*collector).add,
+	"/opentelemetry.proto.collector.logs.v1.LogsService/Export":       (*collector).addEntries,
+	"/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": (*collector).addMetrics,
+}
+
 func (c *collector) export(_ any, stream grpc.ServerStream) error {
-	const export = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-	if method, _ := grpc.MethodFromServerStream(stream); method != export {
-		return fmt.Errorf("the method is %s, not %s", method, export)
+	method, _ := grpc.MethodFromServerStream(stream)
+	take, ok := exports[method]
+	if !ok {
+		return fmt.Errorf("the method is %s", method)
 	}
 	var token string
 	if md, _ := metadata.FromIncomingContext(stream.Context()); len(md.Get("x-token")) > 0 {
@@ -78,14 +108,85 @@ func (c *collector) export(_ any, stream grpc.ServerStream) error {
 		} else if err != nil {
 			return err
 		}
-		c.add(request, token)
+		if err := take(c, request, token); err != nil {
+			return err
+		}
 		if err := stream.SendMsg(&[]byte{}); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *collector) add(request []byte, token string) {
+func (c *collector) addEntries(request []byte, token string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, message := range fields(request)[1] {
+		var group logsv1.ResourceLogs
+		if err := proto.Unmarshal(message, &group); err != nil {
+			return err
+		}
+		for _, scope := range group.GetScopeLogs() {
+			for _, record := range scope.GetLogRecords() {
+				e := entry{token: token, body: record.GetBody().GetStringValue(), attributes: map[string]string{}}
+				for _, a := range record.GetAttributes() {
+					e.attributes[a.GetKey()] = a.GetValue().GetStringValue()
+				}
+				for _, a := range group.GetResource().GetAttributes() {
+					e.attributes["resource:"+a.GetKey()] = a.GetValue().GetStringValue()
+				}
+				c.entries = append(c.entries, e)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *collector) addMetrics(request []byte, token string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, message := range fields(request)[1] {
+		var group metricsv1.ResourceMetrics
+		if err := proto.Unmarshal(message, &group); err != nil {
+			return err
+		}
+		m := metric{token: token, resource: map[string]string{}}
+		for _, a := range group.GetResource().GetAttributes() {
+			m.resource[a.GetKey()] = a.GetValue().GetStringValue()
+		}
+		for _, scope := range group.GetScopeMetrics() {
+			for _, one := range scope.GetMetrics() {
+				m.delta = one.GetSum().GetAggregationTemporality() == delta ||
+					one.GetHistogram().GetAggregationTemporality() == delta
+				c.metrics[one.GetName()] = m
+			}
+		}
+	}
+	return nil
+}
+
+const delta = metricsv1.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA
+
+// metric returns what was reported last under a name.
+func (c *collector) metric(name string) (metric, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.metrics[name]
+	return m, ok
+}
+
+// entry returns the first log entry with an attribute "id" of that value.
+func (c *collector) entry(id string) (entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		if e.attributes["id"] == id {
+			return e, true
+		}
+	}
+	return entry{}, false
+}
+
+func (c *collector) add(request []byte, token string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, resourceSpans := range fields(request)[1] {
@@ -102,6 +203,7 @@ func (c *collector) add(request []byte, token string) {
 			}
 		}
 	}
+	return nil
 }
 
 func readSpan(message []byte, shared map[string]string, token string) span {

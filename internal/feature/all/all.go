@@ -5,6 +5,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/accesslog"
 	"github.com/sluice-gateway/sluice/internal/feature/admission"
 	"github.com/sluice-gateway/sluice/internal/feature/apikeyauth"
 	"github.com/sluice-gateway/sluice/internal/feature/authorization"
@@ -41,6 +42,8 @@ import (
 type Options struct {
 	// RateLimit is how Envoys ask about global rate limits; nil refuses policies with some.
 	RateLimit *RateLimit
+	// Pods says that Envoys run in pods.
+	Pods bool
 }
 
 // RateLimit is how Envoys ask about global rate limits. Its zero value is the default.
@@ -82,6 +85,7 @@ func ChainWith(o Options) *feature.Chain {
 		timeout.Policy{},
 		timeout.Feature{}, // before retry, which has an attempt that took too long tried again
 		retry.Feature{},
+		accesslog.Feature{Pods: o.Pods},
 		tracing.Feature{},        // of listeners
 		circuitbreaker.Feature{}, // before the budget that the backend's own policy sets
 		retrybudget.Feature{},

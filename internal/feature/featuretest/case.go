@@ -96,6 +96,7 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 	chain.ApplyCluster(cluster, []model.Attached{a})
 	chain.ApplyEndpoints(endpoints, []model.Attached{a})
 	out := Outcome{Envoy: describe(t, r, scope, cluster, endpoints)}
+	describeLogs(t, chain.AccessLogs([]model.Attached{a}), out.Envoy)
 	several := &feature.Scope{}
 	chain.Filters(several, []model.Attached{a})
 	for _, f := range several.Filters {

@@ -32,6 +32,7 @@ import (
 	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/collector"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -159,7 +160,7 @@ func (Feature) ApplyListener(l *feature.Listener, a model.Attached) {
 		Operation:         spec.SpanName,
 	}
 	otel := &tracev3.OpenTelemetryConfig{
-		GrpcService: collector(l.Use(a.Backends[0]), a.Backends[0], spec.Provider.Headers),
+		GrpcService: collector.GRPC(l.Use(a.Backends[0]), a.Backends[0], spec.Provider.Headers),
 		ServiceName: serviceName,
 		Sampler:     sampler(spec, gate),
 	}
@@ -194,18 +195,6 @@ func sampler(spec *gwxv1a1.TracingConfig, gate float64) *corev3.TypedExtensionCo
 		Name:        "envoy.tracers.opentelemetry.samplers.parent_based",
 		TypedConfig: feature.Pack(&samplerv3.ParentBasedSamplerConfig{WrappedSampler: ratio}),
 	}
-}
-
-func collector(cluster string, backend model.BackendKey, headers []gwv1.HTTPHeader) *corev3.GrpcService {
-	out := &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
-		ClusterName: cluster, Authority: backend.Name.Name + "." + backend.Namespace,
-	}}}
-	for _, h := range headers {
-		out.InitialMetadata = append(out.InitialMetadata, &corev3.HeaderValue{
-			Key: strings.ToLower(string(h.Name)), Value: h.Value,
-		})
-	}
-	return out
 }
 
 func tag(a *gwxv1a1.Attribute) *tagv3.CustomTag {

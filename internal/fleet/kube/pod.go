@@ -155,6 +155,9 @@ func (r *renderer) envoy() corev1.Container {
 		Env: overlaid([]corev1.EnvVar{
 			fromField("POD_NAME", "metadata.name"),
 			fromField("ZONE", "metadata.labels['"+corev1.LabelTopologyZone+"']"),
+			// What formats of access logs, and tags of traces, name them by in Envoy Gateway.
+			fromField("ENVOY_POD_NAMESPACE", "metadata.namespace"),
+			fromField("ENVOY_POD_NAME", "metadata.name"),
 		}, own.Env, func(e corev1.EnvVar) string { return e.Name }),
 		Ports: []corev1.ContainerPort{
 			{Name: "metrics", ContainerPort: fleet.MetricsPort, Protocol: corev1.ProtocolTCP},
@@ -240,6 +243,8 @@ func (r *renderer) arguments() []string {
 	out := []string{
 		"--config-path", configDir + "/" + bootstrapFile, "--service-node", "$(POD_NAME)",
 		"--service-cluster", string(r.fleet.Proxy), "--service-zone", "$(ZONE)", "--disable-hot-restart",
+		// Envoy's own 10 s is long for somebody who looks at the log.
+		"--file-flush-interval-msec", "1000",
 		"--log-level", string(level), "--component-log-level", r.spec.Logging.GetEnvoyProxyComponentLevel(),
 		// Every answer of an Envoy that drains asks its client to connect anew, not only more and more of them.
 		"--drain-strategy", "immediate", "--drain-time-s", strconv.Itoa(int(r.drain.Timeout.Seconds())),

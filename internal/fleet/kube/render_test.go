@@ -199,7 +199,7 @@ func TestDeploymentFields(t *testing.T) {
 		"priority": {deployment("pod: {priorityClassName: high}"),
 			"Deployment", pod + "priorityClassName", "high"},
 		"env": {deployment("container: {env: [{name: A, value: b}]}"),
-			"Deployment", envoy + "env.2.value", "b"},
+			"Deployment", envoy + "env.4.value", "b"},
 		"env of ours": {deployment("container: {env: [{name: ZONE, value: b}]}"),
 			"Deployment", envoy + "env.1.value", "b"},
 		"resources": {deployment("container: {resources: {requests: {cpu: 7m}}}"),

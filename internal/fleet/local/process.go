@@ -18,6 +18,9 @@ const listenerDrainTime = time.Minute
 // outputGrace is how long after Envoy's end its output is awaited, should a process that it left hold it open.
 const outputGrace = time.Second
 
+// logFlush is how often access logs are written. Envoy's own 10 s is long for somebody who looks at them.
+const logFlush = time.Second
+
 // arguments returns Envoy's command line without the program. Hot restart is disabled, for its shared memory has one
 // name for all users of a machine; that makes --parent-shutdown-time-s and --base-id of no use.
 func arguments(c Config) []string {
@@ -28,6 +31,7 @@ func arguments(c Config) []string {
 		"--disable-hot-restart",
 		"--drain-time-s", strconv.Itoa(int(drain / time.Second)),
 		"--drain-strategy", "gradual",
+		"--file-flush-interval-msec", strconv.Itoa(int(logFlush / time.Millisecond)),
 		"--log-level", "warn",
 		"--log-format", logFormat,
 		"--log-format-escaped",
