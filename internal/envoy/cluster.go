@@ -88,11 +88,11 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 		r.Settle = dnsSettle
 	}
 	if b.TLS != nil {
-		c.TransportSocket = backendSocket(b.TLS, b.Key.Client)
+		c.TransportSocket = backendSocket(b.TLS, b.Key)
 	}
-	if b.Protocol == model.AppH2C || b.Protocol == model.AppGRPC {
+	if options := httpOptions(&b); options != nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(http2Options()),
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(options),
 		}
 	}
 	change(c)
@@ -101,18 +101,52 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 	return r
 }
 
-func http2Options() *httpv3.HttpProtocolOptions {
-	return &httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-						InitialStreamWindowSize:     wrapperspb.UInt32(http2StreamWindow),
-						InitialConnectionWindowSize: wrapperspb.UInt32(http2ConnectionWindow),
-					},
-				},
-			},
+// httpOptions are how HTTP is spoken with a backend, nil for HTTP/1.1. Which version it is depends on the application
+// protocols that TLS is to offer (ALPN), if that is said; and TLS can ask for the host of the request.
+func httpOptions(b *model.Backend) *httpv3.HttpProtocolOptions {
+	http2 := b.Protocol == model.AppH2C || b.Protocol == model.AppGRPC
+	if b.TLS == nil {
+		if http2 {
+			return &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitly(true)}
+		}
+		return nil
+	}
+	alpn := b.TLS.Options.Or(b.Key.Options).Settings().ALPN
+	offers := slices.Contains(alpn, "h2")
+	out := &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitly(http2 || offers)}
+	if offers && !http2 && len(alpn) > 1 {
+		out.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{
+			AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{Http2ProtocolOptions: http2Limits()},
+		}
+	}
+	switch {
+	case b.TLS.Ask == model.AskHost:
+		out.UpstreamHttpProtocolOptions = &corev3.UpstreamHttpProtocolOptions{AutoSni: true}
+	case !http2 && !offers:
+		return nil
+	}
+	return out
+}
+
+// explicitly is one version of HTTP: 2 or 1.1.
+func explicitly(http2 bool) *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
+	config := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
 		},
+	}
+	if http2 {
+		config.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+			Http2ProtocolOptions: http2Limits(),
+		}
+	}
+	return &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: config}
+}
+
+func http2Limits() *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{
+		InitialStreamWindowSize:     wrapperspb.UInt32(http2StreamWindow),
+		InitialConnectionWindowSize: wrapperspb.UInt32(http2ConnectionWindow),
 	}
 }
 

@@ -70,12 +70,15 @@ func identify(
 	}
 	found, _ := backend(key)
 	switch {
-	case found.Barred || found.TLS != nil && client.Broken:
-		return model.BackendKey{}
-	case found.TLS == nil:
+	case found.TLS == nil && !found.Barred:
 		return key
+	case found.Barred || client.Broken && found.TLS.Client == (model.Name{}):
+		return model.BackendKey{}
 	}
-	key.Client = client.Secret
+	key.Options = client.Options
+	if found.TLS.Client == (model.Name{}) {
+		key.Client = client.Secret
+	}
 	return key
 }
 

@@ -17,7 +17,8 @@ import (
 // it is like the cluster of any of them.
 func splitCluster(chain *feature.Chain, key model.BackendKey, like model.Backend) *xds.Resource {
 	like.Key = key
-	like.Key.Client = key.Parts()[0].Backend.Client
+	part := key.Parts()[0].Backend
+	like.Key.Client, like.Key.Options = part.Client, part.Options
 	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {
 		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
 			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{

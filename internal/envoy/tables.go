@@ -116,6 +116,9 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 		b.collectors, b.policyBackends)
 	clientSecrets := incr.NewIndex(e, "client secret uses", secured, clientSecretsOf)
 	clusterTrusts := incr.NewIndex(e, "backend trust uses", secured, func(k BackendKey, s security) []AuthorityKey {
+		if s.Trust == (model.Trust{}) {
+			return nil // nothing is verified
+		}
 		return []AuthorityKey{{Proxy: k.Proxy, Trust: s.Trust}}
 	})
 
@@ -259,7 +262,11 @@ func (b *builder) security(r *incr.Reader, k BackendKey) (security, bool) {
 	if !ok || backend.TLS == nil || key.Passthrough {
 		return security{}, false
 	}
-	return security{Trust: backend.TLS.Trust, Client: key.Client}, true
+	out := security{Trust: backend.TLS.Trust, Client: backend.TLS.Client}
+	if out.Client == (model.Name{}) {
+		out.Client = key.Client
+	}
+	return out, true
 }
 
 func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool) {

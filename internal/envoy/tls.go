@@ -37,24 +37,51 @@ func sds(name string) *tlsv3.SdsSecretConfig {
 }
 
 // backendSocket is the transport socket of connections to a backend. CA certificates and the client certificate come by
-// SDS, so that they can change without the cluster. ALPN is left to Envoy, which offers the protocol of the connection
-// pool that makes the connection, and none for TCP.
-func backendSocket(b *model.BackendTLS, client model.Name) *corev3.TransportSocket {
-	common := &tlsv3.CommonTlsContext{
-		TlsParams: tlsParameters(),
-		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
+// SDS, so that they can change without the cluster. Unless it is said, ALPN is left to Envoy, which offers the protocol
+// of the connection pool that makes the connection, and none for TCP.
+func backendSocket(b *model.BackendTLS, key model.BackendKey) *corev3.TransportSocket {
+	options := b.Options.Or(key.Options).Settings()
+	common := &tlsv3.CommonTlsContext{TlsParams: backendParameters(options), AlpnProtocols: options.ALPN}
+	if !b.Insecure {
+		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
 			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 				DefaultValidationContext: &tlsv3.CertificateValidationContext{
 					MatchTypedSubjectAltNames: subjectMatchers(b.Names),
 				},
 				ValidationContextSdsSecretConfig: sds(b.Trust.String()),
 			},
-		},
+		}
+	}
+	client := b.Client
+	if client == (model.Name{}) {
+		client = key.Client
 	}
 	if client != (model.Name{}) {
 		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{sds(client.String())}
 	}
-	return tlsSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: b.SNI})
+	return tlsSocket(&tlsv3.UpstreamTlsContext{
+		CommonTlsContext: common, Sni: b.SNI, AutoHostSni: b.Ask == model.AskEndpoint,
+		AutoSniSanValidation: !b.Insecure && len(b.Names) == 0,
+	})
+}
+
+// tlsVersions are those of Envoy by the names that [model.TLSSettings] has for them.
+var tlsVersions = map[string]tlsv3.TlsParameters_TlsProtocol{
+	"1.0": tlsv3.TlsParameters_TLSv1_0, "1.1": tlsv3.TlsParameters_TLSv1_1,
+	"1.2": tlsv3.TlsParameters_TLSv1_2, "1.3": tlsv3.TlsParameters_TLSv1_3,
+}
+
+// backendParameters are the parameters of TLS with a backend.
+func backendParameters(s model.TLSSettings) *tlsv3.TlsParameters {
+	out := tlsParameters()
+	if v, ok := tlsVersions[s.MinVersion]; ok {
+		out.TlsMinimumProtocolVersion = v
+	}
+	if v, ok := tlsVersions[s.MaxVersion]; ok {
+		out.TlsMaximumProtocolVersion = v
+	}
+	out.CipherSuites, out.EcdhCurves, out.SignatureAlgorithms = s.Ciphers, s.Curves, s.Signatures
+	return out
 }
 
 // subjectMatchers say which names a certificate has to be for. Envoy lets a wildcard of the certificate stand for one

@@ -22,7 +22,10 @@ type BackendKey struct {
 	// Client is the Secret with the certificate that the proxy shows to the backend, empty for none. Gateways have
 	// certificates of their own, so a backend that several of them use has a cluster for each.
 	Client Name
-	// Passthrough marks a backend that is secured by TLS when it is sent the TLS of clients, to which the proxy adds none.
+	// Options is the TLS that the proxy speaks with the backend, as the EnvoyProxy of the Gateway has it.
+	Options TLSOptions
+	// Passthrough marks a backend that is secured by TLS when it is sent the TLS of clients, to which the proxy adds
+	// none.
 	Passthrough bool
 	// Settings says where the settings of its connections come from, if a policy of what leads to it has some: a backend
 	// that is used with different ones has a cluster for each.
@@ -32,7 +35,7 @@ type BackendKey struct {
 // Compare orders backends by kind, namespace, name and port.
 func (k BackendKey) Compare(o BackendKey) int {
 	return cmp.Or(strings.Compare(k.Kind, o.Kind), k.Name.Compare(o.Name), cmp.Compare(k.Port, o.Port),
-		strings.Compare(string(k.Use), string(o.Use)), k.Client.Compare(o.Client),
+		strings.Compare(string(k.Use), string(o.Use)), k.Client.Compare(o.Client), k.Options.Compare(o.Options),
 		compareBool(k.Passthrough, o.Passthrough), k.Settings.Compare(o.Settings))
 }
 
@@ -48,10 +51,10 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// Shared returns the key without what only one Gateway, listener or policy brings to it: that of the backend's entry in
-// the model.
+// Shared returns the key without what only one Gateway, listener or policy brings to it: that of the backend's entry
+// in the model.
 func (k BackendKey) Shared() BackendKey {
-	k.Client, k.Passthrough, k.Settings = Name{}, false, SettingsKey{}
+	k.Client, k.Options, k.Passthrough, k.Settings = Name{}, TLSOptions{}, false, SettingsKey{}
 	return k
 }
 
@@ -61,9 +64,10 @@ const (
 	passthroughMark = "passthrough"
 )
 
-// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc or ~udp behind it, and
-// ~client/namespace/name for a client certificate or ~passthrough, and ~settings/... as [SettingsKey.String]. It never
-// depends on the routes that use the backend, so that they share one connection pool and one health state.
+// String is the name of the Envoy cluster: kind/namespace/name/port, lower case kind, with ~grpc or ~udp behind it,
+// and ~client/namespace/name for a client certificate, ~tls/... as [TLSOptions.String] or ~passthrough, and
+// ~settings/... as [SettingsKey.String]. It never depends on the routes that use the backend, so that they share one
+// connection pool and one health state.
 func (k BackendKey) String() string {
 	switch k.Kind {
 	case KindSplit:
@@ -80,6 +84,9 @@ func (k BackendKey) String() string {
 	}
 	if k.Client != (Name{}) {
 		name += "~" + clientMark + k.Client.String()
+	}
+	if k.Options != (TLSOptions{}) {
+		name += "~" + k.Options.String()
 	}
 	if k.Passthrough {
 		name += "~" + passthroughMark
@@ -137,23 +144,44 @@ type Backend struct {
 	Barred bool
 }
 
-// BackendTLS is how a connection to a backend is secured. The certificate that the proxy shows is in
-// [BackendKey.Client].
+// BackendTLS is how a connection to a backend is secured.
 type BackendTLS struct {
-	// SNI is the server name that the proxy asks for.
+	// Ask says which server name the proxy asks for, SNI which one if it is fixed.
+	Ask AskedName
 	SNI string
 	// Trust says who may have signed the backend's certificate.
 	Trust Trust
-	// Names are what the backend's certificate has to be for: it needs one of them. Never empty.
+	// Names are what the backend's certificate has to be for: it needs one of them. If there are none it is the name that
+	// was asked for.
 	Names []SubjectName
+	// Insecure says that the certificate is not verified at all: Trust and Names are empty.
+	Insecure bool
+	// Client is the Secret with the certificate that the proxy shows whichever Gateway it serves; if it is empty that in
+	// [BackendKey.Client] is shown.
+	Client Name
+	// Options come before those in [BackendKey.Options].
+	Options TLSOptions
 }
+
+// AskedName says which server name a proxy asks a backend for (SNI, RFC 6066 section 3).
+type AskedName uint8
+
+const (
+	// AskFixed asks for [BackendTLS.SNI].
+	AskFixed AskedName = iota
+	// AskHost asks for the host of the request.
+	AskHost
+	// AskEndpoint asks for the host name of the endpoint.
+	AskEndpoint
+)
 
 // Equal reports whether the two secure connections alike.
 func (t *BackendTLS) Equal(o *BackendTLS) bool {
 	if t == nil || o == nil {
 		return t == o
 	}
-	return t.SNI == o.SNI && t.Trust == o.Trust && slices.Equal(t.Names, o.Names)
+	return t.Ask == o.Ask && t.SNI == o.SNI && t.Trust == o.Trust && slices.Equal(t.Names, o.Names) &&
+		t.Insecure == o.Insecure && t.Client == o.Client && t.Options == o.Options
 }
 
 // SubjectName is a subject alternative name of a certificate (RFC 5280 section 4.2.1.6).

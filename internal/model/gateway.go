@@ -118,17 +118,19 @@ type ClientValidation struct {
 	Optional bool
 }
 
-// ClientCertificate is the certificate that a Gateway shows to backends.
+// ClientCertificate is how a Gateway connects to backends by TLS: the certificate that it shows, and the TLS it speaks.
 type ClientCertificate struct {
 	// Secret holds the certificate; empty if the Gateway has none.
 	Secret Name
 	// Broken says that the Gateway names a certificate that cannot be used: it must not connect to backends by TLS.
 	Broken bool
+	// Options is the TLS that it speaks with them.
+	Options TLSOptions
 }
 
-// Compare orders client certificates by Secret, broken ones last.
+// Compare orders client certificates by Secret and options, broken ones last.
 func (c ClientCertificate) Compare(o ClientCertificate) int {
-	return cmp.Or(compareBool(c.Broken, o.Broken), c.Secret.Compare(o.Secret))
+	return cmp.Or(compareBool(c.Broken, o.Broken), c.Secret.Compare(o.Secret), c.Options.Compare(o.Options))
 }
 
 // PortKey is a port of a proxy.

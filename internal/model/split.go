@@ -54,6 +54,10 @@ func parseBackend(name string) BackendKey {
 			k.Client.Namespace, k.Client.Name, _ = strings.Cut(client, "/")
 			continue
 		}
+		if options, ok := strings.CutPrefix(suffix, tlsMark); ok {
+			k.Options = tlsOptions(options)
+			continue
+		}
 		if suffix == passthroughMark {
 			k.Passthrough = true
 			continue

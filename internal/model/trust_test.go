@@ -50,6 +50,9 @@ func TestSplitOfSecureBackends(t *testing.T) {
 		{Kind: model.KindService, Name: name, Port: 80, Use: model.AppGRPC, Client: name},
 		{Kind: model.KindBackend, Name: name, Client: name},
 		{Kind: model.KindBackend, Name: name, Passthrough: true},
+		{Kind: model.KindBackend, Name: name, Options: model.TLSSettings{
+			MaxVersion: "1.2", ALPN: []string{"h2", "http/1.1"}, Ciphers: []string{"[A|B]"},
+		}.Options()},
 		{Kind: model.KindXBackend, Name: name},
 	} {
 		parts := model.Split([]model.WeightedBackend{{Backend: key, Weight: 3}}).Parts()

@@ -50,7 +50,8 @@ func (t *Tables) addBundles(e *incr.Engine) {
 		})
 		return out
 	})
-	t.bundles = incr.NewTable(e, "ca bundles", t.bundle, byPolicies, byGateways)
+	byBackends, byXBackends := ownBundles(e, &t.in)
+	t.bundles = incr.NewTable(e, "ca bundles", t.bundle, byPolicies, byGateways, byBackends, byXBackends)
 }
 
 // localBundle is the object of a caCertificateRef that has no namespace.
@@ -162,7 +163,7 @@ func (t *Tables) bundleProblem(r *incr.Reader, ref model.Ref) string {
 	return ""
 }
 
-// addAuthorities adds the certificates of every trust that a listener or a policy which can be applied has.
+// addAuthorities adds the certificates of every trust that a listener, a policy or a backend has which can be applied.
 func (t *Tables) addAuthorities(e *incr.Engine) {
 	ofListeners := incr.NewIndex(e, "trusts of listeners", t.contenders,
 		func(_ model.ListenerKey, c *contender) []model.Trust {
@@ -176,6 +177,12 @@ func (t *Tables) addAuthorities(e *incr.Engine) {
 			return nil
 		}
 		return []model.Trust{p.TLS.Trust}
+	})
+	ofBackends := incr.NewIndex(e, "trusts of backends", t.ownTLS, func(_ model.Ref, own *ownTLS) []model.Trust {
+		if own.TLS == nil || own.TLS.Trust == (model.Trust{}) {
+			return nil
+		}
+		return []model.Trust{own.TLS.Trust}
 	})
 	t.Authorities = incr.NewTable(e, "authorities", func(r *incr.Reader, key model.Trust) (Authority, bool) {
 		if key == model.SystemTrust {
@@ -197,5 +204,5 @@ func (t *Tables) addAuthorities(e *incr.Engine) {
 			}
 		}
 		return Authority{Bundle: out.Bytes()}, out.Len() > 0
-	}, ofListeners, ofPolicies)
+	}, ofListeners, ofPolicies, ofBackends)
 }

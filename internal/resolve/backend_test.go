@@ -173,10 +173,18 @@ func TestBackendObjects(t *testing.T) {
 		{"port 0", `{endpoints: [{ip: {address: 10.0.0.1, port: 0}}]}`, cluster, "0 is not a port", nil},
 		{"nothing", `{}`, cluster, "There are no endpoints", nil},
 		{"resolver", `{type: DynamicResolver}`, cluster, "DynamicResolver is not supported yet", nil},
-		{"TLS", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {insecureSkipVerify: true}}`, cluster,
-			"TLS to backends", nil},
-		{"WebSocket over TLS", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}],
-  appProtocols: [gateway.envoyproxy.io/wss]}`, cluster, "gateway.envoyproxy.io/wss is not supported", nil},
+		{"WebSocket over TLS", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {insecureSkipVerify: true},
+  appProtocols: [gateway.envoyproxy.io/wss]}`, cluster, "", []model.Endpoint{{Address: "10.0.0.1", Port: 80}}},
+		{"TLS without trust", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {sni: a.example}}`, cluster,
+			"Nothing says whom to trust", nil},
+		{"TLS of no version", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {insecureSkipVerify: true,
+  minVersion: "1.3", maxVersion: "1.2"}}`, cluster, "no version is left", nil},
+		{"a fingerprint", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {insecureSkipVerify: true,
+  fingerprints: [JA3]}}`, cluster, "a backend is none", nil},
+		{"the certificate of nobody", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {insecureSkipVerify: true,
+  clientCertificateRef: {name: gone}}}`, cluster, "Secret/default/gone does not exist", nil},
+		{"the certificate of others", `{endpoints: [{ip: {address: 10.0.0.1, port: 80}}], tls: {insecureSkipVerify: true,
+  clientCertificateRef: {name: gone, namespace: other}}}`, cluster, "No ReferenceGrant in namespace other", nil},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -233,5 +241,19 @@ spec: {from: [{group: gateway.networking.k8s.io, kind: %s, namespace: default}],
 	expect(t, "grant withdrawn", w.route(http("r")), refused)
 	if w.Backends.Len() != 0 {
 		t.Error("the backend is still there after its grant is gone")
+	}
+}
+
+// TestSecureProtocol: what is to be spoken over TLS is not spoken without.
+func TestSecureProtocol(t *testing.T) {
+	w := newWorld(t, options(), classYAML, gatewayYAML("gw", plainHTTP), `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: b, namespace: default}
+spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}], appProtocols: [gateway.envoyproxy.io/wss]}
+`, routeYAML("r", "", "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: b}]}"))
+	expect(t, "route", w.route(http("r")), "gw: Accepted ResolvedRefs=False/UnsupportedProtocol")
+	if got := w.messages(http("r")); !strings.Contains(got, "nothing says whom to trust") {
+		t.Errorf("the route says %q", got)
 	}
 }

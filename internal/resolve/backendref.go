@@ -173,8 +173,16 @@ func (t *Tables) checkExternal(r *incr.Reader, _ model.Ref, key model.BackendKey
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", key.Ref())
 	}
-	if len(ext.Report) > 0 {
-		return status.ReasonBackendNotFound, fmt.Sprintf("%s is not valid: %s", key.Ref(), ext.Report.Message())
+	report, secured := ext.Report, t.guarded(r, key)
+	if secured.Own && secured.Broken {
+		report = slices.Concat(report, t.tlsReport(r, key))
+	}
+	if len(report) > 0 {
+		return status.ReasonBackendNotFound, fmt.Sprintf("%s is not valid: %s", key.Ref(), report.Message())
+	}
+	if ext.Secure && secured == (guard{}) {
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The appProtocols of %s need TLS, but nothing says whom to "+
+			"trust: set its spec.tls, or attach a BackendTLSPolicy to it", key.Ref())
 	}
 	if key.Use == model.AppUDP && ext.Address != model.AddressIP {
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(

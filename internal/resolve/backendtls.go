@@ -25,7 +25,10 @@ type tlsPolicy struct {
 type guard struct {
 	// Policy is the BackendTLSPolicy that governs the backend, empty if none does.
 	Policy model.Name
-	// Broken says that the policy cannot be applied, so that requests must fail rather than be sent in cleartext.
+	// Own says that the backend itself asks for TLS.
+	Own bool
+	// Broken says that the policy, or what the backend asks for, cannot be applied, so that requests must fail rather than
+	// be sent in cleartext.
 	Broken bool
 }
 
@@ -65,6 +68,16 @@ func (t *Tables) guarded(r *incr.Reader, key model.BackendKey) guard {
 	if key.Use == model.AppUDP {
 		return guard{}
 	}
+	out := t.policyGuard(r, key)
+	if own, ok := incr.Get(r, t.ownGuards, key.Ref()); ok {
+		out.Own = true
+		out.Broken = out.Broken || own.Broken || !own.Trusting && out.Policy == (model.Name{})
+	}
+	return out
+}
+
+// policyGuard returns the guard of a backend as far as policies say.
+func (t *Tables) policyGuard(r *incr.Reader, key model.BackendKey) guard {
 	guards, ok := incr.Get(r, t.guards, key.Ref())
 	if !ok {
 		return guard{}
@@ -98,23 +111,32 @@ func (t *Tables) portName(r *incr.Reader, key model.BackendKey) string {
 // backendTLS returns how connections to a backend are secured, nil for cleartext, or that they must not be made.
 func (t *Tables) backendTLS(r *incr.Reader, key model.BackendKey) (tls *model.BackendTLS, barred bool) {
 	g := t.guarded(r, key)
-	if g == (guard{}) {
-		return nil, false
+	if g == (guard{}) || g.Broken {
+		return nil, g.Broken
+	}
+	own, has := incr.Get(r, t.ownTLS, key.Ref())
+	if g.Policy == (model.Name{}) {
+		return own.TLS, false
 	}
 	p, ok := incr.Get(r, t.tlsPolicies, g.Policy)
-	if !ok || p.TLS == nil {
+	switch {
+	case !ok || p.TLS == nil:
 		return nil, true
+	case has:
+		return own.underPolicy(p.TLS), false
 	}
 	return p.TLS, false
 }
 
-// tlsResolver resolves one BackendTLSPolicy.
+// tlsResolver resolves one BackendTLSPolicy, or what a backend says itself.
 type tlsResolver struct {
-	t   *Tables
-	r   *incr.Reader
-	key model.Name
-	out tlsPolicy
-	// refused is set once the policy cannot be applied.
+	t *Tables
+	r *incr.Reader
+	// ref is the object, path the field that says what to verify.
+	ref  model.Ref
+	path string
+	out  tlsPolicy
+	// refused is set once it cannot be applied.
 	refused bool
 }
 
@@ -123,12 +145,11 @@ func (t *Tables) tlsPolicy(r *incr.Reader, key model.Name) (*tlsPolicy, bool) {
 	if !ok {
 		return nil, false
 	}
-	v := &tlsResolver{t: t, r: r, key: key}
+	v := &tlsResolver{t: t, r: r, ref: tlsPolicyRef(key), path: "spec.validation"}
 	for i, target := range tlsTargets(key, p) {
 		v.target(fmt.Sprintf("spec.targetRefs[%d]", i), target)
 	}
-	spec := &p.Spec.Validation
-	tls := &model.BackendTLS{SNI: strings.ToLower(string(spec.Hostname)), Trust: v.trust(spec), Names: subjectNames(spec)}
+	tls := v.validated(&p.Spec.Validation)
 	if len(p.Spec.Options) > 0 {
 		v.refuse(string(gwv1.PolicyReasonInvalid), "spec.options", "No TLS options are supported: remove them")
 	}
@@ -138,13 +159,18 @@ func (t *Tables) tlsPolicy(r *incr.Reader, key model.Name) (*tlsPolicy, bool) {
 	return &v.out, true
 }
 
+// validated resolves what to ask a backend for, and what its certificate has to be like.
+func (v *tlsResolver) validated(spec *gwv1.BackendTLSPolicyValidation) *model.BackendTLS {
+	return &model.BackendTLS{SNI: strings.ToLower(string(spec.Hostname)), Trust: v.trust(spec), Names: subjectNames(spec)}
+}
+
 func (v *tlsResolver) issue(condition, reason, path, message string) {
 	v.out.Report = append(v.out.Report, status.Issue{
-		Object: tlsPolicyRef(v.key), Condition: condition, Reason: reason, Path: path, Message: message,
+		Object: v.ref, Condition: condition, Reason: reason, Path: path, Message: message,
 	})
 }
 
-// refuse notes an issue because of which the policy cannot be applied.
+// refuse notes an issue because of which nothing can be applied.
 func (v *tlsResolver) refuse(reason, path, message string) {
 	v.issue(status.Accepted, reason, path, message)
 	v.refused = true
@@ -188,15 +214,20 @@ func (v *tlsResolver) target(path string, target policyTarget) {
 	}
 }
 
-// trust resolves who may sign the backend's certificate. Bad references are left out as long as there is a good one.
+// trust resolves who may sign the backend's certificate.
 func (v *tlsResolver) trust(spec *gwv1.BackendTLSPolicyValidation) model.Trust {
 	if len(spec.CACertificateRefs) == 0 {
-		return v.wellKnown(deref(spec.WellKnownCACertificates, ""))
+		return v.wellKnown(v.path, deref(spec.WellKnownCACertificates, ""))
 	}
+	return v.bundles(v.path, spec.CACertificateRefs)
+}
+
+// bundles returns the trust in CA bundles. Bad references are left out as long as there is a good one.
+func (v *tlsResolver) bundles(within string, refs []gwv1.LocalObjectReference) model.Trust {
 	var bundles []model.Ref
-	for i, ref := range spec.CACertificateRefs {
-		path := fmt.Sprintf("spec.validation.caCertificateRefs[%d]", i)
-		to := localBundle(ref, v.key.Namespace)
+	for i, ref := range refs {
+		path := fmt.Sprintf("%s.caCertificateRefs[%d]", within, i)
+		to := localBundle(ref, v.ref.Namespace)
 		if !holdsBundles(to) {
 			v.issue(status.ResolvedRefs, status.ReasonInvalidKind, path, wrongBundleKind(to))
 			continue
@@ -208,14 +239,14 @@ func (v *tlsResolver) trust(spec *gwv1.BackendTLSPolicyValidation) model.Trust {
 		bundles = append(bundles, to)
 	}
 	if len(bundles) == 0 {
-		v.refuse(string(gwv1.BackendTLSPolicyReasonNoValidCACertificate), "spec.validation.caCertificateRefs",
+		v.refuse(string(gwv1.BackendTLSPolicyReasonNoValidCACertificate), within+".caCertificateRefs",
 			"None of the CA certificates is valid: requests to the targets fail")
 	}
 	return model.TrustIn(bundles)
 }
 
-func (v *tlsResolver) wellKnown(name gwv1.WellKnownCACertificatesType) model.Trust {
-	const path = "spec.validation.wellKnownCACertificates"
+func (v *tlsResolver) wellKnown(within string, name gwv1.WellKnownCACertificatesType) model.Trust {
+	path := within + ".wellKnownCACertificates"
 	switch {
 	case name != gwv1.WellKnownCACertificatesSystem:
 		v.refuse(string(gwv1.PolicyReasonInvalid), path,

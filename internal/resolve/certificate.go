@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"strings"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -35,8 +37,7 @@ type pair struct {
 	Problem string
 }
 
-// addCertificatePairs reads each Secret that a Gateway of ours or a ListenerSet names once, however many listeners
-// name it.
+// addCertificatePairs reads each Secret with a certificate once, however many listeners, Gateways and backends name it.
 func (t *Tables) addCertificatePairs(e *incr.Engine) {
 	named := incr.NewIndex(e, "named secrets", t.ours, func(key model.Name, own *ownGateway) []model.Name {
 		var out []model.Name
@@ -56,6 +57,27 @@ func (t *Tables) addCertificatePairs(e *incr.Engine) {
 			}
 			return out
 		})
+	namedByBackends := incr.NewIndex(e, "secrets of backends", t.in.backends,
+		func(key model.Name, b *egv1a1.Backend) []model.Name {
+			if b.Spec.TLS == nil || b.Spec.TLS.BackendTLSConfig == nil {
+				return nil
+			}
+			return clientSecret(b.Spec.TLS.ClientCertificateRef, key.Namespace)
+		})
+	namedByXBackends := incr.NewIndex(e, "secrets of xbackends", t.in.xbackends,
+		func(key model.Name, b *gwxv1a1.XBackend) []model.Name {
+			if b.Spec.TLS == nil {
+				return nil
+			}
+			return clientSecret(b.Spec.TLS.ClientCertificateRef, key.Namespace)
+		})
+	namedByProxies := incr.NewIndex(e, "secrets of envoyproxies", t.in.envoyProxies,
+		func(key model.Name, p *egv1a1.EnvoyProxy) []model.Name {
+			if p.Spec.BackendTLS == nil {
+				return nil
+			}
+			return clientSecret(p.Spec.BackendTLS.ClientCertificateRef, key.Namespace)
+		})
 	t.pairs = incr.NewTable(e, "certificate pairs", func(r *incr.Reader, key model.Name) (*pair, bool) {
 		secret, ok := incr.Get(r, t.in.secrets, key)
 		if !ok {
@@ -66,7 +88,15 @@ func (t *Tables) addCertificatePairs(e *incr.Engine) {
 			return &pair{Problem: err.Error()}, true
 		}
 		return &pair{Certificate: cert}, true
-	}, named, namedBySets)
+	}, named, namedBySets, namedByBackends, namedByXBackends, namedByProxies)
+}
+
+// clientSecret returns the Secret with a client certificate that an object of a namespace names, if it does.
+func clientSecret(ref *gwv1.SecretObjectReference, namespace string) []model.Name {
+	if ref == nil {
+		return nil
+	}
+	return []model.Name{secretRef(*ref, namespace).Name}
 }
 
 // certificatesOf returns the Secrets that a listener of a namespace names.
@@ -81,7 +111,7 @@ func certificatesOf(tls *gwv1.ListenerTLSConfig, namespace string) []model.Name 
 	return out
 }
 
-// addCertificates adds the pairs that listeners serve, and those that Gateways show to backends.
+// addCertificates adds the pairs that listeners serve, and those that are shown to backends.
 func (t *Tables) addCertificates(e *incr.Engine) {
 	served := incr.NewIndex(e, "served secrets", t.contenders, func(_ model.ListenerKey, c *contender) []model.Name {
 		return c.Listener.Certificates
@@ -92,13 +122,20 @@ func (t *Tables) addCertificates(e *incr.Engine) {
 		}
 		return []model.Name{gw.Client.Secret}
 	})
+	shownByBackends := incr.NewIndex(e, "client secrets of backends", t.ownTLS,
+		func(_ model.Ref, own *ownTLS) []model.Name {
+			if own.TLS == nil || own.TLS.Client == (model.Name{}) {
+				return nil
+			}
+			return []model.Name{own.TLS.Client}
+		})
 	t.Certificates = incr.NewTable(e, "certificates", func(r *incr.Reader, key model.Name) (Certificate, bool) {
 		p, ok := incr.Get(r, t.pairs, key)
 		if !ok || p.Problem != "" {
 			return Certificate{}, false
 		}
 		return p.Certificate, true
-	}, served, shown)
+	}, served, shown, shownByBackends)
 }
 
 // readPair checks that a Secret holds a certificate chain and the key of its leaf, of a kind that Envoy (BoringSSL)

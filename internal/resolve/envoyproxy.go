@@ -38,8 +38,9 @@ func (t *Tables) addParameters(e *incr.Engine) {
 func (t *Tables) checkParameters(spec *egv1a1.EnvoyProxySpec) string {
 	var problems []string
 	if spec.BackendTLS != nil {
-		// To go on without it would connect to backends with less than what was asked for.
-		problems = append(problems, "spec.backendTLS is not supported yet: remove it")
+		tlsOptions(&spec.BackendTLS.TLSSettings, func(path, message string) {
+			problems = append(problems, "spec.backendTLS"+path+": "+message)
+		})
 	}
 	if t.opts.Fleets != nil && spec.Provider != nil && spec.Provider.Type == egv1a1.EnvoyProxyProviderTypeHost {
 		problems = append(problems, "spec.provider.type Host runs Envoy on one machine: use Kubernetes in a cluster")

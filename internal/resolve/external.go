@@ -19,6 +19,8 @@ type external struct {
 	Protocol model.AppProtocol
 	Address  model.AddressKind
 	Fallback bool
+	// Secure says that it is to be spoken to over TLS.
+	Secure bool
 }
 
 func (t *Tables) external(r *incr.Reader, key model.Name) (*external, bool) {
@@ -58,9 +60,6 @@ func (v *externalResolver) unsupported(spec *egv1a1.BackendSpec) {
 	case len(spec.Endpoints) == 0:
 		v.issue("spec.endpoints", "There are no endpoints: name at least one")
 	}
-	if spec.TLS != nil {
-		v.issue("spec.tls", "TLS to backends is not supported yet: remove it to connect without")
-	}
 }
 
 func (v *externalResolver) protocols(protocols []egv1a1.AppProtocolType) {
@@ -68,7 +67,8 @@ func (v *externalResolver) protocols(protocols []egv1a1.AppProtocolType) {
 		switch p {
 		case egv1a1.AppProtocolTypeH2C:
 			v.out.Protocol = model.AppH2C
-		case egv1a1.AppProtocolTypeWS:
+		case egv1a1.AppProtocolTypeWS, egv1a1.AppProtocolTypeWSS:
+			v.out.Secure = v.out.Secure || p == egv1a1.AppProtocolTypeWSS
 			if v.out.Protocol == model.AppHTTP {
 				v.out.Protocol = model.AppWS
 			}

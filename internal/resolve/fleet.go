@@ -185,7 +185,9 @@ func objectName(gateway, class string) string {
 type infrastructure struct {
 	Class string
 	// Spec is the merged EnvoyProxy.
-	Spec                *egv1a1.EnvoyProxySpec
+	Spec *egv1a1.EnvoyProxySpec
+	// ClientSource is the EnvoyProxy that names the certificate in Spec which is shown to backends.
+	ClientSource        model.Ref
 	Owner               Owner
 	Labels, Annotations map[string]string
 	Addresses           []FleetAddress
@@ -201,10 +203,7 @@ func (v *gatewayResolver) infrastructure(c class) {
 	if v.gw.Spec.Infrastructure != nil {
 		infra.Labels, infra.Annotations = plain(v.gw.Spec.Infrastructure.Labels), plain(v.gw.Spec.Infrastructure.Annotations)
 	}
-	if v.t.opts.Fleets != nil && c.Merged {
-		v.out.Proxy = model.ProxyName(infra.Class)
-		infra.Owner = Owner{Kind: model.KindGatewayClass, Name: model.Name{Name: infra.Class}, UID: c.UID}
-	}
+	v.mergedFleet(c)
 	if c.Problem != "" {
 		v.issue(status.Accepted, status.ReasonInvalidParameters, "spec.gatewayClassName",
 			"The GatewayClass is not accepted: "+c.Problem)
@@ -224,7 +223,19 @@ func (v *gatewayResolver) infrastructure(c class) {
 		v.badParameters(err.Error())
 		return
 	}
-	infra.Spec = spec
+	infra.Spec, infra.ClientSource = spec, envoyPolicyRef(model.KindEnvoyProxy, c.Params)
+	if own != nil && own.BackendTLS != nil && own.BackendTLS.ClientCertificateRef != nil {
+		infra.ClientSource.Name, _, _ = gatewayParameters(v.gw)
+	}
+}
+
+// mergedFleet makes the fleet that of the class, if all Gateways of the class share one.
+func (v *gatewayResolver) mergedFleet(c class) {
+	if v.t.opts.Fleets != nil && c.Merged {
+		infra := &v.out.infra
+		v.out.Proxy = model.ProxyName(infra.Class)
+		infra.Owner = Owner{Kind: model.KindGatewayClass, Name: model.Name{Name: infra.Class}, UID: c.UID}
+	}
 }
 
 func (v *gatewayResolver) badParameters(message string) {

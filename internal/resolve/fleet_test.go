@@ -127,8 +127,8 @@ func TestInvalidParameters(t *testing.T) {
 		{"refused by the fleet", classYAML, envoyProxyYAML("own", "concurrency: 99"), ownParameters,
 			"EnvoyProxy default/own is not valid: spec.concurrency: too many"},
 		{"host", classYAML, envoyProxyYAML("own", "provider: {type: Host, host: {}}"), ownParameters, "use Kubernetes"},
-		{"less secure", classYAML, envoyProxyYAML("own", "backendTLS: {minVersion: '1.3'}"), ownParameters,
-			"spec.backendTLS is not supported yet"},
+		{"a cipher", classYAML, envoyProxyYAML("own", "backendTLS: {ciphers: [NULL-SHA]}"), ownParameters,
+			`spec.backendTLS.ciphers[0]: "NULL-SHA" is not known to Envoy`},
 		{"class", classWithParameters, "", "", "EnvoyProxy default/shared does not exist"},
 	}
 	for _, tc := range cases {
@@ -185,7 +185,7 @@ func TestEnvoyProxyStatus(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s: %s", *a.AncestorRef.Kind, a.AncestorRef.Name, conditions(a.Conditions),
 			a.Conditions[0].Message))
 	}
-	const message = "Accepted: The parameters are accepted; these fields have no effect yet: spec.geoIP, spec.telemetry"
+	const message = "Accepted: The parameters are accepted; these fields have no effect yet: spec.geoIP"
 	expect(t, "ancestors", strings.Join(got, "\n"), "GatewayClass sluice "+message+"\nGateway gw "+message)
 	if _, ok := w.EnvoyProxyStatus.Peek(inDefault("unused")); ok {
 		t.Error("an EnvoyProxy that nothing of ours uses has a status")

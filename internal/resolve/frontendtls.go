@@ -25,8 +25,8 @@ func eachValidation(gw *gwv1.Gateway, f func(*gwv1.FrontendTLSValidation)) {
 	}
 }
 
-// validationOf returns the configuration of client validation for HTTPS on a port, and where it is written: that of the
-// port or, if the port has none, the default. It is nil if clients are not asked for a certificate.
+// validationOf returns the configuration of client validation for HTTPS on a port, and where it is written: that of
+// the port or, if the port has none, the default. It is nil if clients are not asked for a certificate.
 func validationOf(tls *gwv1.GatewayTLSConfig, port gwv1.PortNumber) (*gwv1.FrontendTLSValidation, string) {
 	if tls == nil || tls.Frontend == nil {
 		return nil, ""
@@ -40,8 +40,8 @@ func validationOf(tls *gwv1.GatewayTLSConfig, port gwv1.PortNumber) (*gwv1.Front
 	return frontend.Default.Validation, "spec.tls.frontend.default.validation"
 }
 
-// clients resolves how the listener validates clients. It is refused if no CA certificate is valid: nobody could be let
-// in, and to let in everybody instead would open what was meant to be closed.
+// clients resolves how the listener validates clients. It is refused if no CA certificate is valid: nobody could be
+// let in, and to let in everybody instead would open what was meant to be closed.
 func (v *listenerResolver) clients() *model.ClientValidation {
 	spec, path := validationOf(v.tls, v.spec.Port)
 	if spec == nil {
@@ -94,21 +94,42 @@ func insecureFallback(gw *gwv1.Gateway) bool {
 	return insecure
 }
 
-// clientCertificate resolves spec.tls.backend.clientCertificateRef. A certificate that cannot be used is an issue of
-// the Gateway, which stays accepted; but it connects to no backend by TLS as somebody that it is not meant to be.
+// clientCertificate resolves how the Gateway connects to backends by TLS: the certificate of
+// spec.tls.backend.clientCertificateRef or else of the EnvoyProxy (backendTLS), and the TLS of the EnvoyProxy. A
+// certificate that cannot be used is an issue of the Gateway, which stays accepted; but it connects to no backend by
+// TLS as somebody that it is not meant to be.
 func (v *gatewayResolver) clientCertificate() model.ClientCertificate {
-	if v.gw.Spec.TLS == nil || v.gw.Spec.TLS.Backend == nil || v.gw.Spec.TLS.Backend.ClientCertificateRef == nil {
-		return model.ClientCertificate{}
+	var out model.ClientCertificate
+	var ref *gwv1.SecretObjectReference
+	from, path := v.ref, "spec.tls.backend.clientCertificateRef"
+	if tls := v.gw.Spec.TLS; tls != nil && tls.Backend != nil {
+		ref = tls.Backend.ClientCertificateRef
 	}
-	const path = "spec.tls.backend.clientCertificateRef"
-	to := secretRef(*v.gw.Spec.TLS.Backend.ClientCertificateRef, v.ref.Namespace)
-	reason, message := v.t.checkCertificate(v.r, v.ref, to)
+	if spec := v.out.infra.Spec; spec != nil && spec.BackendTLS != nil {
+		out.Options = tlsOptions(&spec.BackendTLS.TLSSettings, func(string, string) {}) // refused where it is written
+		if ref == nil && spec.BackendTLS.ClientCertificateRef != nil {
+			ref, from, path = spec.BackendTLS.ClientCertificateRef, v.out.infra.ClientSource, "spec.gatewayClassName"
+			if v.gw.Spec.Infrastructure != nil && v.gw.Spec.Infrastructure.ParametersRef != nil {
+				path = "spec.infrastructure.parametersRef"
+			}
+		}
+	}
+	if ref == nil {
+		return out
+	}
+	to := secretRef(*ref, from.Namespace)
+	reason, message := v.t.checkCertificate(v.r, from, to)
 	if reason == "" {
-		return model.ClientCertificate{Secret: to.Name}
+		out.Secret = to.Name
+		return out
 	}
 	if reason == gwv1.ListenerReasonInvalidCertificateRef {
 		reason = gwv1.ListenerConditionReason(gwv1.GatewayReasonInvalidClientCertificateRef)
 	}
+	if from != v.ref {
+		message = fmt.Sprintf("%s, spec.backendTLS.clientCertificateRef: %s", from, message)
+	}
 	v.issue(status.ResolvedRefs, string(reason), path, message+"; requests to backends by TLS fail")
-	return model.ClientCertificate{Broken: true}
+	out.Broken = true
+	return out
 }

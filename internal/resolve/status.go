@@ -98,8 +98,9 @@ func (t *Tables) backendStatus(r *incr.Reader, key model.Name) (egv1a1.BackendSt
 		return egv1a1.BackendStatus{}, false
 	}
 	b, _ := incr.Get(r, t.in.backends, key)
+	report := slices.Concat(ext.Report, t.tlsReport(r, model.BackendKey{Kind: model.KindBackend, Name: key}))
 	return egv1a1.BackendStatus{Conditions: []metav1.Condition{
-		status.Judge(status.Accepted, ext.Report, string(egv1a1.BackendReasonAccepted),
+		status.Judge(status.Accepted, report, string(egv1a1.BackendReasonAccepted),
 			"The backend is accepted", b.Generation),
 	}}, true
 }

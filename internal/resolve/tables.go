@@ -148,6 +148,8 @@ type Tables struct {
 	tlsPolicies     *incr.Table[model.Name, *tlsPolicy]
 	tlsHolders      *incr.Table[model.Ref, holders]
 	guards          *incr.Table[model.Ref, []sectionGuard]
+	ownTLS          *incr.Table[model.Ref, *ownTLS]
+	ownGuards       *incr.Table[model.Ref, ownGuard]
 	uses            *incr.Index[model.Ref, useKey, struct{}]
 	trafficPolicies *incr.Table[model.Name, *trafficPolicy]
 	trafficHolders  *incr.Table[model.Ref, holders]
@@ -268,6 +270,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addCertificatePairs(e)
 	t.addBundles(e)
 	t.addTLSPolicies(e)
+	t.addOwnTLS(e)
 	t.addTrafficPolicies(e)
 	t.addGateways(e)
 	t.addListenerSets(e)

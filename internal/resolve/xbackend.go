@@ -131,9 +131,6 @@ func (t *Tables) xbackend(r *incr.Reader, key model.Name) (*xbackend, bool) {
 			refuse("spec.protocol", "Protocol %s is not supported: use HTTP, HTTP11, HTTP2, H2C, GRPC, WSS or TCP", p)
 		}
 	}
-	if b.Spec.TLS != nil && b.Spec.TLS.Mode != gwxv1a1.BackendTLSModeNone {
-		refuse("spec.tls.mode", "TLS to an XBackend is not supported yet: use a Service with a BackendTLSPolicy")
-	}
 	if b.Spec.SessionPersistence != nil {
 		out.Attached = []model.Attached{{
 			Feature: "SessionPersistence", Spec: b.Spec.SessionPersistence, Path: "spec.sessionPersistence",
@@ -221,8 +218,12 @@ func (t *Tables) checkXBackend(r *incr.Reader, from model.Ref, key model.Backend
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", key.Ref())
 	}
-	if len(b.Report) > 0 {
-		return status.ReasonBackendNotFound, fmt.Sprintf("%s is not valid: %s", key.Ref(), b.Report.Message())
+	report := b.Report
+	if secured := t.guarded(r, key); secured.Own && secured.Broken {
+		report = slices.Concat(report, t.tlsReport(r, key))
+	}
+	if len(report) > 0 {
+		return status.ReasonBackendNotFound, fmt.Sprintf("%s is not valid: %s", key.Ref(), report.Message())
 	}
 	switch _, fits := appProtocol(b.Protocol, key.Use); {
 	case isStream(from.Kind) && (key.Use != model.AppUDP || b.Hostname == ""):
@@ -250,7 +251,8 @@ func (t *Tables) xbackendStatus(r *incr.Reader, key model.Name) (gwxv1a1.Backend
 	}
 	b, _ := incr.Get(r, t.in.xbackends, key)
 	var out gwxv1a1.BackendStatus
-	accepted := status.Judge(status.Accepted, view.Report, string(gwxv1a1.BackendReasonAccepted),
+	report := slices.Concat(view.Report, t.tlsReport(r, model.BackendKey{Kind: model.KindXBackend, Name: key}))
+	accepted := status.Judge(status.Accepted, report, string(gwxv1a1.BackendReasonAccepted),
 		"The backend is accepted", b.Generation)
 	var gateways []model.Name
 	for _, use := range t.uses.Keys(r, xbackendRef(key)) {

@@ -63,7 +63,7 @@ func TestXBackendProblems(t *testing.T) {
 			"use it in a TCPRoute"},
 		{"TLS", "type: ExternalHostname, externalHostname: {hostname: a.example}, port: {number: 443}, " +
 			"tls: {mode: ServerOnly, validation: {hostname: a.example, wellKnownCACertificates: System}}",
-			"TLS to an XBackend is not supported"},
+			"There are no CA certificates on the proxy's system"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
