@@ -146,7 +146,7 @@ func trusts(yield func(model.Trust) bool) {
 	}
 }
 
-func TestNamesAreInjective(t *testing.T) {
+func TestA01NamesAreInjective(t *testing.T) {
 	t.Run("backends", func(t *testing.T) { injective(t, backends) })
 	t.Run("trusts", func(t *testing.T) { injective(t, trusts) })
 	t.Run("route tables", func(t *testing.T) { injective(t, routeTables) })
