@@ -135,7 +135,8 @@ func numbered(i uint64) (k ratelimit.Key) {
 	return k
 }
 
-// TestA42KeyFlood has a client make up a key for each request. Memory stays within its bound, and the counter of a client that has used up its limit outlives the flood.
+// TestA42KeyFlood has a client make up a key for each request. Memory stays within its bound, and the counter of a
+// client that has used up its limit outlives the flood.
 func TestA42KeyFlood(t *testing.T) {
 	const room, keys = 4 << 20, 300_000
 	store := ratelimit.NewClocked(room)
