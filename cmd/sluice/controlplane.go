@@ -44,7 +44,10 @@ type controlPlane struct {
 	writer    *statuskube.Writer
 	authority *pki.Authority
 	keeper    *pkikube.Keeper
-	metrics   *ops.Metrics
+	// secrets are those of Sluice's own namespace, in which the replicas keep what they share.
+	secrets corev1client.SecretInterface
+	seed    pki.Seed
+	metrics *ops.Metrics
 	// fleets is nil if no Envoys are to be run.
 	fleets *fleetkube.Manager
 	// hub is what other replicas listen to; replica tells this process apart from theirs.
@@ -181,8 +184,9 @@ func (c *controlPlane) build() error {
 		return fmt.Errorf("client: %w", err)
 	}
 	c.authority = pki.NewAuthority(time.Now)
+	c.secrets = client.Secrets(c.flags.namespace)
 	c.keeper = pkikube.New(pkikube.Options{
-		Secrets: client.Secrets(c.flags.namespace), Name: c.flags.authoritySecret(), CA: c.flags.caSecret,
+		Secrets: c.secrets, Name: c.flags.authoritySecret(), CA: c.flags.caSecret,
 		Term: pki.DefaultTerm, Log: c.log, Now: time.Now, RateLimit: c.flags.ratelimitSecret(),
 	}, c.authority)
 	c.source, err = sourcekube.New(sourcekube.Options{
@@ -215,14 +219,17 @@ func (c *controlPlane) build() error {
 		Bind:      "0.0.0.0",
 		Workers:   runtime.GOMAXPROCS(0),
 		Features:  all.Supported,
-		Say:       c.hub.Say,
-		Settling:  true,
-		Build:     version,
-		Serve:     c.server.Update,
-		Publish:   func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
+		Say:       c.hub.Say, SessionKey: c.sessionKey,
+		Settling: true,
+		Build:    version,
+		Serve:    c.server.Update,
+		Publish:  func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
 	})
 	return nil
 }
+
+// sessionKey makes keys of the seed, which is there before the first batch.
+func (c *controlPlane) sessionKey(purpose string) []byte { return c.seed.Key(purpose) }
 
 // kubeConfig returns how the API server is reached: by the file if there is one, by $KUBECONFIG, or as a Pod.
 func kubeConfig(path string) (*rest.Config, error) {
@@ -235,15 +242,18 @@ func kubeConfig(path string) (*rest.Config, error) {
 	return config, nil
 }
 
-// certify gets the certificate authorities, which the API server has to be there for.
+// certify gets the certificate authorities and the seed of sessions, which the API server has to be there for.
 func (c *controlPlane) certify(ctx context.Context) error {
 	for {
 		err := c.keeper.Sync(ctx)
 		if err == nil {
+			c.seed, err = pkikube.Seed(ctx, c.secrets, c.flags.seedSecret())
+		}
+		if err == nil {
 			return nil
 		}
 		c.setReady(err)
-		c.log.Warn("There is no certificate authority yet; trying again", "error", err)
+		c.log.Warn("There is no certificate authority or seed of sessions yet; trying again", "error", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/pki"
 	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/source/file"
 	statusfile "github.com/sluice-gateway/sluice/internal/status/file"
@@ -37,6 +38,7 @@ type instance struct {
 	board    *statusfile.Board
 	metrics  *ops.Metrics
 	ports    *portGuard
+	seed     pki.Seed
 	began    time.Time
 
 	mu    sync.Mutex
@@ -57,10 +59,7 @@ func (i *instance) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.source, err = file.New(file.Options{
-		Paths: i.paths, StateDir: i.flags.stateDir, Workers: runtime.GOMAXPROCS(0),
-	})
-	if err != nil {
+	if err := i.open(); err != nil {
 		return err
 	}
 	admin, err := ops.Listen(i.flags.admin)
@@ -111,6 +110,18 @@ func (i *instance) run(ctx context.Context) error {
 	}
 }
 
+// open opens the files, and what is kept of the last run.
+func (i *instance) open() (err error) {
+	i.source, err = file.New(file.Options{
+		Paths: i.paths, StateDir: i.flags.stateDir, Workers: runtime.GOMAXPROCS(0),
+	})
+	if err != nil {
+		return err
+	}
+	i.seed, err = pki.FileSeed(i.flags.stateDir)
+	return err
+}
+
 // build makes the pipeline and the xDS server, which know each other.
 func (i *instance) build() {
 	i.server = xds.NewServer(xds.Options{
@@ -123,6 +134,7 @@ func (i *instance) build() {
 	})
 	opts := pipelineOptions()
 	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit()})
+	opts.SessionKey = i.seed.Key
 	opts.Serve = i.server.Update
 	opts.Publish = i.publish
 	i.pipeline = pipeline.New(opts)

@@ -95,6 +95,9 @@ func (f *serveFlags) leaseName() string { return f.service }
 // authoritySecret is the name of the Secret in Sluice's namespace that holds the certificate authorities.
 func (f *serveFlags) authoritySecret() string { return f.service + "-authority" }
 
+// seedSecret is the name of the Secret in Sluice's namespace from which the keys of sessions are made.
+func (f *serveFlags) seedSecret() string { return f.service + "-sessions" }
+
 // rateLimit is how Envoys ask about global rate limits, nil if there is nobody to ask.
 func (f *serveFlags) rateLimit() *all.RateLimit {
 	if f.ratelimit == "" {

@@ -142,6 +142,9 @@ func (s *site) apply(r *feature.Route, policed resolve.Policed, attached []model
 	all := slices.Concat(policed.Attached, attached)
 	s.chain.ApplyRoute(r, all)
 	if !policed.Own && !s.chain.Filtered(attached) {
+		if s.policies != nil && s.policies.describes() {
+			r.Describe()
+		}
 		return // the filters of its listener's policies are elsewhere, for all routes
 	}
 	scope, wider := &feature.Scope{Route: r}, (*feature.Scope)(nil)

@@ -43,6 +43,9 @@ func (b *builder) addPolicies(e *incr.Engine) {
 	b.scopes = incr.NewTable(e, "listener scopes", b.scope, distinct).Equal(func(a, b *feature.Scope) bool {
 		return a.Equal(b)
 	})
+	b.described = incr.NewTable(e, "described listeners", func(r *incr.Reader, k stance) (struct{}, bool) {
+		return struct{}{}, b.scopeFor(r, k).Described()
+	}, distinct)
 	tables := incr.NewIndex(e, "tables of ports", b.in.Ports, func(_ model.PortKey, p model.Port) []model.RouteTableKey {
 		return tablesOf(p)
 	})
@@ -160,6 +163,16 @@ func (p *policing) rule(rule *model.Rule, filters bool) resolve.Policed {
 	out := p.b.in.Policed(p.r, p.key.Policies, p.key.Route, rule.Name, kinds...)
 	out.Attached = p.b.reachable(p.r, p.key.Client, out.Attached)
 	return out
+}
+
+// describes reports whether the listener's policies want routes to say what they were made of. Routes read this and not
+// the policies: an edit of these reaches routes only if it changes this.
+func (p *policing) describes() bool {
+	if p.key.Policies == (model.PolicyStack{}) {
+		return false
+	}
+	_, ok := incr.Get(p.r, p.b.described, p.key.stance)
+	return ok
 }
 
 // wider returns the filters of the policies of the listener.

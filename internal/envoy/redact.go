@@ -11,6 +11,16 @@ import (
 // redacted stands for what is not shown.
 const redacted = "[redacted]"
 
+// secretFields are those that can have values of Secrets, although Envoy's API does not mark them.
+var secretFields = map[protoreflect.FullName]bool{
+	"envoy.extensions.filters.http.ext_authz.v3.CheckSettings.context_extensions": true,
+}
+
+func isSensitive(fd protoreflect.FieldDescriptor) bool {
+	marked, _ := proto.GetExtension(fd.Options(), annotations.E_Sensitive).(bool)
+	return marked || secretFields[fd.FullName()]
+}
+
 // redact replaces what Envoy's API marks as sensitive (udpa.annotations.sensitive), as Envoy does where it shows its
 // configuration: private keys, passwords, API keys.
 func redact(m protoreflect.Message) {
@@ -19,7 +29,7 @@ func redact(m protoreflect.Message) {
 		return
 	}
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if sensitive, _ := proto.GetExtension(fd.Options(), annotations.E_Sensitive).(bool); sensitive {
+		if isSensitive(fd) {
 			hide(m, fd, v)
 			return true
 		}
@@ -67,6 +77,11 @@ func hide(m protoreflect.Message, fd protoreflect.FieldDescriptor, v protoreflec
 	case fd.Message() != nil && fd.Message().FullName() == (&corev3.DataSource{}).ProtoReflect().Descriptor().FullName() &&
 		!fd.IsList() && !fd.IsMap():
 		m.Set(fd, protoreflect.ValueOfMessage(inline([]byte(redacted)).ProtoReflect()))
+	case fd.IsMap() && fd.MapValue().Kind() == protoreflect.StringKind:
+		v.Map().Range(func(key protoreflect.MapKey, _ protoreflect.Value) bool {
+			v.Map().Set(key, protoreflect.ValueOfString(redacted))
+			return true
+		})
 	case fd.Message() != nil && !fd.IsMap():
 		eachMessage(fd, v, hideAll)
 	default:

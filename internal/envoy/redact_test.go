@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	keyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/api_key_auth/v3"
 	basicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/basic_auth/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -20,6 +21,9 @@ func TestRenderHidesSecrets(t *testing.T) {
 	scope := &feature.Scope{}
 	scope.Add("basic", &basicv3.BasicAuth{Users: inline([]byte("me:hush"))})
 	scope.Add("key", &keyv3.ApiKeyAuth{Credentials: []*keyv3.Credential{{Key: "hush", Client: "shown"}}})
+	scope.AddWith("ask", &authzv3.ExtAuthz{}, &authzv3.ExtAuthzPerRoute{Override: &authzv3.ExtAuthzPerRoute_CheckSettings{
+		CheckSettings: &authzv3.CheckSettings{ContextExtensions: map[string]string{"shown": "hush"}},
+	}})
 	tests := map[string]struct {
 		typ xds.Type
 		m   proto.Message

@@ -22,17 +22,28 @@ func valueUses(
 	e *incr.Engine, clusters *incr.Table[BackendKey, *xds.Resource],
 ) incr.KeySource[BackendKey] {
 	return incr.NewIndex(e, "secret value uses", clusters, func(k BackendKey, _ *xds.Resource) []BackendKey {
-		if k.Backend.Kind != model.KindSecretValue {
+		if !k.Backend.IsValue() {
 			return nil
 		}
 		return []BackendKey{k}
 	})
 }
 
-// value returns the value of a Secret as a generic secret.
+// valueOf returns the value, and whom to blame for it.
+func (b *builder) valueOf(r *incr.Reader, k model.BackendKey) (value []byte, owners []model.Ref, ok bool) {
+	if secret, key, is := k.SecretValue(); is {
+		value, ok = b.in.SecretValue(r, secret, key)
+		return value, secretOwners(secret), ok
+	}
+	if b.opts.SessionKey == nil {
+		return nil, nil, false
+	}
+	return b.opts.SessionKey(k.String()), nil, true
+}
+
+// value returns a value as a generic secret.
 func (b *builder) value(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
-	secret, key, _ := k.Backend.SecretValue()
-	value, ok := b.in.SecretValue(r, secret, key)
+	value, owners, ok := b.valueOf(r, k.Backend)
 	if !ok {
 		return nil, false
 	}
@@ -40,15 +51,15 @@ func (b *builder) value(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	body := marshal(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_GenericSecret{
 		GenericSecret: &tlsv3.GenericSecret{Secret: inline(value)},
 	}})
-	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: secretOwners(secret)}, true
+	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: owners}, true
 }
 
 // valueCluster returns the cluster of a value. It has no endpoints and takes no requests: Envoy asks for a secret only
 // when a configuration names it, and of what can name a generic secret only a cluster, by a filter for its requests,
 // waits until the secret is there. A route that came first would use a value that Envoy does not have yet.
 func (b *builder) valueCluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
-	secret, key, _ := k.Backend.SecretValue()
-	if _, ok := b.in.SecretValue(r, secret, key); !ok {
+	_, owners, ok := b.valueOf(r, k.Backend)
+	if !ok {
 		return nil, false
 	}
 	injector := &injectorv3.CredentialInjector{Credential: &corev3.TypedExtensionConfig{
@@ -74,7 +85,7 @@ func (b *builder) valueCluster(r *incr.Reader, k BackendKey) (*xds.Resource, boo
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(options),
 		},
 	})
-	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: secretOwners(secret)}, true
+	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: owners}, true
 }
 
 func upstreamFilter(name string, config *anypb.Any) *hcmv3.HttpFilter {

@@ -65,6 +65,12 @@ func (b *builder) reached(
 func identify(
 	key model.BackendKey, client model.ClientCertificate, backend func(model.BackendKey) (model.Backend, bool),
 ) model.BackendKey {
+	if key.Kind == model.KindServer { // nobody has said that it knows the Gateway
+		if key.SecureServer() {
+			key.Options = client.Options
+		}
+		return key
+	}
 	if key == (model.BackendKey{}) {
 		return key
 	}

@@ -21,6 +21,9 @@ type Options struct {
 	Chain *feature.Chain
 	// Bind is the address that listeners bind to: "0.0.0.0", or "::" for both address families.
 	Bind string
+	// SessionKey returns the secret of the control plane for a purpose, the same one in all replicas; nil if there is
+	// none: what needs one gets no value then.
+	SessionKey func(purpose string) []byte
 }
 
 // Tables are the xDS resources of all proxies.
@@ -152,10 +155,11 @@ type builder struct {
 	// collectors are the backends that listeners send requests of their own to.
 	collectors *incr.Index[BackendKey, model.PortKey, []BackendKey]
 	asked      *incr.Index[BackendKey, model.ListenerKey, *guard]
-	// stances, scopes and regimes are what the policies of listeners ask of HTTP filters; policyBackends are the backends
-	// that these ask.
+	// stances, scopes and regimes are what the policies of listeners ask of HTTP filters, described those of them for
+	// which routes say what they were made of; policyBackends are the backends that these ask.
 	stances        *incr.Table[model.ListenerKey, stance]
 	scopes         *incr.Table[stance, *feature.Scope]
+	described      *incr.Table[stance, struct{}]
 	regimes        *incr.Table[model.RouteTableKey, regime]
 	policyBackends *incr.Index[BackendKey, model.PortKey, []BackendKey]
 	hosts          *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
@@ -169,7 +173,7 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 		port, ok := b.udpPort(r, k)
 		return udpCluster(b.opts.Chain, port, b.udpSettings(r, port)), ok
 	}
-	if k.Backend.Kind == model.KindSecretValue {
+	if k.Backend.IsValue() {
 		return b.valueCluster(r, k)
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {

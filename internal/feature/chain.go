@@ -139,6 +139,7 @@ func (c *Chain) AccessLogs(attached []model.Attached) *Logs {
 func (c *Chain) Filters(s *Scope, attached []model.Attached) {
 	list := c.sorted(attached)
 	slices.SortStableFunc(list, func(a, b model.Attached) int { return a.Index - b.Index })
+	s.Attached = attached
 	for _, a := range list {
 		if f, ok := c.features[c.rank[a.Feature]].(FilterUser); ok {
 			s.guard = c.Guards(a.Feature)
@@ -159,6 +160,12 @@ func (c *Chain) References(a model.Attached) []resolve.Reference {
 func (c *Chain) Guards(name string) bool {
 	_, ok := c.feature(name).(Guard)
 	return ok
+}
+
+// Opens reports whether requests are to pass what guards them while it cannot be applied: see [Opener].
+func (c *Chain) Opens(a model.Attached) bool {
+	f, ok := c.feature(a.Feature).(Opener)
+	return ok && f.Opens(a)
 }
 
 // Clusters reports whether what is asked of a feature shapes the clusters of backends or their endpoints: see

@@ -132,6 +132,12 @@ type Guard interface {
 	Guards()
 }
 
+// Opener is a [Guard] that can be told to let requests pass while it cannot be applied.
+type Opener interface {
+	// Opens reports whether a asks for that.
+	Opens(a model.Attached) bool
+}
+
 // Pinner is a feature that holds clients to one of the endpoints that a rule can send them to. The endpoints of all of
 // the rule's backends are then those of one cluster: a split over several would be drawn anew for each request.
 type Pinner interface {

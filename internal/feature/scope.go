@@ -11,6 +11,7 @@ import (
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	chainv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/filter_chain/v3"
@@ -37,10 +38,16 @@ type Scope struct {
 	PerFilter map[string]*anypb.Any
 	// Needs collects the backends that the filters ask.
 	Needs []model.BackendKey
+	// Attached is everything that is asked for here.
+	Attached []model.Attached
 
+	// inner are those of PerFilter that are for one of Filters.
+	inner []string
 	// guards are the names of those filters that keep requests away from backends.
 	guards []string
 	guard  bool
+	// described says that the routes are to say what they were made of.
+	described bool
 }
 
 // Add adds a filter. One that was added before under the same name is replaced: the more specific configuration comes
@@ -56,6 +63,18 @@ func (s *Scope) Add(name string, config proto.Message) {
 		return
 	}
 	s.Filters = append(s.Filters, filter)
+}
+
+// AddWith adds a filter like Add, with configuration that Envoy takes from nowhere but a route
+// (typed_per_filter_config). Envoy joins what the table, the host and the route say of one filter, so the name must be
+// one that no other configuration has. Behind filters of listeners ([OfRouteLate]) there is no such configuration:
+// requests are denied.
+func (s *Scope) AddWith(name string, config, ofRoute proto.Message) {
+	s.Add(name, config)
+	s.Set(name, ofRoute)
+	if !slices.Contains(s.inner, name) {
+		s.inner = append(s.inner, name)
+	}
 }
 
 // Set configures a filter that every listener has. It replaces what was set before, as Add does.
@@ -78,7 +97,7 @@ func (s *Scope) Empty() bool { return len(s.Filters) == 0 && len(s.PerFilter) ==
 // Equal reports whether two scopes, both of no route, have the same filters.
 func (s *Scope) Equal(o *Scope) bool {
 	same := func(a, b *corev3.TypedExtensionConfig) bool { return proto.Equal(a, b) }
-	return slices.EqualFunc(s.Filters, o.Filters, same) && slices.Equal(s.Needs, o.Needs) &&
+	return s.described == o.described && slices.EqualFunc(s.Filters, o.Filters, same) && slices.Equal(s.Needs, o.Needs) &&
 		slices.Equal(s.guards, o.guards) && maps.EqualFunc(s.PerFilter, o.PerFilter, func(a, b *anypb.Any) bool {
 		return proto.Equal(a, b)
 	})
@@ -136,6 +155,11 @@ func (s *Scope) Fill(place Place, wider *Scope) map[string]*anypb.Any {
 	if wider == nil {
 		wider = &Scope{}
 	}
+	for name := range wider.PerFilter {
+		if _, own := out[name]; !own && !slices.Contains(wider.inner, name) {
+			out.set(name, &routev3.FilterConfig{Disabled: true})
+		}
+	}
 	switch place {
 	case OfListener:
 		out.chain(listenerSlot, s.Filters)
@@ -144,7 +168,7 @@ func (s *Scope) Fill(place Place, wider *Scope) map[string]*anypb.Any {
 		out.chain(routeSlot, append(s.marked(), cover(s.marked(), wider.marked())...))
 	case OfRouteLate:
 		filters := s.marked()
-		if len(filters) > MaxLate {
+		if len(filters) > MaxLate || len(s.inner) > 0 {
 			filters = []*corev3.TypedExtensionConfig{deny()}
 		}
 		for i := range max(len(filters), min(len(wider.marked()), MaxLate)) {

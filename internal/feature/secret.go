@@ -22,6 +22,13 @@ func (s *Scope) Secret(secret model.Name, key string) *tlsv3.SdsSecretConfig {
 	return ValueConfig(value)
 }
 
+// SessionKey is [Scope.Secret] for the key of the sessions that a policy begins: see [model.SessionKey].
+func (s *Scope) SessionKey(policy model.Name, of string) *tlsv3.SdsSecretConfig {
+	value := model.SessionKey(policy, of)
+	s.Needs = append(s.Needs, value)
+	return ValueConfig(value)
+}
+
 // ValueConfig is how Envoy gets a value. It is the same wherever the value is used: to Envoy the same name from another
 // configuration would be another secret, to be waited for again.
 func ValueConfig(value model.BackendKey) *tlsv3.SdsSecretConfig {

@@ -63,6 +63,9 @@ type Options struct {
 	// Settling says that Envoys may be there that have what the first batch makes, and are to connect. Until
 	// [Pipeline.Settled] it is Unknown whether what waits for them is programmed.
 	Settling bool
+	// SessionKey returns the secret of the control plane for a purpose: see [envoy.Options]. It is not called before the
+	// first batch.
+	SessionKey func(purpose string) []byte
 	// Build is the version of Sluice, which other replicas may or may not share.
 	Build string
 }
@@ -133,9 +136,11 @@ func New(opts Options) *Pipeline {
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
-		Clusters: opts.Chain.Clusters,
+		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters,
 	})
-	p.built = envoy.New(e, p.resolved, envoy.Options{Chain: opts.Chain, Bind: opts.Bind})
+	p.built = envoy.New(e, p.resolved, envoy.Options{
+		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey,
+	})
 	p.blame.init(p.say)
 	return p
 }

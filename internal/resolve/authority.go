@@ -184,6 +184,7 @@ func (t *Tables) addAuthorities(e *incr.Engine) {
 		}
 		return []model.Trust{own.TLS.Trust}
 	})
+	ofServers := incr.NewIndex(e, "trusts of servers", t.policyFields, trustsOfServers)
 	t.Authorities = incr.NewTable(e, "authorities", func(r *incr.Reader, key model.Trust) (Authority, bool) {
 		if key == model.SystemTrust {
 			return Authority{File: t.opts.SystemCAs}, t.opts.SystemCAs != ""
@@ -204,5 +205,5 @@ func (t *Tables) addAuthorities(e *incr.Engine) {
 			}
 		}
 		return Authority{Bundle: out.Bytes()}, out.Len() > 0
-	}, ofListeners, ofPolicies, ofBackends)
+	}, ofListeners, ofPolicies, ofBackends, ofServers)
 }

@@ -31,6 +31,9 @@ func (t *Tables) addBackends(e *incr.Engine) {
 }
 
 func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, bool) {
+	if key.Kind == model.KindServer {
+		return serverBackend(key), true
+	}
 	out := model.Backend{Key: key, Attached: t.trafficPolicyOf(r, key.Ref()).Cluster}
 	out.TLS, out.Barred = t.backendTLS(r, key)
 	switch key.Kind {
@@ -80,6 +83,8 @@ func (t *Tables) endpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoi
 			return nil, false
 		}
 		return sorted(t.endpointsOf(r, key.Name, b)), true
+	case model.KindServer:
+		return serverEndpoints(key), true
 	}
 	return t.serviceEndpoints(r, key)
 }

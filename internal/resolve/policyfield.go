@@ -87,6 +87,7 @@ func (t *Tables) resolveFields(r *incr.Reader, key mergedKey) *policyFields {
 		switch {
 		case !a.Broken:
 			v.out.Attached = append(v.out.Attached, a)
+		case t.opts.Opens != nil && t.opts.Opens(a):
 		case t.guardsField(a.Feature):
 			v.out.Denied = "Invalid" + key.Kind
 		}
@@ -174,7 +175,7 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 		return a
 	}
 	for _, ref := range v.t.opts.References(a) {
-		if ref.Backend != nil {
+		if ref.Backend != nil || ref.URL != "" {
 			key := v.backend(a.Source, ref)
 			a.Backends = append(a.Backends, key)
 			// What an EnvoyProxy reports to several services it reports to those that are there.
@@ -190,6 +191,22 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 }
 
 func (v *fieldResolver) backend(from model.Ref, ref Reference) model.BackendKey {
+	var key model.BackendKey
+	if ref.Backend == nil {
+		key = v.server(ref)
+	} else {
+		key = v.service(from, ref)
+	}
+	if key != (model.BackendKey{}) && ref.Settings != nil {
+		key.Settings = model.Settings(v.key.Kind, v.key.Own, v.key.Parent, ref.Path)
+		inline := settingsOf(ref, from)
+		v.check(inline)
+	}
+	return key
+}
+
+// service returns the backend that a field names as an object.
+func (v *fieldResolver) service(from model.Ref, ref Reference) model.BackendKey {
 	found := v.t.backendOf(v.r, from, ref.Backend, ref.Use)
 	if found.Mention != (model.BackendKey{}) {
 		v.out.Mentions = append(v.out.Mentions, found.Mention)
@@ -197,13 +214,7 @@ func (v *fieldResolver) backend(from model.Ref, ref Reference) model.BackendKey 
 	if found.Reason != "" {
 		v.issue(ref.Path, found.Message)
 	}
-	key := found.key()
-	if key != (model.BackendKey{}) && ref.Settings != nil {
-		key.Settings = model.Settings(v.key.Kind, v.key.Own, v.key.Parent, ref.Path)
-		inline := settingsOf(ref, from)
-		v.check(inline)
-	}
-	return key
+	return found.key()
 }
 
 // object returns an object that a field refers to.

@@ -7,8 +7,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// Reference is a reference to another object inside of what a policy asks of a feature. Either Backend or Object is
-// set.
+// Reference is a reference to another object inside of what a policy asks of a feature. One of Backend, URL and Object
+// is set.
 type Reference struct {
 	// Path is the field of the reference: that of the [model.Attached] and what is inside of it,
 	// "spec.extAuth.grpc.backendRefs[0]".
@@ -16,7 +16,11 @@ type Reference struct {
 	// Backend is what requests are sent to, spoken to as Use says.
 	Backend *gwv1.BackendObjectReference
 	Use     model.AppProtocol
-	// Settings are those of connections to Backend (backendSettings beside the reference), nil if there are none.
+	// URL names a server that requests are sent to without a Backend, by HTTP. If it is https, its certificate has to be
+	// for the URL's host and signed by an authority that the proxy's system trusts. It counts as a backend: its key is
+	// among the [model.Attached.Backends].
+	URL string
+	// Settings are those of connections to Backend or URL (backendSettings beside the reference), nil if there are none.
 	Settings *egv1a1.ClusterSettings
 	// Object is an object whose data is read.
 	Object *ObjectReference

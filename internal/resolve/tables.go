@@ -36,6 +36,9 @@ type Options struct {
 	// Guards says whether a feature keeps requests away from backends: while it cannot be applied, the requests that it
 	// would guard are answered with 500. nil if none does.
 	Guards func(feature string) bool
+	// Opens says whether requests are to pass while something that guards them cannot be applied, because it asks for
+	// that itself; nil if nothing does.
+	Opens func(model.Attached) bool
 	// Clusters says whether what is asked of a feature shapes the clusters of backends; nil if nothing does.
 	Clusters func(a model.Attached) bool
 	// Features are the Gateway API features that the rest of the program adds to those of this package: they are

@@ -77,10 +77,10 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 	}
 	a := c.Input.attached(f, value)
 	r := c.Input.route()
-	chain := feature.NewChain(f)
+	all, chain := append(c.Input.beside(), a), feature.NewChain(f)
 	if checker, ok := f.(feature.Checker); ok {
 		rule := *r.Rule
-		rule.Attached = append(c.Input.beside(), a)
+		rule.Attached = all
 		var refused []string
 		for _, p := range checker.Check(a, &rule) {
 			refused = append(refused, a.Path+p.Path+": "+p.Message)
@@ -91,14 +91,14 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 	}
 	chain.ApplyRoute(r, []model.Attached{a})
 	scope := &feature.Scope{Route: r}
-	chain.Filters(scope, []model.Attached{a})
+	chain.Filters(scope, all)
 	cluster, endpoints := c.Input.cluster(t), twoZones()
 	chain.ApplyCluster(cluster, []model.Attached{a})
 	chain.ApplyEndpoints(endpoints, []model.Attached{a})
 	out := Outcome{Envoy: describe(t, r, scope, cluster, endpoints)}
 	describeLogs(t, chain.AccessLogs([]model.Attached{a}), out.Envoy)
 	several := &feature.Scope{}
-	chain.Filters(several, []model.Attached{a})
+	chain.Filters(several, all)
 	for _, f := range several.Filters {
 		out.Shared = append(out.Shared, jsonValue(t, f))
 	}

@@ -54,6 +54,8 @@ type Input struct {
 	Cluster json.RawMessage `json:"cluster"`
 	// Beside are other fields of the policy, which Check sees.
 	Beside egv1a1.ClusterSettings `json:"beside"`
+	// JWT is the field jwt of a SecurityPolicy beside the one that the spec is.
+	JWT *egv1a1.JWT `json:"jwt"`
 }
 
 // Object is an object of namespace default that a spec refers to.
@@ -174,6 +176,9 @@ func (in *Input) route() *feature.Route {
 // beside are the other fields of the policy as features see them.
 func (in *Input) beside() []model.Attached {
 	var out []model.Attached
+	if in.JWT != nil {
+		out = append(out, model.Attached{Feature: model.KindSecurityPolicy + ".jwt", Spec: in.JWT, Path: "spec.jwt"})
+	}
 	fields := reflect.ValueOf(in.Beside)
 	for i := range fields.NumField() {
 		if field := fields.Field(i); !field.IsNil() {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
+	"github.com/sluice-gateway/sluice/internal/feature/policy"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -73,33 +73,20 @@ func (c *checker) keys(p *egv1a1.JWTProvider, from source) {
 
 func (c *checker) remote(spec *egv1a1.RemoteJWKS) {
 	const path = ".remoteJWKS"
-	if !isServer(spec.URI) {
+	if _, ok := model.Server(spec.URI); !ok {
 		c.refuse(path+".uri", "The address %q is no URL of an HTTP server: write it like https://issuer.example/keys",
 			spec.URI)
 	}
-	switch n := len(servers(&egv1a1.JWTProvider{RemoteJWKS: spec}, path)); {
-	case n == 0:
-		c.refuse(path, "It has no backendRefs, and keys are fetched from a backend that is named only: "+
-			"name a Backend with the host of the uri, with a BackendTLSPolicy if that is https")
-	case n > 1:
-		c.refuse(path+".backendRefs", "There are %d backends, and keys are fetched from one: "+
-			"keep one, which can have several endpoints", n)
+	var refused policy.Refusals
+	refused.Backends(path, &spec.BackendCluster)
+	for _, problem := range refused {
+		c.refuse(problem.Path, "%s", problem.Message)
 	}
 	if spec.FailedRefetchDuration != nil {
 		c.refuse(path+".failedRefetchDuration", "Keys are fetched when a request needs them, so there is no time to "+
 			"wait after a failure: remove it")
 	}
 	c.positive(path+".cacheDuration", spec.CacheDuration)
-	c.positive(path+".backendSettings.timeout.http.requestTimeout", requestTimeout(spec.BackendSettings))
-	if spec.BackendSettings != nil && spec.BackendSettings.Retry != nil {
-		c.refuse(path+".backendSettings.retry", "Fetching keys is not retried: remove it")
-	}
-}
-
-// isServer reports whether a text is a URL of an HTTP server, without a password.
-func isServer(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && u.Host != "" && u.User == nil && u.Fragment == "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // positive checks a duration that may be left out.

@@ -5,10 +5,11 @@
 // from_params, from_cookies), claimToHeaders (claim_to_headers) and recomputeRoute (clear_route_cache) are the
 // provider's. The token stays on the request (forward).
 //
-// localJWKS is local_jwks; remoteJWKS is remote_jwks, asked through the cluster of its backend. The keys are fetched
-// when a request needs them and then kept (cache_duration). Envoy can fetch them ahead (async_fetch), but not well for
-// filters that live in routes: a worker thread may be the last to let go of a route, and with it of a timer of the main
-// thread. Without it there is nothing that failedRefetchDuration could mean, and it is refused.
+// localJWKS is local_jwks; remoteJWKS is remote_jwks, asked through the cluster of its backend, or of its URL's own
+// host. The keys are fetched when a request needs them and then kept (cache_duration, 5m); backendSettings has the
+// timeout (10s) and the retry_policy of that, and what is the cluster's. Envoy can fetch them ahead (async_fetch), but
+// not well for filters that live in routes: a worker thread may be the last to let go of a route, and with it of a
+// timer of the main thread. Without it there is nothing that failedRefetchDuration could mean, and it is refused.
 //
 // A verified token is written to the dynamic metadata of the filter, under the name of the provider
 // (payload_in_metadata), with scope and scp as lists (space_delimited_claims): SecurityPolicy.authorization reads it.
@@ -36,6 +37,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
+	"github.com/sluice-gateway/sluice/internal/feature/policy"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 )
@@ -81,27 +83,18 @@ func (Feature) References(a model.Attached) []resolve.Reference {
 	return out
 }
 
-// servers returns the references to the backends that have the keys of a provider.
+// servers returns the references to the backends, or to the server, that have the keys of a provider.
 func servers(p *egv1a1.JWTProvider, path string) []resolve.Reference {
 	remote := p.RemoteJWKS
 	if remote == nil {
 		return nil
 	}
-	var out []resolve.Reference
-	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
-	if remote.BackendRef != nil {
-		out = append(out, resolve.Reference{
-			//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
-			Path: path + ".backendRef", Backend: remote.BackendRef, Settings: remote.BackendSettings,
-		})
+	if out := policy.BackendReferences(&remote.BackendCluster, path, model.AppHTTP); len(out) > 0 || remote.URI == "" {
+		return out
 	}
-	for i := range remote.BackendRefs {
-		out = append(out, resolve.Reference{
-			Path:    fmt.Sprintf("%s.backendRefs[%d]", path, i),
-			Backend: &remote.BackendRefs[i].BackendObjectReference, Settings: remote.BackendSettings,
-		})
-	}
-	return out
+	return []resolve.Reference{{
+		Path: path + ".uri", URL: remote.URI, Settings: policy.OfCluster(remote.BackendSettings),
+	}}
 }
 
 // keysRef returns the reference of localJWKS; it is nil if there is none.
@@ -240,17 +233,11 @@ func remote(spec *egv1a1.RemoteJWKS, cluster string) *jwtv3.RemoteJwks {
 		HttpUri: &corev3.HttpUri{
 			Uri:              spec.URI,
 			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: cluster},
-			Timeout:          durationpb.New(durationOf(requestTimeout(spec.BackendSettings), fetchTimeout)),
+			Timeout:          durationpb.New(policy.RequestTimeout(spec.BackendSettings, fetchTimeout)),
 		},
+		RetryPolicy:   policy.RetryPolicy(spec.BackendSettings),
 		CacheDuration: durationpb.New(durationOf(spec.CacheDuration, cacheDuration)),
 	}
-}
-
-func requestTimeout(settings *egv1a1.ClusterSettings) *gwv1.Duration {
-	if settings == nil || settings.Timeout == nil || settings.Timeout.HTTP == nil {
-		return nil
-	}
-	return settings.Timeout.HTTP.RequestTimeout
 }
 
 func durationOf(d *gwv1.Duration, otherwise time.Duration) time.Duration {

@@ -64,13 +64,13 @@ func TestCheck(t *testing.T) {
 		{remoteOf(func(*egv1a1.RemoteJWKS) {}), ""},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.URI = "issuer.example/keys" }), "no URL"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.URI = "https://me:secret@issuer.example/" }), "no URL"},
-		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = nil }), "no backendRefs"},
-		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = make([]egv1a1.BackendRef, 2) }), "fetched from one"},
+		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = nil }), ""},
+		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = make([]egv1a1.BackendRef, 2) }), "sent to one"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.FailedRefetchDuration = new(gwv1.Duration("1s")) }), "remove it"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.CacheDuration = new(gwv1.Duration("0s")) }), "not above zero"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) {
-			r.BackendSettings = &egv1a1.ClusterSettings{Retry: &egv1a1.Retry{}}
-		}), "not retried"},
+			r.BackendSettings = &egv1a1.ClusterSettings{Retry: &egv1a1.Retry{NumRetries: new(int32(-1))}}
+		}), "is negative"},
 	}
 	for _, tt := range tests {
 		a := model.Attached{Feature: Feature{}.Name(), Spec: &tt.spec, Path: "spec.jwt"}

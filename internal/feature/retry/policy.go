@@ -2,9 +2,6 @@ package retry
 
 import (
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -26,21 +23,9 @@ var (
 )
 
 const (
-	// defaultRetries and defaultCode are those of the API; defaultBackOff is that of Envoy.
+	// defaultRetries and defaultCode are those of the API.
 	defaultRetries = 2
 	defaultCode    = 503
-	defaultBackOff = 25 * time.Millisecond
-)
-
-var (
-	// defaultTriggers are those of the API.
-	defaultTriggers = []egv1a1.TriggerEnum{
-		egv1a1.ConnectFailure, egv1a1.RefusedStream, egv1a1.Unavailable, egv1a1.Cancelled, egv1a1.RetriableStatusCodes,
-	}
-	triggers = append([]egv1a1.TriggerEnum{
-		egv1a1.Error5XX, egv1a1.GatewayError, egv1a1.Reset, egv1a1.ResetBeforeRequest, egv1a1.Retriable4XX,
-		egv1a1.DeadlineExceeded, egv1a1.Internal, egv1a1.ResourceExhausted,
-	}, defaultTriggers...)
 )
 
 // Name returns the name of the policy's field.
@@ -62,11 +47,7 @@ func (Policy) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	negative(".numRetries", spec.NumRetries)
 	negative(".numAttemptsPerPriority", spec.NumAttemptsPerPriority)
 	if on := spec.RetryOn; on != nil {
-		for i, trigger := range on.Triggers {
-			if !slices.Contains(triggers, trigger) {
-				refused.Add(fmt.Sprintf(".retryOn.triggers[%d]", i), "There is no trigger %q", trigger)
-			}
-		}
+		refused.Triggers(".retryOn.triggers", on.Triggers)
 		for i, code := range on.HTTPStatusCodes {
 			if code < 100 || code > 599 {
 				refused.Add(fmt.Sprintf(".retryOn.httpStatusCodes[%d]", i), "The number %d is not a status code: use 100 to 599",
@@ -74,27 +55,11 @@ func (Policy) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 			}
 		}
 	}
-	checkAttempt(&refused, spec.PerRetry)
+	if spec.PerRetry != nil {
+		refused.Duration(".perRetry.timeout", spec.PerRetry.Timeout, 0)
+		refused.BackOff(".perRetry.backOff", spec.PerRetry.BackOff)
+	}
 	return refused
-}
-
-func checkAttempt(refused *policy.Refusals, spec *egv1a1.PerRetryPolicy) {
-	if spec == nil {
-		return
-	}
-	refused.Duration(".perRetry.timeout", spec.Timeout, 0)
-	if spec.BackOff == nil {
-		return
-	}
-	base := refused.Duration(".perRetry.backOff.baseInterval", spec.BackOff.BaseInterval, time.Millisecond)
-	longest := refused.Duration(".perRetry.backOff.maxInterval", spec.BackOff.MaxInterval, time.Millisecond)
-	if base == 0 {
-		base = defaultBackOff
-	}
-	if longest > 0 && longest < base {
-		refused.Add(".perRetry.backOff.maxInterval",
-			"The longest interval %v is shorter than the first, %v: make it longer", longest, base)
-	}
 }
 
 // ApplyRoute sets the route's retry policy. A retry or a timeout of the rule itself is applied later.
@@ -104,15 +69,12 @@ func (Policy) ApplyRoute(r *feature.Route, a model.Attached) {
 	if action == nil {
 		return
 	}
-	on, codes := defaultTriggers, []egv1a1.HTTPStatus{defaultCode}
+	on, codes := []egv1a1.TriggerEnum(nil), []egv1a1.HTTPStatus{defaultCode}
 	if spec.RetryOn != nil {
-		codes = spec.RetryOn.HTTPStatusCodes
-		if len(spec.RetryOn.Triggers) > 0 {
-			on = spec.RetryOn.Triggers
-		}
+		on, codes = spec.RetryOn.Triggers, spec.RetryOn.HTTPStatusCodes
 	}
 	out := &routev3.RetryPolicy{
-		RetryOn:              join(on),
+		RetryOn:              policy.RetryOn(on),
 		RetriableStatusCodes: statuses(codes),
 		NumRetries:           policy.Uint32(spec.NumRetries),
 	}
@@ -146,15 +108,7 @@ func backOff(spec *egv1a1.BackOffPolicy) *routev3.RetryPolicy_RetryBackOff {
 		BaseInterval: policy.Duration(spec.BaseInterval), MaxInterval: policy.Duration(spec.MaxInterval),
 	}
 	if out.BaseInterval == nil {
-		out.BaseInterval = durationpb.New(defaultBackOff) // which Envoy requires
+		out.BaseInterval = durationpb.New(policy.DefaultBackOff) // which Envoy requires
 	}
 	return out
-}
-
-func join(on []egv1a1.TriggerEnum) string {
-	var out []string
-	for _, trigger := range on {
-		out = append(out, string(trigger))
-	}
-	return strings.Join(out, ",")
 }
