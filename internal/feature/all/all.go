@@ -59,6 +59,7 @@ func ChainWith(o Options) *feature.Chain {
 		responseoverride.Feature{}, // sees what all others answer
 		fault.Feature{},            // clients see failures whoever they are
 		cors.Feature{},             // before what asks for credentials: the preflights that it answers have none
+		extauth.Policy{},           // a request has to pass both: a route cannot get by the policy of its Gateway
 		extauth.Feature{},          // before all that costs more than asking
 		apikeyauth.Feature{},       // those that ask for credentials are in Envoy Gateway's order
 		basicauth.Feature{},

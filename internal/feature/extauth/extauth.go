@@ -1,13 +1,15 @@
-// Package extauth is the filter ExternalAuth: ask another service whether a request may pass (Gateway API:
-// HTTPExternalAuthFilter, GEP-1494).
+// Package extauth is the filter ExternalAuth of routes and listeners (Gateway API: HTTPExternalAuthFilter, GEP-1494)
+// and SecurityPolicy.extAuth: ask another service whether a request may pass. A request for which several of these hold
+// has to pass all of them.
 //
 // It is Envoy's ext_authz, which asks the service (grpc_service, http_service), with the request's body if it is to
-// (with_request_body). allowed_headers are the request headers that the service gets to see.
+// (with_request_body). allowed_headers are the request headers that the service gets to see. What is particular to the
+// policy is told at [Policy].
 //
-// It fails closed. A service that cannot be reached, does not answer in time or does not resolve (the cluster is then
-// one that does not exist) means 503 (status_on_error), and so does an HTTP service that answers with 5xx; a body
-// beyond forwardBody.maxSize means 413. A second ExternalAuth on the same requests is refused, because the one would
-// replace the other.
+// The filter fails closed. A service that cannot be reached, does not answer in time or does not resolve (the cluster
+// is then one that does not exist) means 503 (status_on_error), and so does an HTTP service that answers with 5xx; a
+// body beyond forwardBody.maxSize means 413. A second ExternalAuth on the same requests is refused, because the one
+// would replace the other.
 //
 // Headers that the service's answer may add to the request (http.allowedResponseHeaders) are what backends trust, so
 // a client must not bring them: a header_mutation filter in front removes them, unless the service gets to see them.
@@ -67,7 +69,7 @@ func (Feature) Guards() {}
 // HTTPFilters adds the filter that cleans requests, and the one that asks.
 func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPExternalAuthFilter)
-	if cleaner := clean(spec); cleaner != nil {
+	if cleaner := clean(forged(spec)); cleaner != nil {
 		s.Add(cleanFilter, cleaner)
 	}
 	s.Add(askFilter, ask(s, spec, a))
@@ -92,21 +94,37 @@ func ask(s *feature.Scope, spec *gwv1.HTTPExternalAuthFilter, a model.Attached) 
 		}
 	}
 	if isGRPC(spec) {
-		config.Services = &authzv3.ExtAuthz_GrpcService{GrpcService: grpcService(cluster, backend)}
+		config.Services = &authzv3.ExtAuthz_GrpcService{GrpcService: grpcService(cluster, backend, timeout)}
 		return config
 	}
-	config.Services = &authzv3.ExtAuthz_HttpService{HttpService: httpService(cluster, spec.HTTPAuthConfig)}
-	config.DecoderHeaderMutationRules = &mutationv3.HeaderMutationRules{
-		DisallowSystem:     wrapperspb.Bool(true),
-		DisallowExpression: &matcherv3.RegexMatcher{Regex: untouchable},
+	service := httpService(cluster, timeout)
+	upstream := exactly(responseHeaders(spec.HTTPAuthConfig))
+	if upstream == nil { // all that the listener's rules allow
+		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{{
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}},
+		}}}
 	}
+	service.AuthorizationResponse = &authzv3.AuthorizationResponse{AllowedUpstreamHeaders: upstream}
+	if spec.HTTPAuthConfig != nil {
+		service.PathPrefix = pathPrefix(spec.HTTPAuthConfig.Path)
+	}
+	config.Services = &authzv3.ExtAuthz_HttpService{HttpService: service}
+	config.DecoderHeaderMutationRules = answerRules()
 	return config
 }
 
+// answerRules are what the headers of an HTTP service's answer may change of a request.
+func answerRules() *mutationv3.HeaderMutationRules {
+	return &mutationv3.HeaderMutationRules{
+		DisallowSystem:     wrapperspb.Bool(true),
+		DisallowExpression: &matcherv3.RegexMatcher{Regex: untouchable},
+	}
+}
+
 // clean removes the headers that a client must not bring; it is nil if there are none.
-func clean(spec *gwv1.HTTPExternalAuthFilter) *headerv3.HeaderMutation {
+func clean(forged []string) *headerv3.HeaderMutation {
 	mutations := &headerv3.Mutations{}
-	for _, name := range forged(spec) {
+	for _, name := range forged {
 		mutations.RequestMutations = append(mutations.RequestMutations, &mutationv3.HeaderMutation{
 			Action: &mutationv3.HeaderMutation_Remove{Remove: name},
 		})
@@ -119,7 +137,7 @@ func clean(spec *gwv1.HTTPExternalAuthFilter) *headerv3.HeaderMutation {
 
 // grpcService names the service's Kubernetes name as the authority: the cluster's name has slashes, which some servers
 // refuse.
-func grpcService(cluster string, backend model.BackendKey) *corev3.GrpcService {
+func grpcService(cluster string, backend model.BackendKey, timeout time.Duration) *corev3.GrpcService {
 	target := &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}
 	if backend != (model.BackendKey{}) {
 		target.Authority = backend.Name.Name + "." + backend.Namespace
@@ -131,23 +149,12 @@ func grpcService(cluster string, backend model.BackendKey) *corev3.GrpcService {
 }
 
 // httpService is the service as Envoy asks it. The request keeps the client's Host, so the URI's host is only a name.
-func httpService(cluster string, spec *gwv1.HTTPAuthConfig) *authzv3.HttpService {
-	service := &authzv3.HttpService{ServerUri: &corev3.HttpUri{
+func httpService(cluster string, timeout time.Duration) *authzv3.HttpService {
+	return &authzv3.HttpService{ServerUri: &corev3.HttpUri{
 		Uri:              "http://" + feature.InvalidCluster,
 		HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: cluster},
 		Timeout:          durationpb.New(timeout),
 	}}
-	upstream := exactly(responseHeaders(spec))
-	if upstream == nil { // all that the listener's rules allow
-		upstream = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{{
-			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}},
-		}}}
-	}
-	service.AuthorizationResponse = &authzv3.AuthorizationResponse{AllowedUpstreamHeaders: upstream}
-	if spec != nil {
-		service.PathPrefix = pathPrefix(spec.Path)
-	}
-	return service
 }
 
 // pathPrefix returns the prefix without a trailing slash, since the request's path starts with one.
@@ -164,8 +171,12 @@ func forged(spec *gwv1.HTTPExternalAuthFilter) []string {
 	if isGRPC(spec) {
 		return nil // the service says itself which headers to remove
 	}
-	shown := requestHeaders(spec)
-	return slices.DeleteFunc(responseHeaders(spec.HTTPAuthConfig), func(name string) bool {
+	return unseen(responseHeaders(spec.HTTPAuthConfig), requestHeaders(spec))
+}
+
+// unseen returns those of an HTTP service's headers for backends that it cannot judge when a client brings them.
+func unseen(answered, shown []string) []string {
+	return slices.DeleteFunc(answered, func(name string) bool {
 		return slices.Contains(shown, name) || slices.Contains(alwaysSent, name)
 	})
 }

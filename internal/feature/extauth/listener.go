@@ -39,7 +39,7 @@ func (Listener) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 // HTTPFilters adds the filters for the position in the listener's list.
 func (Listener) HTTPFilters(s *feature.Scope, a model.Attached) {
 	spec := a.Spec.(*gwv1.HTTPExternalAuthFilter)
-	if cleaner := clean(spec); cleaner != nil {
+	if cleaner := clean(forged(spec)); cleaner != nil {
 		s.Add(fmt.Sprintf("%s/%d", cleanFilter, a.Index), cleaner)
 	}
 	config := ask(s, spec, a)
