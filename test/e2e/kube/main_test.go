@@ -27,6 +27,8 @@ const controlPlanes = 2
 var values = []string{
 	fmt.Sprint("replicas=", controlPlanes), "resources.requests.cpu=20m", "resources.requests.memory=64Mi",
 	"extraArgs={--lease-duration=8s,--renew-deadline=5s,--retry-period=1s}",
+	// No request is let in uncounted because the machine is slow.
+	"rateLimit.enabled=true", "rateLimit.resources.requests.cpu=20m", "rateLimit.timeout=2s",
 	// What an earlier run left may be of another image with the same name.
 	fmt.Sprint("podAnnotations.run=", time.Now().Format("150405.000")),
 }
