@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-gateway/sluice/test/bench/load"
 )
 
-// TestGlobalRateLimit has two Envoys share a limit: they count with the service that the chart installs, over mutual TLS.
+// TestGlobalRateLimit has two Envoys share a limit: they count with the service that the chart installs.
 func TestGlobalRateLimit(t *testing.T) {
 	const limit, requests = 5, 12
 	w := begin(t)
