@@ -154,13 +154,20 @@ type policing struct {
 }
 
 // rule returns what policies ask for a rule. filters says that the rule has HTTP filters of its own, which have to be
-// put together with those of its listener's policies. Else it does without, and an edit of these does not reach it.
+// put together with those of its listener's policies; so have those that count for each route. Else it does without,
+// and an edit of these does not reach it.
 func (p *policing) rule(rule *model.Rule, filters bool) resolve.Policed {
 	kinds := []string{model.KindBackendTrafficPolicy}
 	if filters || p.b.in.HasPolicies(p.r, p.key.Route) {
 		kinds = nil
 	}
 	out := p.b.in.Policed(p.r, p.key.Policies, p.key.Route, rule.Name, kinds...)
+	if p.b.opts.Chain.Apart(out.Attached) {
+		if kinds != nil {
+			out = p.b.in.Policed(p.r, p.key.Policies, p.key.Route, rule.Name)
+		}
+		out.Own = true
+	}
 	out.Attached = p.b.reachable(p.r, p.key.Client, out.Attached)
 	return out
 }

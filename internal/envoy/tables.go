@@ -205,21 +205,33 @@ func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) 
 		return b.udpEndpoints(r, port), ok
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
+		settings := b.in.Settings(r, parts[0].Backend.Settings)
 		split := make([]splitPart, len(parts))
 		for i, p := range parts {
 			backend, _ := incr.Get(r, b.in.Backends, p.Backend.Shared())
-			list, _ := incr.Get(r, b.in.Endpoints, p.Backend.Shared())
+			list := b.endpointsOf(r, p.Backend, settings)
 			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback, endpoints: list}
 		}
-		settings := b.in.Settings(r, parts[0].Backend.Settings)
 		return splitEndpoints(b.opts.Chain, k.Backend, settings, split), true
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
 	if !ok || backend.Address != model.AddressIP {
 		return nil, false
 	}
-	list, _ := incr.Get(r, b.in.Endpoints, k.Backend.Shared())
-	return endpoints(b.opts.Chain, k.Backend, b.in.Settings(r, k.Backend.Settings), list), true
+	settings := b.in.Settings(r, k.Backend.Settings)
+	return endpoints(b.opts.Chain, k.Backend, settings, b.endpointsOf(r, k.Backend, settings)), true
+}
+
+// endpointsOf returns where requests to a backend with IP addresses go: to its endpoints, or to the address of its
+// Service if the settings say so and it has one.
+func (b *builder) endpointsOf(r *incr.Reader, key model.BackendKey, settings []model.Attached) []model.Endpoint {
+	if b.opts.Chain.ToService(settings) {
+		if backend, ok := incr.Get(r, b.in.Backends, key.Shared()); ok && backend.Service != nil {
+			return []model.Endpoint{*backend.Service}
+		}
+	}
+	list, _ := incr.Get(r, b.in.Endpoints, key.Shared())
+	return list
 }
 
 func (b *builder) secret(r *incr.Reader, k SecretKey) (*xds.Resource, bool) {

@@ -103,7 +103,7 @@ func (b *builder) udpSettings(r *incr.Reader, port model.Port) []model.Attached 
 // dropped.
 func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: model.UDPPort(port.Key.Port).String()}
-	owners := sources(port)
+	owners, settings := sources(port), b.udpSettings(r, port)
 	for i := range port.Listeners {
 		key := model.StreamKey{Port: port.Key, Listener: port.Listeners[i].Key, Domain: "*"}
 		owner, ok := incr.Get(r, b.in.StreamOwners, key)
@@ -116,11 +116,10 @@ func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
 		}
 		owners = append(owners, owner.Ref())
 		for _, share := range streamBackends(&route.Route) {
-			list, _ := incr.Get(r, b.in.Endpoints, share.Backend)
-			out.Endpoints = append(out.Endpoints, udpLocality(share, list))
+			out.Endpoints = append(out.Endpoints, udpLocality(share, b.endpointsOf(r, share.Backend, settings)))
 		}
 	}
-	b.opts.Chain.ApplyEndpoints(out, b.udpSettings(r, port))
+	b.opts.Chain.ApplyEndpoints(out, settings)
 	return endpointsResource(out, owners)
 }
 

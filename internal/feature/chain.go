@@ -141,6 +141,9 @@ func (c *Chain) Filters(s *Scope, attached []model.Attached) {
 	slices.SortStableFunc(list, func(a, b model.Attached) int { return a.Index - b.Index })
 	s.Attached = attached
 	for _, a := range list {
+		if _, apart := c.features[c.rank[a.Feature]].(Apart); apart && s.Route == nil {
+			continue
+		}
 		if f, ok := c.features[c.rank[a.Feature]].(FilterUser); ok {
 			s.guard = c.Guards(a.Feature)
 			f.HTTPFilters(s, a)
@@ -177,7 +180,23 @@ func (c *Chain) Clusters(a model.Attached) bool {
 	}
 	_, cluster := f.(ClusterApplier)
 	_, endpoints := f.(EndpointApplier)
-	return cluster || endpoints
+	return cluster || endpoints || c.ToService([]model.Attached{a})
+}
+
+// ToService reports whether the attached configurations of a backend have requests sent to the address of its Service.
+func (c *Chain) ToService(attached []model.Attached) bool {
+	return slices.ContainsFunc(attached, func(a model.Attached) bool {
+		f, ok := c.feature(a.Feature).(ServiceRouter)
+		return ok && f.ToService(a)
+	})
+}
+
+// Apart reports whether some of the attached configurations are for features that count for each route by itself.
+func (c *Chain) Apart(attached []model.Attached) bool {
+	return slices.ContainsFunc(attached, func(a model.Attached) bool {
+		_, ok := c.feature(a.Feature).(Apart)
+		return ok
+	})
 }
 
 // feature returns the feature of a name, nil if there is none.

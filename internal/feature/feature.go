@@ -72,6 +72,19 @@ type EndpointApplier interface {
 	ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attached)
 }
 
+// ServiceRouter is a feature that can have requests sent to the address of a Service in the place of its endpoints.
+type ServiceRouter interface {
+	// ToService reports whether a asks for that.
+	ToService(a model.Attached) bool
+}
+
+// Apart is a [FilterUser] whose filters count something for each route by itself. The routes that a policy of a
+// listener holds for do not share its filters then: each has its own, and with them all others that act on it.
+type Apart interface {
+	// IsApart does nothing: having it is what counts.
+	IsApart()
+}
+
 // ListenerApplier is a feature that shapes how the listeners of a Gateway speak HTTP, as a policy of the Gateway says.
 //
 // What it does is in the listener: a change drains the connections of the listeners of that Gateway, of no others. The

@@ -133,6 +133,8 @@ type Backend struct {
 	Protocol AppProtocol
 	// Address says how endpoints are written.
 	Address AddressKind
+	// Service is the address of the Service itself (ClusterIP), nil for a headless one and for all other kinds.
+	Service *Endpoint
 	// Fallback marks a Backend that takes traffic only when the others of a rule are unhealthy.
 	Fallback bool
 	// Attached is what policies of the backend ask of features for its cluster.

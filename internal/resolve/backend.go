@@ -65,6 +65,9 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 		return model.Backend{}, false
 	}
 	out.Protocol, _ = appProtocol(appProtocols[port.App], key.Use)
+	if svc.IP != "" {
+		out.Service = &model.Endpoint{Address: svc.IP, Port: port.Number}
+	}
 	return out, true
 }
 

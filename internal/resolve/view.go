@@ -3,6 +3,7 @@ package resolve
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +16,9 @@ import (
 type service struct {
 	// External is set for the type ExternalName.
 	External bool
-	Ports    []servicePort
+	// IP is the Service's own address, empty for a headless one.
+	IP    string
+	Ports []servicePort
 }
 
 type servicePort struct {
@@ -62,6 +65,9 @@ func (t *Tables) addViews(e *incr.Engine) {
 			return nil, false
 		}
 		out := &service{External: svc.Spec.Type == corev1.ServiceTypeExternalName}
+		if ip, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil { // "None", or nothing yet
+			out.IP = ip.String()
+		}
 		for _, p := range svc.Spec.Ports {
 			out.Ports = append(out.Ports, servicePort{
 				Number: uint16(p.Port), // 1 to 65535 by the API's validation

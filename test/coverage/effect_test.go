@@ -47,6 +47,8 @@ type probe struct {
 	api    reflect.Type
 	folder string
 	schema *openAPISchema
+	// seen are the values of fields in all golden files: where the schema does not list them, others that there are.
+	seen map[string][]any
 }
 
 // effects changes every leaf field in the golden files, one by one, and returns what that changed of what the feature
@@ -54,13 +56,22 @@ type probe struct {
 func (p *probe) effects() map[string]effect {
 	p.t.Helper()
 	out := map[string]effect{}
-	for _, file := range featuretest.Files(p.t, p.folder) {
-		c := featuretest.Read(p.t, file, p.api)
-		before := c.Render(p.t, p.feature, c.Input.Spec)
-		var doc any
-		if err := json.Unmarshal(c.Input.Spec, &doc); err != nil {
+	p.seen = map[string][]any{}
+	files := featuretest.Files(p.t, p.folder)
+	docs := make([]any, len(files))
+	for i, file := range files {
+		if err := json.Unmarshal(featuretest.Read(p.t, file, p.api).Input.Spec, &docs[i]); err != nil {
 			p.t.Fatal(err)
 		}
+		for _, at := range places(docs[i], p.api) {
+			if text, ok := at.Value.(string); ok {
+				p.seen[at.Path] = append(p.seen[at.Path], text)
+			}
+		}
+	}
+	for i, file := range files {
+		c := featuretest.Read(p.t, file, p.api)
+		before, doc := c.Render(p.t, p.feature, c.Input.Spec), docs[i]
 		for _, at := range places(doc, p.api) {
 			settings := p.change(c, doc, at, before)
 			if known, ok := out[at.Path]; settings != nil && (!ok || len(settings) < len(known.Settings)) {
@@ -76,7 +87,7 @@ func (p *probe) change(c *featuretest.Case, doc any, at place, before featuretes
 	p.t.Helper()
 	enum := p.schema.at(at.Path).enum()
 	implied := len(enum) > 0
-	for _, other := range others(at.Value, enum) {
+	for _, other := range others(at.Value, slices.Concat(enum, p.seen[at.Path])) {
 		spec, err := json.Marshal(replaced(doc, at.Steps, other))
 		if err != nil {
 			p.t.Fatal(err)

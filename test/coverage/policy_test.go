@@ -53,7 +53,7 @@ var elsewhere = map[string]struct{ says, file, test string }{
 
 // unclaimed are the fields that no feature is named after yet.
 var unclaimed = []string{
-	"BackendTrafficPolicy.routingType", "ClientTrafficPolicy.tcpKeepalive",
+	"ClientTrafficPolicy.tcpKeepalive",
 	"ClientTrafficPolicy.enableProxyProtocol", "ClientTrafficPolicy.proxyProtocol",
 	"ClientTrafficPolicy.clientIPDetection", "ClientTrafficPolicy.tls", "ClientTrafficPolicy.path",
 	"ClientTrafficPolicy.headers", "ClientTrafficPolicy.timeout", "ClientTrafficPolicy.connection",

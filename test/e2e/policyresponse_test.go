@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -174,24 +175,57 @@ func TestRequestBuffer(t *testing.T) {
 	}
 }
 
-// TestBandwidthLimit holds back what is more than a limit lets through a second, in either direction.
+// TestBandwidthLimit holds back what is more than a limit lets through a second, in either direction. Each route that a
+// policy of the Gateway holds for has a limit of its own, and what policies of the Gateway ask for besides.
 func TestBandwidthLimit(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"routes.yaml": hostRoute("request", `[{backendRefs: [{${one}}]}]`) +
-			hostRoute("response", `[{backendRefs: [{${one}}]}]`),
+			hostRoute("first", `[{backendRefs: [{${one}}]}]`) + hostRoute("second", `[{backendRefs: [{${one}}]}]`),
 		"policies.yaml": trafficPolicy("request", "request",
-			"  bandwidthLimit: {request: {limit: {value: 10Ki, unit: Second}}}\n") +
-			trafficPolicy("response", "response",
-				"  bandwidthLimit: {response: {limit: {value: 600Ki, unit: Minute}, responseTrailers: {}}}\n"),
+			"  bandwidthLimit: {request: {limit: {value: 10Ki, unit: Second}}}\n") + `
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: response}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
+  bandwidthLimit: {response: {limit: {value: 600Ki, unit: Minute}, responseTrailers: {}}}
+  compressor: [{type: Gzip, minContentLength: 100k}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: users}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
+  authorization:
+    defaultAction: Deny
+    rules: [{action: Allow, principal: {headers: [{name: x-user, values: [me]}]}}]
+`,
 	})
-	body := strings.Repeat("a", 30<<10)
-	for _, host := range []string{"request", "response"} {
+	took := func(host string) time.Duration {
 		begun := time.Now()
-		in.must(t, request{host: host + ".example", method: http.MethodPost, body: body}, expect{backend: "one"})
-		// The first second's worth passes at once.
-		if took := time.Since(begun); took < time.Second {
-			t.Errorf("%s: 30 KiB at 10 KiB a second took %v", host, took)
+		in.must(t, request{
+			host: host + ".example", method: http.MethodPost, body: strings.Repeat("a", 30<<10), header: []string{"x-user: me"},
+		}, expect{backend: "one"})
+		return time.Since(begun)
+	}
+	for _, host := range []string{"request", "first"} { // The first second's worth passes at once.
+		if d := took(host); d < time.Second {
+			t.Errorf("%s: 30 KiB at 10 KiB a second took %v", host, d)
 		}
 	}
+	in.must(t, request{host: "first.example"}, expect{status: 403})
+	// All that the limit of a route has lets a short answer pass at once, whatever others have used up.
+	var wg sync.WaitGroup
+	wg.Go(func() { took("first") })
+	eventually(t, func() error {
+		begun := time.Now()
+		in.must(t, request{host: "second.example", header: []string{"x-user: me"}}, expect{backend: "one"})
+		if d := time.Since(begun); d > time.Second {
+			return fmt.Errorf("a short answer of another route took %v", d)
+		}
+		return nil
+	})
+	wg.Wait()
 }

@@ -253,6 +253,32 @@ spec: {ports: [{name: web, port: 80, targetPort: 8080}, {name: other, port: 81}]
 	}
 }
 
+// TestServiceAddress sends requests to the address of a Service, whatever its endpoints are; those of a headless one
+// still go to its endpoints.
+func TestServiceAddress(t *testing.T) {
+	t.Parallel()
+	service := func(ip string) string {
+		return `
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {clusterIP: ` + ip + `, ports: [{name: web, port: ${PORT_two}, targetPort: 8080}, {name: other, port: 81}]}
+`
+	}
+	const rules = "[{backendRefs: [{name: shop, port: ${PORT_two}}]}]"
+	in := start(t, files{
+		"service.yaml": service("127.0.0.1"),
+		"routes.yaml": hostRoute("service", rules) + hostRoute("endpoint", rules) +
+			slice("a", "IPv4", "${PORT_one}", `[{addresses: [127.0.0.1]}]`),
+		"policies.yaml": trafficPolicy("service", "service", "  routingType: Service\n") +
+			trafficPolicy("endpoint", "endpoint", "  routingType: Endpoint\n"),
+	})
+	in.must(t, request{host: "service.example"}, expect{backend: "two"})
+	in.must(t, request{host: "endpoint.example"}, expect{backend: "one"})
+	in.write("service.yaml", service("None"))
+	in.want(t, request{host: "service.example"}, expect{backend: "one"})
+}
+
 // TestStreamPolicy applies what a policy says of connections to those of TCPRoutes, and of endpoints to UDPRoutes:
 // those that fail their checks, at a port of their own, get no datagrams.
 func TestStreamPolicy(t *testing.T) {

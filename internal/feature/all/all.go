@@ -30,6 +30,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/retry"
 	"github.com/sluice-gateway/sluice/internal/feature/retrybudget"
 	"github.com/sluice-gateway/sluice/internal/feature/rewrite"
+	"github.com/sluice-gateway/sluice/internal/feature/routing"
 	"github.com/sluice-gateway/sluice/internal/feature/sessionpersistence"
 	"github.com/sluice-gateway/sluice/internal/feature/telemetry"
 	"github.com/sluice-gateway/sluice/internal/feature/timeout"
@@ -98,6 +99,7 @@ func ChainWith(o Options) *feature.Chain {
 		upstream.DNS{},
 		upstream.ProxyProtocol{},
 		admission.Feature{},
+		routing.Feature{},
 	)
 }
 

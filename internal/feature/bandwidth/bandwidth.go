@@ -5,8 +5,8 @@
 // RESPONSE. limit is limit_kbps in KiB a second, rounded down; what is less than one is refused. responseTrailers are
 // enable_response_trailers, and prefix response_trailer_prefix. Bodies are held back, never refused.
 //
-// Each Envoy counts for itself. All requests to a match of a route share a limit, and so do all those of all routes
-// that have the filter of a policy of a Gateway or listener.
+// Each Envoy counts for itself. All requests to a match of a route share a limit; each route that a policy of a Gateway
+// or listener holds for has a limit of its own.
 package bandwidth
 
 import (
@@ -28,6 +28,7 @@ type Feature struct{}
 var (
 	_ feature.Checker    = Feature{}
 	_ feature.FilterUser = Feature{}
+	_ feature.Apart      = Feature{}
 )
 
 // kibi is the number of bytes in a KiB.
@@ -72,6 +73,9 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	}
 	return refused
 }
+
+// IsApart has each route limited by itself.
+func (Feature) IsApart() {}
 
 // HTTPFilters adds a filter for each direction.
 func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {

@@ -96,6 +96,9 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 	chain.ApplyCluster(cluster, []model.Attached{a})
 	chain.ApplyEndpoints(endpoints, []model.Attached{a})
 	out := Outcome{Envoy: describe(t, r, scope, cluster, endpoints)}
+	if chain.ToService([]model.Attached{a}) {
+		out.Envoy["endpoint"] = "that of the Service"
+	}
 	describeLogs(t, chain.AccessLogs([]model.Attached{a}), out.Envoy)
 	if strings.Contains(f.Name(), ".") { // a field of a policy, which can be that of a Gateway
 		several := &feature.Scope{}
