@@ -305,6 +305,7 @@ func TestRefusedValues(t *testing.T) {
 		"not shared":      {"rateLimit: {enabled: true, replicas: 2}", "counters in memory are not shared"},
 		"two Redis":       {"rateLimit: {redis: {url: a, urlSecret: {name: a, key: b}}}", "keep one of them"},
 		"no key":          {"rateLimit: {redis: {urlSecret: {name: a}}}", "a key in it"},
+		"nobody counts":   {"config: {rateLimit: {failClosed: true}}", "set rateLimit.enabled"},
 		"labels not text": {"podLabels: {a: 1}", "/podLabels/a"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -35,7 +36,9 @@ import (
 // controlPlane is one replica of sluice serve: objects of a cluster in, xDS for its Envoys and statuses out.
 type controlPlane struct {
 	flags serveFlags
-	log   *slog.Logger
+	// log is for what belongs to no component, logs makes those of components.
+	log  *slog.Logger
+	logs func(...egv1a1.EnvoyGatewayLogComponent) *slog.Logger
 
 	config    *rest.Config
 	source    *sourcekube.Source
@@ -70,8 +73,9 @@ type controlPlane struct {
 }
 
 func newControlPlane(flags serveFlags, out io.Writer) *controlPlane {
+	logs := func(of ...egv1a1.EnvoyGatewayLogComponent) *slog.Logger { return flags.logs.logger(out, of...) }
 	return &controlPlane{
-		flags: flags, log: slog.New(slog.NewJSONHandler(out, nil)), metrics: ops.NewMetrics(),
+		flags: flags, log: logs(), logs: logs, metrics: ops.NewMetrics(),
 		unready: errors.New("starting"), proxies: map[model.ProxyName]bool{},
 	}
 }
@@ -174,6 +178,8 @@ func (c *controlPlane) build() error {
 		return err
 	}
 	c.config.UserAgent = "sluice/" + version
+	c.config.QPS, c.config.Burst = c.flags.qps, c.flags.burst
+	log := c.logs(egv1a1.LogComponentProviderRunner)
 	c.leading = c.config
 	if c.flags.elect {
 		c.fence = &fence{term: c.flags.renew, now: time.Now}
@@ -187,17 +193,17 @@ func (c *controlPlane) build() error {
 	c.secrets = client.Secrets(c.flags.namespace)
 	c.keeper = pkikube.New(pkikube.Options{
 		Secrets: c.secrets, Name: c.flags.authoritySecret(), CA: c.flags.caSecret,
-		Term: pki.DefaultTerm, Log: c.log, Now: time.Now, RateLimit: c.flags.ratelimitSecret(),
+		Term: pki.DefaultTerm, Log: log, Now: time.Now, RateLimit: c.flags.ratelimitSecret(),
 	}, c.authority)
 	c.source, err = sourcekube.New(sourcekube.Options{
-		Config: c.config, Namespaces: c.flags.watchNamespaces, Log: c.log,
+		Config: c.config, Scope: c.flags.watch(), Log: log,
 		Seen: func(ref model.Ref, obj resource.Object) { c.writer.Seen(ref, obj) },
 	})
 	if err != nil {
 		return err
 	}
 	c.writer, err = statuskube.NewWriter(statuskube.Options{
-		Config: c.leading, Controllers: c.flags.controllers, Path: c.source.Path, Log: c.log,
+		Config: c.leading, Controllers: c.flags.controllers, Path: c.source.Path, Log: log,
 	})
 	if err != nil {
 		return err
@@ -206,14 +212,21 @@ func (c *controlPlane) build() error {
 		return err
 	}
 	c.buildPeers()
+	c.buildPipeline()
+	return nil
+}
+
+// buildPipeline makes the pipeline and the xDS server, which know each other.
+func (c *controlPlane) buildPipeline() {
 	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
 	c.pipeline = pipeline.New(pipeline.Options{
 		Controllers: c.flags.controllers,
 		// A Gateway has Envoys of its own, unless its class says that they are merged.
 		Proxy:  func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
-		Fleets: fleetOptions(c.flags.namespace),
+		Fleets: fleetOptions(c.flags.namespace, c.flags.proxy),
 		Fleet:  c.wantFleet,
 		Chain:  all.ChainWith(all.Options{RateLimit: c.flags.rateLimit(), Pods: true}),
+		Scope:  c.flags.watch(), NoBackends: c.flags.noBackends,
 		// Where Envoy's image has them.
 		SystemCAs: systemCAs[0],
 		Bind:      "0.0.0.0",
@@ -225,7 +238,6 @@ func (c *controlPlane) build() error {
 		Serve:    c.server.Update,
 		Publish:  func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
 	})
-	return nil
 }
 
 // sessionKey makes keys of the seed, which is there before the first batch.
@@ -276,12 +288,17 @@ func (c *controlPlane) observe(e xds.Event) {
 	c.metrics.Observe(e)
 	switch e.Kind {
 	case xds.Connected, xds.Disconnected:
-		c.log.Info("Envoy "+e.Kind.String(), "proxy", e.Proxy, "node", e.Node)
+		c.envoys().Info("Envoy "+e.Kind.String(), "proxy", e.Proxy, "node", e.Node)
 	case xds.Rejected:
-		c.log.Warn("Envoy refuses a resource", "proxy", e.Proxy, "type", e.Type.String(), "resource", e.Resource,
+		c.envoys().Warn("Envoy refuses a resource", "proxy", e.Proxy, "type", e.Type.String(), "resource", e.Resource,
 			"part", e.Part, "error", e.Message)
 	}
 	c.account(c.pipeline.Observe(e))
+}
+
+// envoys is the log of their connections.
+func (c *controlPlane) envoys() *slog.Logger {
+	return c.logs(egv1a1.LogComponentXdsRunner, egv1a1.LogComponentXdsServerRunner)
 }
 
 // account notes what a commit did.
@@ -321,7 +338,7 @@ func (c *controlPlane) ready() error {
 
 func (c *controlPlane) admin() *ops.Admin {
 	return &ops.Admin{
-		Metrics: c.metrics.Registry(), Public: true, Ready: c.ready,
+		Metrics: c.flags.gather(c.metrics), Public: true, Ready: c.ready,
 		Status: func() (any, error) { return nil, errors.New("statuses are on the API server: ask kubectl") },
 		Config: func() (any, error) {
 			c.mu.Lock()

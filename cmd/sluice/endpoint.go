@@ -48,7 +48,7 @@ func (c *controlPlane) serveXDS(failed chan<- error) (stop func(), err error) {
 		return nil, fmt.Errorf("xDS on %s: %w", c.flags.xds, err)
 	}
 	c.door = newDoor(credentials.NewTLS(c.authority.ServerConfig()))
-	options := append(xds.ServerOptions(), grpc.Creds(c.door),
+	options := append(xds.ServerOptions(c.flags.connection), grpc.Creds(c.door),
 		grpc.ConnectionTimeout(handshakeTimeout), grpc.MaxConcurrentStreams(maxStreams))
 	server := grpc.NewServer(options...)
 	c.server.Register(server)

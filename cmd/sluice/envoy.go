@@ -64,13 +64,13 @@ func envoyPathCommand() *cobra.Command {
 }
 
 // findEnvoy finds Envoy, or installs it if there is none.
-func findEnvoy(ctx context.Context, path string, log io.Writer) (local.Binary, error) {
-	binary, err := local.Find(ctx, local.Options{Path: path})
+func findEnvoy(ctx context.Context, path, cache string, log io.Writer) (local.Binary, error) {
+	binary, err := local.Find(ctx, local.Options{Path: path, Cache: cache})
 	if !errors.Is(err, local.ErrNotInstalled) {
 		return binary, err
 	}
 	_, _ = fmt.Fprintln(log, "There is no Envoy on this machine yet: installing it.")
 	return local.Install(ctx, local.InstallOptions{
-		Method: local.Auto, Log: func(line string) { _, _ = fmt.Fprintln(log, line) },
+		Method: local.Auto, Cache: cache, Log: func(line string) { _, _ = fmt.Fprintln(log, line) },
 	})
 }

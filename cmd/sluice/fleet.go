@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/sluice-gateway/sluice/internal/fleet"
@@ -19,8 +20,10 @@ import (
 )
 
 // fleetOptions are what the resolution has to know of fleets.
-func fleetOptions(namespace string) *resolve.FleetOptions {
-	return &resolve.FleetOptions{Namespace: namespace, Reserved: fleet.ReservedPorts(), Check: fleetkube.Check}
+func fleetOptions(namespace string, defaults *egv1a1.EnvoyProxySpec) *resolve.FleetOptions {
+	return &resolve.FleetOptions{
+		Namespace: namespace, Defaults: defaults, Reserved: fleet.ReservedPorts(), Check: fleetkube.Check,
+	}
 }
 
 // fleetSettings are what all Envoys in the cluster have in common.
@@ -50,6 +53,9 @@ func (f *serveFlags) fleetSettings() (fleetkube.Settings, error) {
 // buildFleets makes the manager of the fleets. Without an image for what runs beside each Envoy there is none: Envoys
 // are then somebody else's.
 func (c *controlPlane) buildFleets() error {
+	if c.flags.noEnvoys {
+		return nil
+	}
 	if c.flags.ownImage == "" {
 		c.log.Warn("No Envoys are run: --sluice-image is missing, the image for what runs beside each of them")
 		return nil
@@ -63,7 +69,8 @@ func (c *controlPlane) buildFleets() error {
 		return fmt.Errorf("client: %w", err)
 	}
 	c.fleets = fleetkube.New(fleetkube.Options{
-		Client: client, Settings: settings, Identity: c.authority, Log: c.log,
+		Client: client, Settings: settings, Identity: c.authority,
+		Log:        c.logs(egv1a1.LogComponentInfrastructureRunner),
 		Namespaces: c.flags.watchNamespaces,
 		Placed:     func(name model.ProxyName, p resolve.Placement) { c.pipeline.Place(name, p) },
 	})

@@ -55,7 +55,7 @@ func newInstance(flags runFlags, paths []string, out io.Writer) *instance {
 // run serves until the context ends, and leaves nothing behind.
 func (i *instance) run(ctx context.Context) error {
 	limitGarbage(loadGC)
-	binary, err := findEnvoy(ctx, i.flags.envoy, i.say.out)
+	binary, err := findEnvoy(ctx, i.flags.envoy, i.flags.cache, i.say.out)
 	if err != nil {
 		return err
 	}
@@ -133,6 +133,7 @@ func (i *instance) build() {
 		Observer: i.observe,
 	})
 	opts := pipelineOptions()
+	opts.NoBackends = i.flags.noBackends
 	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit()})
 	opts.SessionKey = i.seed.Key
 	opts.Serve = i.server.Update
@@ -169,7 +170,7 @@ func (i *instance) serveXDS(path string) (func(), error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, fmt.Errorf("xDS socket: %w", err)
 	}
-	server := grpc.NewServer(xds.ServerOptions()...)
+	server := grpc.NewServer(xds.ServerOptions(xds.Connection{})...)
 	i.server.Register(server)
 	go func() { _ = server.Serve(listener) }()
 	return server.Stop, nil
@@ -228,7 +229,7 @@ func (i *instance) publish(s pipeline.Status) {
 
 func (i *instance) admin() *ops.Admin {
 	return &ops.Admin{
-		Metrics: i.metrics.Registry(),
+		Metrics: i.flags.gather(i.metrics),
 		Ready: func() error {
 			i.mu.Lock()
 			defer i.mu.Unlock()

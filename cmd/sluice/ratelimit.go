@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-gateway/sluice/internal/envoygateway"
 	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/pki"
@@ -34,6 +36,7 @@ import (
 type ratelimitFlags struct {
 	address, admin, tlsDir string
 	counters               counterFlags
+	config                 configFlag
 }
 
 // counterFlags say where the counters are.
@@ -80,7 +83,13 @@ On one machine sluice run does this itself. On Kubernetes the chart runs it: see
 			"  SLUICE_REDIS_URL=redis://redis:6379 sluice ratelimit --address 0.0.0.0:18002 --tls-dir /etc/sluice/identity",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd.Context(), slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)))
+			config, err := f.config.load(envoygateway.Count)
+			if err != nil {
+				return err
+			}
+			f.counters.take(cmd, config)
+			log := newLogging(config.Logging).logger(cmd.ErrOrStderr(), egv1a1.LogComponentGlobalRateLimitRunner)
+			return f.run(cmd.Context(), log)
 		},
 	}
 	flags := cmd.Flags()
@@ -90,6 +99,7 @@ On one machine sluice run does this itself. On Kubernetes the chart runs it: see
 		"Folder with tls.crt, tls.key and ca.crt: Envoys need a certificate of Sluice's. Required beyond this machine")
 	flags.StringVar(&f.admin, "admin-address", "127.0.0.1:19002", "Address of health and metrics")
 	f.counters.register(cmd)
+	f.config.register(cmd)
 	return cmd
 }
 
@@ -132,8 +142,11 @@ func (c *counterFlags) url() string {
 	if c.redisURL != "" {
 		return c.redisURL
 	}
-	return os.Getenv("SLUICE_REDIS_URL")
+	return c.environment()
 }
+
+// environment is what the environment says of Redis.
+func (c *counterFlags) environment() string { return os.Getenv("SLUICE_REDIS_URL") }
 
 // tls returns nil if nothing is said of certificates.
 func (c *counterFlags) tls() (*tls.Config, error) {

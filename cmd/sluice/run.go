@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-gateway/sluice/internal/envoygateway"
 )
 
 // runFlags are the flags of sluice run.
@@ -18,6 +22,8 @@ type runFlags struct {
 	drain, grace         time.Duration
 	counters             counterFlags
 	limits               limitFlags
+	config               configFlag
+	settings
 }
 
 func runCommand() *cobra.Command {
@@ -31,12 +37,31 @@ nothing else; its last good version stays.
 
 The GatewayClass "sluice" is there without being written. Namespaces exist when they are used.`,
 		Example: "  sluice run ./config\n  sluice run gateway.yaml routes/",
-		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
+			config, err := f.config.load(envoygateway.Run)
+			if err != nil {
+				return err
+			}
+			f.take(cmd, config)
+			if len(paths) == 0 {
+				paths = config.Paths()
+			}
+			if len(paths) == 0 {
+				return errors.New("there is nothing to read: name a file or a folder")
+			}
+			for _, n := range config.Notices {
+				_, _ = fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
+			}
 			return newInstance(f, paths, cmd.OutOrStdout()).run(cmd.Context())
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *runFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	f.config.register(cmd)
 	flags.StringVar(&f.envoy, "envoy", "", "Path of the Envoy to run (default: on PATH, in Sluice's cache, or installed)")
 	flags.StringVar(&f.admin, "admin-address", defaultAdminAddress, "Loopback address of the admin API")
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir(),
@@ -47,7 +72,6 @@ The GatewayClass "sluice" is there without being written. Namespaces exist when 
 	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
 	f.counters.register(cmd)
 	f.limits.register(cmd)
-	return cmd
 }
 
 // defaultStateDir is sluice in $XDG_STATE_HOME or ~/.local/state, empty if there is no home.

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/sluice-gateway/sluice/internal/envoygateway"
 	"github.com/sluice-gateway/sluice/internal/feature/all"
+	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
 // serveFlags are the flags of sluice serve.
@@ -31,6 +34,12 @@ type serveFlags struct {
 	// ratelimit is the Service of `sluice ratelimit` in Sluice's own namespace, empty for none; limits is how Envoys ask.
 	ratelimit string
 	limits    limitFlags
+	// watchSelector selects the namespaces to watch by their labels; empty for those of watchNamespaces, or all.
+	watchSelector string
+	// noEnvoys says that Envoys are somebody else's.
+	noEnvoys bool
+	config   configFlag
+	settings
 }
 
 func serveCommand() *cobra.Command {
@@ -47,20 +56,36 @@ signs. While the API server is away, everything is served as it was last known.`
 			"  sluice serve --controller-name gateway.envoyproxy.io/gatewayclass-controller",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
+			config, err := f.config.load(envoygateway.Serve)
+			if err != nil {
 				return err
 			}
-			return newControlPlane(f, cmd.ErrOrStderr()).run(cmd.Context())
+			if err := errors.Join(f.take(cmd, config), f.check()); err != nil {
+				return err
+			}
+			c := newControlPlane(f, cmd.ErrOrStderr())
+			for _, n := range config.Notices {
+				c.log.Warn("A field of the configuration file has no effect", "field", n.String())
+			}
+			return c.run(cmd.Context())
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *serveFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	f.config.register(cmd)
 	flags.StringArrayVar(&f.controllers, "controller-name", []string{controllerName},
 		"The controllerName of the GatewayClasses to serve; repeatable")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "How to reach the API server (default: as a Pod, or $KUBECONFIG)")
 	flags.StringVar(&f.namespace, "namespace", os.Getenv("POD_NAMESPACE"),
 		"Sluice's own namespace (default: $POD_NAMESPACE)")
 	flags.StringArrayVar(&f.watchNamespaces, "watch-namespace", nil,
-		"Read only the objects of this namespace; repeatable (default: all)")
+		"Read only the objects of this namespace, and of Sluice's own; repeatable (default: all)")
+	flags.StringVar(&f.watchSelector, "watch-namespace-selector", "",
+		"Read only the objects of namespaces with these labels, and of Sluice's own: team=web,env!=test")
 	flags.StringVar(&f.xds, "xds-address", "0.0.0.0:18000", "Where Envoys are served")
 	flags.StringVar(&f.admin, "admin-address", defaultAdminAddress,
 		"Address of health and metrics; the rest of the admin API answers on loopback only")
@@ -85,7 +110,6 @@ signs. While the API server is away, everything is served as it was last known.`
 		"The Service of sluice ratelimit in Sluice's own namespace; without it policies with global rate limits are refused")
 	f.limits.register(cmd)
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "The cluster's DNS domain")
-	return cmd
 }
 
 // leaseName is that of the Lease in Sluice's namespace that the leader holds. Like all that replicas share it is named
@@ -122,6 +146,31 @@ func (f *serveFlags) check() error {
 	case f.elect && (f.lease <= f.renew || f.renew <= f.retry):
 		return fmt.Errorf("--lease-duration (%s) must be longer than --renew-deadline (%s), and that longer than "+
 			"--retry-period (%s)", f.lease, f.renew, f.retry)
+	}
+	if f.watchSelector == "" {
+		// What belongs to Sluice itself is read in any case, such as the EnvoyProxy of a GatewayClass.
+		if len(f.watchNamespaces) > 0 {
+			f.watchNamespaces = append(f.watchNamespaces, f.namespace)
+		}
+		return nil
+	}
+	if len(f.watchNamespaces) > 0 {
+		return errors.New("--watch-namespace and --watch-namespace-selector exclude each other")
+	}
+	if _, err := labels.Parse(f.watchSelector); err != nil {
+		return fmt.Errorf("--watch-namespace-selector: %w", err)
+	}
+	return nil
+}
+
+// watch says which namespaces are watched, nil for all.
+func (f *serveFlags) watch() *resource.Scope {
+	switch {
+	case f.watchSelector != "":
+		selector, _ := labels.Parse(f.watchSelector) // it was checked
+		return &resource.Scope{Namespaces: []string{f.namespace}, Selector: selector}
+	case len(f.watchNamespaces) > 0:
+		return &resource.Scope{Namespaces: f.watchNamespaces}
 	}
 	return nil
 }

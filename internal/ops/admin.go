@@ -24,6 +24,7 @@ import (
 //	GET /config    the xDS resources as they are served, as JSON
 //	GET /debug/pprof/  Go's profiles, for go tool pprof
 type Admin struct {
+	// Metrics are what /metrics answers with; without it, with 404.
 	Metrics prometheus.Gatherer
 	// Public has /healthz, /readyz and /metrics answered to everybody.
 	Public bool
@@ -46,7 +47,9 @@ func (a *Admin) Handler() http.Handler {
 		}
 		_, _ = fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}))
+	if a.Metrics != nil {
+		mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}))
+	}
 	if a.Status != nil {
 		mux.HandleFunc("GET /status", serveJSON(a.Status))
 	}

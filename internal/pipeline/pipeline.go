@@ -55,6 +55,9 @@ type Options struct {
 	Features []gwv1.FeatureName
 	// LocalBackends allows Backends on loopback addresses and Unix sockets: see [resolve.Options].
 	LocalBackends bool
+	// NoBackends refuses objects of kind Backend, and Scope is which namespaces are read: see [resolve.Options].
+	NoBackends bool
+	Scope      *resource.Scope
 	// SystemCAs is the path of the proxies' system CA certificates: see [resolve.Options].
 	SystemCAs string
 	// Say is told what other replicas should know of the Envoys that are connected here. It must not call back, nor
@@ -135,6 +138,7 @@ func New(opts Options) *Pipeline {
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
+		NoBackends: opts.NoBackends, Scope: opts.Scope,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters,
 	})

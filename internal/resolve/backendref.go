@@ -101,8 +101,9 @@ func (t *Tables) backendOf(
 			to.Kind, to.Group, model.GroupEnvoyGateway, model.GroupGatewayX)
 	}
 	if !t.granted(r, from, to) {
-		return refuse(status.ReasonRefNotPermitted, "No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
-			to.Namespace, from.Kind, from.Namespace, to)
+		return refuse(status.ReasonRefNotPermitted, "%s", t.unseen(r, to,
+			fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
+				to.Namespace, from.Kind, from.Namespace, to)))
 	}
 	found := referral{Mention: model.BackendKey{Kind: to.Kind, Name: to.Name, Use: use}}
 	if to.Kind == model.KindService {
@@ -123,6 +124,8 @@ func (t *Tables) backendCheck(to model.Ref) func(*incr.Reader, model.Ref, model.
 	switch {
 	case to.Group == model.GroupCore && to.Kind == model.KindService:
 		return t.checkService
+	case to.Group == model.GroupEnvoyGateway && to.Kind == model.KindBackend && t.opts.NoBackends:
+		return refuseExternal
 	case to.Group == model.GroupEnvoyGateway && to.Kind == model.KindBackend:
 		return t.checkExternal
 	case to.Group == model.GroupGatewayX && to.Kind == model.KindXBackend:
@@ -165,6 +168,12 @@ func (t *Tables) checkService(r *incr.Reader, from model.Ref, key model.BackendK
 			port.App, key.Port, key.Ref())
 	}
 	return "", ""
+}
+
+// refuseExternal refuses a Backend object where they are switched off.
+func refuseExternal(_ *incr.Reader, _ model.Ref, key model.BackendKey) (reason, message string) {
+	return status.ReasonInvalidKind, fmt.Sprintf("%s cannot be used: Backends are switched off in the configuration file "+
+		"of Sluice (extensionApis.enableBackend)", key.Ref())
 }
 
 // checkExternal returns why a Backend object cannot be used, or no reason.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
 
@@ -107,7 +108,8 @@ func (t *Tables) envoyProxy(r *incr.Reader, name model.Name) (*egv1a1.EnvoyProxy
 	p, ok := incr.Get(r, t.parameters, name)
 	switch {
 	case !ok:
-		return nil, fmt.Sprintf("EnvoyProxy %s does not exist", name)
+		return nil, t.unseen(r, resource.Find(model.GroupEnvoyGateway, model.KindEnvoyProxy).Ref(name),
+			fmt.Sprintf("EnvoyProxy %s does not exist", name))
 	case p.Problem != "":
 		return nil, fmt.Sprintf("EnvoyProxy %s is not valid: %s", name, p.Problem)
 	}

@@ -76,8 +76,8 @@ func (v *listenerResolver) authority(to model.Ref) (gwv1.ListenerConditionReason
 	// What has no namespace is there for everybody.
 	if to.Namespace != "" && !v.t.granted(v.r, v.gateway, to) {
 		return gwv1.ListenerReasonRefNotPermitted,
-			fmt.Sprintf("No ReferenceGrant in namespace %s lets Gateways of namespace %s use %s",
-				to.Namespace, v.gateway.Namespace, to)
+			v.t.unseen(v.r, to, fmt.Sprintf("No ReferenceGrant in namespace %s lets Gateways of namespace %s use %s",
+				to.Namespace, v.gateway.Namespace, to))
 	}
 	if problem := v.t.bundleProblem(v.r, to); problem != "" {
 		return gwv1.ListenerReasonInvalidCACertificateRef, problem

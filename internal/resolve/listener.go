@@ -256,8 +256,8 @@ func (t *Tables) checkCertificate(r *incr.Reader, from, to model.Ref) (gwv1.List
 	}
 	if !t.granted(r, from, to) {
 		return gwv1.ListenerReasonRefNotPermitted,
-			fmt.Sprintf("No ReferenceGrant in namespace %s lets %ss of namespace %s use %s",
-				to.Namespace, from.Kind, from.Namespace, to)
+			t.unseen(r, to, fmt.Sprintf("No ReferenceGrant in namespace %s lets %ss of namespace %s use %s",
+				to.Namespace, from.Kind, from.Namespace, to))
 	}
 	p, ok := incr.Get(r, t.pairs, to.Name)
 	switch {

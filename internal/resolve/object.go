@@ -25,8 +25,8 @@ func (t *Tables) object(
 			fmt.Sprintf("%s of group %q cannot be read: use a Secret or a ConfigMap", to.Kind, to.Group)
 	case !t.granted(r, from, to):
 		return object, status.ReasonRefNotPermitted,
-			fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
-				to.Namespace, from.Kind, from.Namespace, to)
+			t.unseen(r, to, fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
+				to.Namespace, from.Kind, from.Namespace, to))
 	}
 	if object.Data = t.objectData(r, to); object.Data == nil {
 		return object, status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", to)

@@ -51,6 +51,10 @@ type Options struct {
 	// machine that is what they are for; in a cluster it would open the proxy's own admin interface and the cloud's
 	// metadata service to route authors.
 	LocalBackends bool
+	// NoBackends refuses objects of kind Backend: the operator does not want route authors to name hosts of their own.
+	NoBackends bool
+	// Scope is which namespaces are read, nil for all: what is not there may then merely not be seen.
+	Scope *resource.Scope
 	// SystemCAs is the path of the CA certificates of the system that the proxies run on, empty if there are none.
 	SystemCAs string
 }
@@ -265,10 +269,10 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 		in:      readInputs(store),
 	}
 	// The order is that of dependence: a table reads only what was added before it.
+	t.addViews(e)
 	t.addParameters(e)
 	t.addClasses(e)
 	t.addGrants(e)
-	t.addViews(e)
 	t.addXBackends(e)
 	t.addCertificatePairs(e)
 	t.addBundles(e)

@@ -2,11 +2,13 @@ package resolve
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -88,6 +90,15 @@ func namespaceLabels(name string, written map[string]string) map[string]string {
 	}
 	out[corev1.LabelMetadataName] = name
 	return out
+}
+
+// unseen returns why an object cannot be known that another namespace may hold, or otherwise if it would be.
+func (t *Tables) unseen(r *incr.Reader, to model.Ref, otherwise string) string {
+	if to.Namespace == "" || t.opts.Scope.Covers(to.Namespace, labels.Set(t.labelsOf(r, to.Namespace))) {
+		return otherwise
+	}
+	return fmt.Sprintf("%s cannot be used: Sluice does not watch namespace %s. Add it to what sluice serve watches "+
+		"(--watch-namespace, --watch-namespace-selector)", to, to.Namespace)
 }
 
 // labelsOf returns the labels of a namespace. One that nobody wrote down exists all the same: on one machine, objects

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,14 +45,14 @@ func (d *decoder) unfit(err error) {
 	var b64 base64.CorruptInputError
 	switch {
 	case errors.As(err, &typ):
-		at, hint := d.node, ""
-		if n := locateUnindexed(d.node, strings.Split(typ.Field, "."), typ.Value); n != nil {
+		at, hint, path := d.node, "", d.written(typ.Field)
+		if n := locateUnindexed(d.node, path, typ.Value); n != nil {
 			at = n
 			if typ.Type.Kind().String() == "string" {
 				hint = quoteHint(n)
 			}
 		}
-		d.problem(at, typ.Field, err.Error()+hint)
+		d.problem(at, strings.Join(path, "."), err.Error()+hint)
 	case errors.As(err, &b64):
 		for _, path := range []string{"data", "binaryData"} {
 			d.badBase64(path)
@@ -59,6 +60,18 @@ func (d *decoder) unfit(err error) {
 	default:
 		d.problem(d.node, "", err.Error())
 	}
+}
+
+// written returns the path of a field as it is in the document: Go's has the names of embedded structs, too.
+func (d *decoder) written(field string) []string {
+	var out []string
+	for _, name := range strings.Split(field, ".") {
+		embedded := name != "" && unicode.IsUpper(rune(name[0])) && lookup(d.obj, append(slices.Clone(out), name)) == nil
+		if !embedded {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func (d *decoder) badBase64(path string) {

@@ -45,7 +45,7 @@ func bubble(t *testing.T, grace time.Duration, run func(h *harness)) {
 			Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
 			Observer:  func(e Event) { h.events = append(h.events, e) },
 		})
-		g := grpc.NewServer(ServerOptions()...)
+		g := grpc.NewServer(ServerOptions(Connection{})...)
 		h.server.Register(g)
 		done := make(chan struct{})
 		go func() {

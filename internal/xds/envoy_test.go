@@ -152,7 +152,7 @@ func (r *rig) serve() {
 		Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
 		Observer:  r.log.add,
 	})
-	r.grpc = grpc.NewServer(ServerOptions()...)
+	r.grpc = grpc.NewServer(ServerOptions(Connection{})...)
 	r.server.Register(r.grpc)
 	listen, err := net.Listen("unix", r.path("xds"))
 	if err != nil {

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,19 +52,34 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, events: &queue{deliver: o.Observer}, stores: map[model.ProxyName]*store{}}
 }
 
+// ageGrace is that of Envoy Gateway.
+const ageGrace = 2 * time.Minute
+
 // MinPing is the least time between two HTTP/2 PINGs of an Envoy. Who asks more often is sent away.
 const MinPing = time.Second
 
+// Connection is what an operator can say about the connections of Envoys. The zero value is the default.
+type Connection struct {
+	// MaxAge is after which an Envoy is asked to connect anew, give or take a tenth, and AgeGrace what it has for that
+	// before it is cut off. 0 is never, and 2 minutes.
+	MaxAge, AgeGrace time.Duration
+	// MaxRequest is the size of the largest request in bytes; 0 is 256 MiB.
+	MaxRequest int
+}
+
 // ServerOptions returns the options that the gRPC server needs which the Server is registered on: the codec that
 // passes marshalled resources through, message sizes, and keepalive.
-func ServerOptions() []grpc.ServerOption {
+func ServerOptions(c Connection) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{}),
-		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxRecvMsgSize(cmp.Or(c.MaxRequest, maxRequest)),
 		grpc.MaxSendMsgSize(maxResponse),
 		// A dead Envoy is noticed, though it has nothing to say. One that is busy with a large change may take seconds to
 		// answer.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: 10 * time.Second, Timeout: 10 * time.Second,
+			MaxConnectionAge: c.MaxAge, MaxConnectionAgeGrace: cmp.Or(c.AgeGrace, ageGrace),
+		}),
 		// Envoys ask every few seconds whether the server is still there, to go to another one soon if it is not.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: MinPing, PermitWithoutStream: true}),
 	}

@@ -7,6 +7,36 @@
 {{- .Release.Namespace }}.{{ include "sluice.name" . }}
 {{- end -}}
 
+{{- /* What the file of values.config says, or else the values: YAML lists. */ -}}
+{{- define "sluice.controllerNames" -}}
+{{- with dig "gateway" "controllerName" "" .Values.config -}}
+{{- toYaml (list .) -}}
+{{- else -}}
+{{- toYaml .Values.controllerNames -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.watchNamespaces" -}}
+{{- toYaml (dig "provider" "kubernetes" "watch" "namespaces" .Values.watchNamespaces .Values.config) -}}
+{{- end -}}
+
+{{- /* What sluice ratelimit needs to know of Redis: url, urlSecret and tlsSecret. */ -}}
+{{- define "sluice.redis" -}}
+{{- $redis := dig "rateLimit" "backend" "redis" dict .Values.config -}}
+{{- $ref := dig "urlRef" "secretKeyRef" dict $redis -}}
+{{- $own := .Values.rateLimit.redis -}}
+{{- $secret := $own.urlSecret -}}
+{{- if and $ref (not $own.url) (not $secret) -}}
+{{- $secret = dict "name" $ref.name "key" $ref.key -}}
+{{- end -}}
+{{- $tls := $own.tlsSecret | default (dig "tls" "certificateRef" "name" "" $redis) -}}
+{{- toYaml (dict "url" $own.url "urlSecret" $secret "tlsSecret" $tls "configured" (not (empty $redis))) -}}
+{{- end -}}
+
+{{- define "sluice.configMap" -}}
+{{- include "sluice.name" . }}-config
+{{- end -}}
+
 {{- define "sluice.selector" -}}
 app.kubernetes.io/name: sluice
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -1,5 +1,5 @@
 // Command gen writes the reference: the commands as they explain themselves, the kinds of objects that Sluice reads,
-// and its metrics. The same program gives the same pages, on every machine.
+// the fields of the configuration file, and its metrics. The same program gives the same pages, on every machine.
 package main
 
 import (
@@ -46,7 +46,9 @@ func run(out, sluice string) error {
 	if err != nil {
 		return err
 	}
-	for name, page := range map[string]string{"cli.md": commands, "kinds.md": kindPage(), "metrics.md": metrics} {
+	for name, page := range map[string]string{
+		"cli.md": commands, "kinds.md": kindPage(), "metrics.md": metrics, "envoygateway.md": configurationPage(),
+	} {
 		//nolint:gosec // documentation is for everyone
 		if err := os.WriteFile(filepath.Join(out, name), []byte(generated+page), 0o644); err != nil {
 			return err

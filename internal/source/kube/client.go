@@ -28,8 +28,10 @@ func newClients(config *rest.Config) (*clients, error) {
 		return nil, err
 	}
 	config = rest.CopyConfig(config)
-	// The API server limits what it takes; a limit here would only delay what it would take.
-	config.QPS = -1
+	if config.QPS == 0 {
+		// The API server limits what it takes; a limit here would only delay what it would take.
+		config.QPS = -1
+	}
 	return &clients{
 		config: config, codecs: serializer.NewCodecFactory(scheme).WithoutConversion(),
 		byGV: map[schema.GroupVersion]rest.Interface{},

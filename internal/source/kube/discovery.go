@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -186,9 +188,8 @@ func (s *Source) follow(ctx context.Context) error {
 		case w != nil && now.Sub(w.missing) >= leaveCRD:
 			// Only now: an API server that has just started may not know all CRDs yet.
 			s.log.Info("A kind is not served any more", "kind", k.Kind)
-			w.stop()
-			for _, st := range w.stores {
-				st.clear()
+			for _, namespace := range slices.Sorted(maps.Keys(w.stores)) {
+				w.leave(namespace)
 			}
 			delete(s.watched, k)
 		}

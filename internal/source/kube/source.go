@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,8 +30,9 @@ import (
 type Options struct {
 	// Config is how the API server is reached.
 	Config *rest.Config
-	// Namespaces are those whose objects are read; none stands for all. Kinds without a namespace are read anyway.
-	Namespaces []string
+	// Scope says which namespaces are read; nil stands for all. Kinds without a namespace are read anyway. Each
+	// namespace is watched on its own, with the rights that the source has there.
+	Scope *resource.Scope
 	// Seen is shown every object of a custom resource as the API server has it, before its status is taken out; nil
 	// when the object is gone. It must not keep or change it. It is called from several goroutines. May be nil.
 	Seen func(model.Ref, resource.Object)
@@ -48,13 +50,18 @@ type Source struct {
 
 	mu      sync.Mutex
 	watched map[*resource.Kind]*watched
+	// roster is nil if no namespaces are selected by labels.
+	roster *roster
 }
 
 // watched is a kind that is being watched.
 type watched struct {
+	kind    *resource.Kind
+	client  rest.Interface
 	version string
-	stores  []*store
-	stop    context.CancelFunc
+	// stores are by namespace, "" for all of them; stops end the watching of one.
+	stores map[string]*store
+	stops  map[string]context.CancelFunc
 	// missing is since when the API server does not serve it; zero while it does.
 	missing time.Time
 }
@@ -68,8 +75,6 @@ func New(o Options) (*Source, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	slices.Sort(o.Namespaces)
-	o.Namespaces = slices.Compact(o.Namespaces)
 	out := newCollector()
 	return &Source{
 		options: o, log: o.Log, clients: c, gate: newGate(out), out: out, watched: map[*resource.Kind]*watched{},
@@ -85,6 +90,9 @@ func (s *Source) Load(ctx context.Context) (source.Batch, error) {
 		case nudged <- struct{}{}:
 		default:
 		}
+	}
+	if err := s.watchNamespaces(ctx); err != nil {
+		return source.Batch{}, err
 	}
 	for {
 		err := s.follow(ctx)
@@ -117,6 +125,11 @@ func (s *Source) Load(ctx context.Context) (source.Batch, error) {
 func (s *Source) Waiting() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.roster != nil && len(s.watched) == 0 {
+		if waiting := s.roster.waiting(); waiting != nil {
+			return waiting
+		}
+	}
 	if len(s.watched) == 0 {
 		return errors.New("the API server has not been read yet")
 	}
@@ -126,10 +139,11 @@ func (s *Source) Waiting() error {
 		if w == nil {
 			continue
 		}
-		for _, st := range w.stores {
+		for _, namespace := range slices.Sorted(maps.Keys(w.stores)) {
+			st := w.stores[namespace]
 			synced, trouble := st.waiting()
 			switch {
-			case synced:
+			case synced || st.late:
 			case trouble != nil:
 				all = append(all, fmt.Errorf("%s cannot be listed: %w", resource.Kinds[i].Kind, trouble))
 			default:
@@ -147,8 +161,14 @@ func (s *Source) Behind() (kinds []string) {
 	defer s.mu.Unlock()
 	for i := range resource.Kinds {
 		w := s.watched[&resource.Kinds[i]]
-		if w != nil && slices.ContainsFunc(w.stores, (*store).behind) {
-			kinds = append(kinds, resource.Kinds[i].Kind)
+		if w == nil {
+			continue
+		}
+		for _, st := range w.stores {
+			if st.behind() {
+				kinds = append(kinds, resource.Kinds[i].Kind)
+				break
+			}
 		}
 	}
 	return kinds
@@ -185,28 +205,49 @@ func (s *Source) Path(ref model.Ref) (string, bool) {
 
 // start watches a kind in a version. stores are those of the version before, if there was one. The caller holds the
 // lock.
-func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVersion, stores []*store) error {
+func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVersion, stores map[string]*store) error {
 	client, err := s.clients.of(gv, k.Protobuf())
 	if err != nil {
 		return err
 	}
-	namespaces := s.options.Namespaces
-	if k.Cluster || len(namespaces) == 0 {
-		namespaces = []string{""}
+	w := &watched{
+		kind: k, client: client, version: gv.Version, stores: map[string]*store{}, stops: map[string]context.CancelFunc{},
 	}
-	ctx, stop := context.WithCancel(ctx)
-	w := &watched{version: gv.Version, stop: stop, stores: stores}
-	for i, namespace := range namespaces {
-		if i == len(w.stores) {
-			w.stores = append(w.stores, &store{
-				kind: k, gate: s.gate, seen: s.options.Seen, known: map[model.Name]resource.Object{},
-			})
+	for _, namespace := range s.namespaces(k) {
+		if w.stores[namespace] = stores[namespace]; w.stores[namespace] == nil {
+			w.stores[namespace] = s.newStore(k)
 		}
-		lw := &listWatch{client: client, kind: k, namespace: namespace, store: w.stores[i]}
-		go newReflector(lw, k.New(), w.stores[i], k.Plural).RunWithContext(ctx)
+		w.follow(ctx, namespace)
 	}
 	s.watched[k] = w
 	return nil
+}
+
+func (s *Source) newStore(k *resource.Kind) *store {
+	return &store{kind: k, gate: s.gate, seen: s.options.Seen, known: map[model.Name]resource.Object{}}
+}
+
+// follow watches a namespace that has a store, until the context ends.
+func (w *watched) follow(ctx context.Context, namespace string) {
+	ctx, w.stops[namespace] = context.WithCancel(ctx)
+	into := w.stores[namespace]
+	lw := &listWatch{client: w.client, kind: w.kind, namespace: namespace, store: into}
+	go newReflector(lw, w.kind.New(), into, w.kind.Plural).RunWithContext(ctx)
+}
+
+// stop ends the watching of all namespaces; what is known stays.
+func (w *watched) stop() {
+	for _, stop := range w.stops {
+		stop()
+	}
+}
+
+// leave ends the watching of a namespace, and takes its objects away.
+func (w *watched) leave(namespace string) {
+	w.stops[namespace]()
+	w.stores[namespace].clear()
+	delete(w.stops, namespace)
+	delete(w.stores, namespace)
 }
 
 // newReflector makes a reflector that does not stay away long from an API server that is back.

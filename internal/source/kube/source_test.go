@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
@@ -264,7 +266,8 @@ func TestNamespaces(t *testing.T) {
 	for _, ns := range []string{"one", "two", "three"} {
 		objects.Apply(t, fmt.Sprintf(secret, ns))
 	}
-	r := read(t, kube.Options{Config: server.Config(apiserver.Admin), Namespaces: []string{"two", "one", "two"}})
+	scope := &resource.Scope{Namespaces: []string{"two", "one", "two"}}
+	r := read(t, kube.Options{Config: server.Config(apiserver.Admin), Scope: scope})
 	has := func(ns string) bool {
 		return r.objects[model.Ref{Kind: model.KindSecret, Name: model.Name{Namespace: ns, Name: "s"}}] != nil
 	}
@@ -276,4 +279,44 @@ func TestNamespaces(t *testing.T) {
 	if !has("two") {
 		t.Error("another namespace is affected")
 	}
+}
+
+// Namespaces are watched as their labels say, also when these change.
+func TestNamespaceSelector(t *testing.T) {
+	server := apiserver.Start(t)
+	objects := server.Objects(t)
+	namespace := func(name, team string) string {
+		return fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {team: %s}}}", name, team)
+	}
+	secret := "{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: %s}}"
+	for name, team := range map[string]string{"own": "none", "one": "web", "two": "web", "three": "none"} {
+		objects.Apply(t, namespace(name, team))
+		objects.Apply(t, fmt.Sprintf(secret, name))
+	}
+	r := read(t, kube.Options{Config: server.Config(apiserver.Admin), Scope: &resource.Scope{
+		Namespaces: []string{"own"}, Selector: labels.SelectorFromSet(labels.Set{"team": "web"}),
+	}})
+	has := func(ns string) bool {
+		return r.objects[model.Ref{Kind: model.KindSecret, Name: model.Name{Namespace: ns, Name: "s"}}] != nil
+	}
+	if !has("own") || !has("one") || !has("two") || has("three") {
+		t.Errorf("own %v, one %v, two %v, three %v: want all but the last", has("own"), has("one"), has("two"), has("three"))
+	}
+	objects.Apply(t, namespace("three", "web"))
+	r.until(t, "a namespace that is selected now is read", func() bool { return has("three") })
+	objects.Apply(t, namespace("one", "none"))
+	r.until(t, "one that is not any more is forgotten", func() bool { return !has("one") })
+	objects.Apply(t, fmt.Sprintf(secret, "one")+"\n---\n"+fmt.Sprintf("{apiVersion: v1, kind: Secret, "+
+		"metadata: {name: marker, namespace: %s}}", "two"))
+	r.until(t, "others are read on", func() bool {
+		return r.objects[model.Ref{Kind: model.KindSecret, Name: model.Name{Namespace: "two", Name: "marker"}}] != nil
+	})
+	if has("one") || !has("two") || !has("own") {
+		t.Errorf("own %v, one %v, two %v: want all but the second", has("own"), has("one"), has("two"))
+	}
+	if err := r.Waiting(); err != nil {
+		t.Errorf("it waits for %v", err)
+	}
+	objects.Apply(t, namespace("one", "web"))
+	r.until(t, "one that is selected again is read again", func() bool { return has("one") })
 }

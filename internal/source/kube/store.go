@@ -27,6 +27,10 @@ type store struct {
 	trouble error
 	// following says that what is known is what there is: it was listed or is being watched, and that has not ended.
 	following bool
+	// late stores are those of namespaces that came after everything had been read: nobody waits for them.
+	late bool
+	// closed says that what still arrives is of a watch that has ended.
+	closed bool
 }
 
 var (
@@ -72,7 +76,9 @@ func (s *store) Add(obj any) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(o)
+	if !s.closed {
+		s.set(o)
+	}
 	return nil
 }
 
@@ -118,6 +124,9 @@ func (s *store) remove(ref model.Ref) {
 func (s *store) Replace(all []any, _ string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	there := make(map[model.Name]struct{}, len(all))
 	for _, obj := range all {
 		o, err := s.take(obj)
@@ -140,10 +149,11 @@ func (s *store) Replace(all []any, _ string) error {
 // Resync does nothing: there is nothing to be repeated.
 func (s *store) Resync() error { return nil }
 
-// clear takes all objects away: the kind is not served any more.
+// clear takes all objects away for good: the kind is not served any more, or the namespace not watched.
 func (s *store) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for _, name := range slices.SortedFunc(maps.Keys(s.known), model.Name.Compare) {
 		s.remove(s.kind.Ref(name))
 	}
@@ -168,7 +178,7 @@ func (s *store) attempted(follows bool, err error) {
 func (s *store) behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.following
+	return !s.following && (s.synced || !s.late)
 }
 
 // waiting says why the first list is not there yet; synced is false then.
