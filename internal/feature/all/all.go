@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/compressor"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
 	"github.com/sluice-gateway/sluice/internal/feature/credentialinjector"
+	"github.com/sluice-gateway/sluice/internal/feature/csrf"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/fault"
@@ -59,7 +60,9 @@ func ChainWith(o Options) *feature.Chain {
 		extauth.Listener{},         // before everything: a route is chosen for what it lets in
 		responseoverride.Feature{}, // sees what all others answer
 		fault.Feature{},            // clients see failures whoever they are
-		cors.Feature{},             // before what asks for credentials: the preflights that it answers have none
+		cors.Policy{},              // before what asks for credentials: the preflights that it answers have none
+		cors.Feature{},             // what a rule says replaces what a policy says
+		csrf.Feature{},             // before what begins sessions or costs more
 		extauth.Policy{},           // a request has to pass both: a route cannot get by the policy of its Gateway
 		extauth.Feature{},          // before all that costs more than asking
 		apikeyauth.Feature{},       // those that ask for credentials are in Envoy Gateway's order

@@ -1,5 +1,6 @@
-// Package cors is the filter CORS: say which pages of other origins may read a route's responses (Gateway API:
-// HTTPCORSFilter, GEP-1767).
+// Package cors is the filter CORS (Gateway API: HTTPCORSFilter, GEP-1767) and SecurityPolicy.cors: say which pages of
+// other origins may read a route's responses. What a rule says replaces what a policy says; what is particular to the
+// policy is told at [Policy].
 //
 // The HTTP filter envoy.filters.http.cors is on every listener, since Envoy reads its CorsPolicy from the route itself.
 // Where a match asks for a method or headers, a preflight would not be matched: one that does is added. The filter
@@ -14,8 +15,7 @@ package cors
 
 import (
 	"fmt"
-	"net"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +27,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
+	"github.com/sluice-gateway/sluice/internal/feature/origin"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -43,19 +44,10 @@ var (
 
 const (
 	filter   = "envoy.filters.http.cors"
-	wildcard = "*"
+	wildcard = origin.Any
 	// defaultMaxAge is how many seconds a preflight's answer may be cached when maxAge is not set.
 	defaultMaxAge = 5
 )
-
-// What a wildcard in an origin stands for: labels of a host name, any number of them, or all of an address.
-const (
-	labels  = `[a-z0-9._-]+`
-	address = `\[[0-9a-f:.]+\]`
-)
-
-// origin takes the parts of an origin apart: scheme, host with or without a wildcard, port.
-var origin = regexp.MustCompile(`^(https?)://((?:\*\.)?[a-z0-9._-]+|\*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?$`)
 
 // Name returns the filter's type.
 func (Feature) Name() string { return string(gwv1.HTTPRouteFilterCORS) }
@@ -92,7 +84,7 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 		})
 	}
 	for i, o := range spec.AllowOrigins {
-		if o != wildcard && !validOrigin(string(o)) {
+		if parsed, ok := origin.Parse(string(o)); o != wildcard && (!ok || !parsed.Web()) {
 			refuse(".allowOrigins", i, "The origin %q is none: write http:// or https://, a host, which can be * or start "+
 				"with *., and a port if it is not the scheme's own", o)
 		}
@@ -145,49 +137,18 @@ func (Feature) ApplyRoute(r *feature.Route, _ model.Attached) {
 	})
 }
 
-// matchOrigin returns the matcher of one allowed origin. Browsers leave out a port that is the scheme's own, so with
-// and without it are the same origin. Hosts are compared without regard to case.
+// matchOrigin returns the matcher of one allowed origin.
 func matchOrigin(allowed string) *matcherv3.StringMatcher {
 	if allowed == wildcard {
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: wildcard}}
+		return origin.MatchAny()
 	}
-	parts := origin.FindStringSubmatch(strings.ToLower(allowed))
-	scheme, host, port := parts[1], parts[2], parts[3]
-	own := map[string]string{"http": "80", "https": "443"}[scheme]
-	expr := "(?i)" + scheme + "://"
-	switch {
-	case host == wildcard:
-		expr += "(" + labels + "|" + address + ")"
-	case strings.HasPrefix(host, "*."):
-		expr += labels + regexp.QuoteMeta(host[1:])
-	default:
-		expr += regexp.QuoteMeta(host)
-	}
-	if port == "" || port == own {
-		expr += "(:" + own + ")?"
-	} else {
-		expr += ":" + port
-	}
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-		SafeRegex: &matcherv3.RegexMatcher{Regex: expr},
-	}}
-}
-
-func validOrigin(s string) bool {
-	parts := origin.FindStringSubmatch(strings.ToLower(s))
-	if parts == nil {
-		return false
-	}
-	if host := parts[2]; strings.HasPrefix(host, "[") && net.ParseIP(strings.Trim(host, "[]")) == nil {
-		return false
-	}
-	port, err := strconv.Atoi(parts[3])
-	return parts[3] == "" || err == nil && port >= 1 && port <= 65535
+	parsed, _ := origin.Parse(allowed) // refused by Check
+	return parsed.Match()
 }
 
 // exposed is the value of access-control-expose-headers.
-func exposed(names []gwv1.HTTPHeaderName, credentials bool) string {
-	var out []gwv1.HTTPHeaderName
+func exposed[S ~string](names []S, credentials bool) string {
+	var out []S
 	for _, name := range names {
 		if name != wildcard || !credentials {
 			out = append(out, name)
@@ -196,7 +157,11 @@ func exposed(names []gwv1.HTTPHeaderName, credentials bool) string {
 	return join(out)
 }
 
+// join writes a list as Envoy takes it, which knows a wildcard only alone.
 func join[S ~string](values []S) string {
+	if slices.Contains(values, wildcard) {
+		return wildcard
+	}
 	out := make([]string, len(values))
 	for i, v := range values {
 		out[i] = string(v)
