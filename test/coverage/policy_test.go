@@ -61,7 +61,6 @@ var unclaimed = []string{
 	"ClientTrafficPolicy.grpc", "ClientTrafficPolicy.healthCheck", "ClientTrafficPolicy.scheme",
 	"EnvoyExtensionPolicy.wasm", "EnvoyExtensionPolicy.extProc", "EnvoyExtensionPolicy.lua",
 	"EnvoyExtensionPolicy.dynamicModule",
-	"SecurityPolicy.oidc",
 }
 
 // unfinished are the features of which some leaf fields are not shown by golden files yet.

@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/jwt"
 	"github.com/sluice-gateway/sluice/internal/feature/loadbalancer"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
+	"github.com/sluice-gateway/sluice/internal/feature/oidc"
 	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
 	"github.com/sluice-gateway/sluice/internal/feature/redirect"
 	"github.com/sluice-gateway/sluice/internal/feature/responseoverride"
@@ -67,6 +68,7 @@ func ChainWith(o Options) *feature.Chain {
 		extauth.Feature{},          // before all that costs more than asking
 		apikeyauth.Feature{},       // those that ask for credentials are in Envoy Gateway's order
 		basicauth.Feature{},
+		oidc.Feature{}, // before what verifies the tokens that it gets
 		jwt.Feature{},
 		authorization.Feature{},                 // decides by what those above have found out
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
