@@ -133,9 +133,9 @@ func asking(protocol, backend, more string) string {
 ` + more
 }
 
-// TestCase22ExtAuth asks services that answer, do not answer, are slow or broken: nobody gets by one, unless the policy
-// says so itself.
-func TestCase22ExtAuth(t *testing.T) {
+// TestA22ServiceDoesNotAnswer asks services that answer, do not answer, are slow or broken: nobody gets by one, unless
+// the policy says so itself.
+func TestA22ServiceDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	const headers = `
       headersToBackend: [x-path, x-body, x-saw]

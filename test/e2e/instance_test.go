@@ -27,10 +27,12 @@ const patience = 20 * time.Second
 type instance struct {
 	t *testing.T
 	// config is the folder that it serves.
-	config  string
-	root    string
-	vars    map[string]string
-	args    []string
+	config string
+	root   string
+	vars   map[string]string
+	args   []string
+	// env are variables of the environment besides those of the test, NAME=value.
+	env     []string
 	admin   string
 	process *process
 }
@@ -131,6 +133,7 @@ func (in *instance) run() {
 	in.t.Helper()
 	p := &process{cmd: exec.Command(shared.binary, in.args...), output: &program.Output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	p.cmd.Env = append(os.Environ(), in.env...)
 	// If the test binary itself is killed, for example by its timeout, nobody else would end it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
