@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -61,14 +60,13 @@ func listenAddress(bind string, port model.PortKey) *corev3.Address {
 
 // listener returns the Envoy listener of a TCP port with the filter chains of its HTTP and HTTPS listeners. They hold
 // nothing of the routes: a change to a filter chain drains its connections.
-func listener(
-	bind string, port model.Port, filters []*hcmv3.HttpFilter, logs []*accesslogv3.AccessLog, shape shaper,
-) *xds.Resource {
+func listener(bind string, port model.Port, filters []*hcmv3.HttpFilter, shape shaper) *xds.Resource {
 	out := &listenerv3.Listener{
-		AccessLog:                     logs,
 		Name:                          ListenerName(port.Key),
 		Address:                       listenAddress(bind, port.Key),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferLimit),
+		// The next connection is then for another thread, rather than all that wait for one.
+		MaxConnectionsToAcceptPerSocketEvent: wrapperspb.UInt32(1),
 	}
 	r := &xds.Resource{Name: out.Name, Owners: sources(port)}
 	switch port.Protocol {
@@ -80,13 +78,15 @@ func listener(
 		out.ListenerFiltersTimeout = durationpb.New(clientHelloTimeout)
 		for i := range port.Listeners {
 			if l := &port.Listeners[i]; l.Protocol == model.HTTPS {
-				out.FilterChains = append(out.FilterChains, httpChain(out, model.HTTPSTable(port.Key, l.Key), l, filters, shape))
+				out.FilterChains = append(out.FilterChains, httpChain(model.HTTPSTable(port.Key, l.Key), l, filters, shape))
 			}
 		}
 	case model.HTTP:
-		table := model.HTTPTable(port.Key)
-		out.FilterChains = []*listenerv3.FilterChain{httpChain(out, table, &port.Listeners[0], filters, shape)}
+		out.FilterChains = []*listenerv3.FilterChain{
+			httpChain(model.HTTPTable(port.Key), &port.Listeners[0], filters, shape),
+		}
 	}
+	shape.port(&feature.Port{Proto: out})
 	r.Body = marshal(out)
 	r.Hash = hash(r.Body)
 	return r
@@ -95,10 +95,10 @@ func listener(
 // httpChain is the filter chain of a route table: of all plain HTTP listeners of a port, or of one HTTPS listener,
 // which SNI chooses.
 func httpChain(
-	listener *listenerv3.Listener, table model.RouteTableKey, l *model.Listener, filters []*hcmv3.HttpFilter, shape shaper,
+	table model.RouteTableKey, l *model.Listener, filters []*hcmv3.HttpFilter, shape shaper,
 ) *listenerv3.FilterChain {
 	under := &feature.Listener{
-		Proto: listener, Chain: &listenerv3.FilterChain{Name: table.String()}, Manager: connectionManager(table, filters),
+		Chain: &listenerv3.FilterChain{Name: table.String()}, Manager: connectionManager(table, filters),
 	}
 	if table.Secure() {
 		under.Chain.FilterChainMatch = &listenerv3.FilterChainMatch{TransportProtocol: "tls"}
@@ -108,7 +108,7 @@ func httpChain(
 		}
 		under.TLS = downstreamTLS(l, []string{"h2", "http/1.1"})
 	}
-	if !shape(l, under) {
+	if !shape.chain(l, under) && table.Secure() {
 		under.Chain.Filters = append(under.Chain.Filters, refuseAll())
 	}
 	if under.TLS != nil {

@@ -113,6 +113,9 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 			return answering(k.Domain, misdirected), true
 		}
 	}
+	if b.denies(r, k) {
+		return answering(k.Domain, 500), true
+	}
 	sortHostRoutes(routes)
 	host, g, scope := newHost(k.Domain), b.guardOf(r, k), b.hostScope(r, k)
 	host.TypedPerFilterConfig = scope.Fill(b.place(r, k.Table.Port()), nil)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
@@ -111,7 +112,7 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 	if len(domains) == 0 {
 		return chain{}, false
 	}
-	out := streamChain(k.String(), l, domains)
+	under := &feature.Listener{Chain: streamChain(k.String(), l, domains)}
 	backends := streamBackends(b.reached(r, &route.Route, l, client))
 	if settings := b.streamSettings(r, k.Route, k.Port, k.Listener); settings != (model.SettingsKey{}) {
 		for i := range backends {
@@ -120,17 +121,35 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 			}
 		}
 	}
-	logs := b.logs(r, port, l)
-	if filter := tcpProxy(k.Port.Port, backends, logs.Route); filter != nil {
-		out.Filters = []*listenerv3.Filter{filter}
-		if l.Protocol == model.TLS && !l.Passthrough {
-			out.TransportSocket = tlsSocket(downstreamTLS(l, nil))
-			out.TransportSocketConnectTimeout = durationpb.New(tlsHandshakeTimeout)
-		}
+	return b.passOn(r, port, l, under, backends), true
+}
+
+// passOn has a filter chain pass connections on to backends, as policies of the listener say.
+func (b *builder) passOn(
+	r *incr.Reader, port model.Port, l *model.Listener, under *feature.Listener, backends []model.WeightedBackend,
+) chain {
+	if under.Proxy = tcpProxy(port.Key.Port, backends); under.Proxy == nil {
+		return newChain(under.Chain)
 	}
-	c := newChain(out)
-	c.Needs = append(validBackends(backends), logs.Needs...)
-	return c, true
+	if l.Protocol == model.TLS && !l.Passthrough {
+		under.TLS = downstreamTLS(l, nil)
+		under.Chain.TransportSocketConnectTimeout = durationpb.New(tlsHandshakeTimeout)
+	}
+	needs := validBackends(backends)
+	if !(shaper{b: b, r: r, of: port, needs: &needs}).chain(l, under) {
+		under.Chain.Filters = nil
+		return newChain(under.Chain)
+	}
+	if under.TLS != nil {
+		under.Chain.TransportSocket = tlsSocket(under.TLS)
+	}
+	under.Chain.Filters = append(under.Chain.Filters, &listenerv3.Filter{
+		Name:       "envoy.filters.network.tcp_proxy",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(under.Proxy)},
+	})
+	c := newChain(under.Chain)
+	c.Needs = needs
+	return c
 }
 
 // streamSettings says where the settings of the connections come from that a route makes for a listener of protocol
@@ -152,13 +171,14 @@ func (b *builder) streamSettings(
 	return model.SettingsKey{}
 }
 
-// closedChain takes what a TLS or TCP listener owns and no route wants. Without filters Envoy closes the connection.
+// closedChain takes what a TLS or TCP listener owns and no route wants.
 func closedChain(port model.PortKey, l *model.Listener) chain {
 	name := fmt.Sprintf("%s/%d/%s", strings.ToLower(string(l.Protocol)), port.Port, l.Key)
 	return newChain(streamChain(name, l, []string{domainOf(l.Hostname)}))
 }
 
-// streamChain is a filter chain for domains of a listener, without filters yet.
+// streamChain is a filter chain for domains of a listener, without filters yet. As long as it has none, Envoy closes
+// the connections that it takes.
 func streamChain(name string, l *model.Listener, domains []string) *listenerv3.FilterChain {
 	out := &listenerv3.FilterChain{Name: name}
 	if l.Protocol != model.TLS {

@@ -96,6 +96,7 @@ type served struct {
 func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	b := builder{in: in, opts: opts}
 	b.addGuards(e)
+	b.addManagers(e)
 	b.addPolicies(e)
 	sites := incr.NewIndex(e, "route sites", in.Bindings, sitesOf)
 	b.served = incr.NewTable(e, "envoy routes", b.serve, sites).Equal(equalServed)
@@ -113,7 +114,6 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	})
 
 	streamBackends, udpPorts := b.addStreams(e)
-	b.addManagers(e)
 	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors, b.policyBackends}
 	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked,
 		b.collectors, b.policyBackends)
@@ -130,7 +130,8 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, uses...).Equal(equalResource)
 	out.Values = incr.NewTable(e, "secret values", b.value, valueUses(e, out.Clusters)).Equal(equalResource)
 	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets, clientSecrets).Equal(equalResource)
-	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts).Equal(equalResource)
+	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts, b.clientTrusts).
+		Equal(equalResource)
 	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
 	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
 		return a.Hash == b.Hash
@@ -152,9 +153,13 @@ type builder struct {
 	served  *incr.Table[siteKey, served]
 	guards  *incr.Table[model.ListenerKey, *guard]
 	guarded *incr.Index[model.PortKey, model.ListenerKey, *guard]
-	// collectors are the backends that listeners send requests of their own to.
-	collectors *incr.Index[BackendKey, model.PortKey, []BackendKey]
-	asked      *incr.Index[BackendKey, model.ListenerKey, *guard]
+	// managers is what policies of listeners need, denied the listeners that must take no requests because of them.
+	// collectors are the backends that listeners send requests of their own to, clientTrusts the trusts in clients.
+	managers     *incr.Table[model.PortKey, managers]
+	denied       *incr.Table[model.PortKey, []model.ListenerKey]
+	collectors   *incr.Index[BackendKey, model.PortKey, managers]
+	clientTrusts *incr.Index[AuthorityKey, model.PortKey, managers]
+	asked        *incr.Index[BackendKey, model.ListenerKey, *guard]
 	// stances, scopes and regimes are what the policies of listeners ask of HTTP filters, described those of them for
 	// which routes say what they were made of; policyBackends are the backends that these ask.
 	stances        *incr.Table[model.ListenerKey, stance]
@@ -290,16 +295,12 @@ func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool
 	if !ok || len(port.Listeners) == 0 {
 		return nil, false
 	}
-	logs := b.opts.Chain.AccessLogs(b.common(r, port))
 	if k.Transport == model.OverUDP {
-		return udpListener(b.bind(r, k.Proxy), port, logs), true
+		return udpListener(b.bind(r, k.Proxy), port, b.opts.Chain.AccessLogs(b.common(r, port))), true
 	}
 	var needs []model.BackendKey
-	if len(logs.Listener) > 0 {
-		needs = logs.Needs
-	}
-	filters := httpFilters(b.opts.Chain, b.guarded.Len(r, k) > 0)
-	out := listener(b.bind(r, k.Proxy), port, filters, logs.Listener, b.shape(r, port, &needs))
+	shape := shaper{b: b, r: r, of: port, needs: &needs}
+	out := listener(b.bind(r, k.Proxy), port, httpFilters(b.opts.Chain, b.guarded.Len(r, k) > 0), shape)
 	out.Needs = clusterNames(needs)
 	chains, routes := b.streams(r, port)
 	for _, c := range chains {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -22,9 +20,9 @@ const (
 	tcpAttempts = 3
 )
 
-// tcpProxy returns the filter that passes connections on to backends, shared by weight; nil if there are none. An
-// invalid backend is a cluster that does not exist: Envoy closes its share of the connections.
-func tcpProxy(port uint16, backends []model.WeightedBackend, logs []*accesslogv3.AccessLog) *listenerv3.Filter {
+// tcpProxy returns what passes connections on to backends, shared by weight; nil if there are none. An invalid
+// backend is a cluster that does not exist: Envoy closes its share of the connections.
+func tcpProxy(port uint16, backends []model.WeightedBackend) *tcpv3.TcpProxy {
 	if len(backends) == 0 {
 		return nil
 	}
@@ -32,7 +30,6 @@ func tcpProxy(port uint16, backends []model.WeightedBackend, logs []*accesslogv3
 		StatPrefix:         fmt.Sprintf("port_%d", port),
 		IdleTimeout:        durationpb.New(tcpIdleTimeout),
 		MaxConnectAttempts: wrapperspb.UInt32(tcpAttempts),
-		AccessLog:          logs,
 	}
 	if len(backends) == 1 {
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_Cluster{Cluster: clusterName(backends[0].Backend)}
@@ -45,10 +42,7 @@ func tcpProxy(port uint16, backends []model.WeightedBackend, logs []*accesslogv3
 		}
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: weighted}
 	}
-	return &listenerv3.Filter{
-		Name:       "envoy.filters.network.tcp_proxy",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(proxy)},
-	}
+	return proxy
 }
 
 func clusterName(b model.BackendKey) string {

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/xds"
@@ -48,7 +50,7 @@ func backendSocket(b *model.BackendTLS, key model.BackendKey) *corev3.TransportS
 				DefaultValidationContext: &tlsv3.CertificateValidationContext{
 					MatchTypedSubjectAltNames: subjectMatchers(b.Names),
 				},
-				ValidationContextSdsSecretConfig: sds(b.Trust.String()),
+				ValidationContextSdsSecretConfig: feature.TrustConfig(b.Trust),
 			},
 		}
 	}
@@ -110,6 +112,12 @@ func exactly(value string) *matcherv3.StringMatcher {
 func downstreamTLS(l *model.Listener, alpn []string) *tlsv3.DownstreamTlsContext {
 	tls := &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: &tlsv3.CommonTlsContext{TlsParams: tlsParameters(), AlpnProtocols: alpn},
+		// A session that is resumed is not validated again: neither a client whose certificate has been revoked, nor
+		// against the CA certificates of today.
+		DisableStatefulSessionResumption: true,
+		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{
+			DisableStatelessSessionResumption: true,
+		},
 	}
 	for _, c := range l.Certificates {
 		tls.CommonTlsContext.TlsCertificateSdsSecretConfigs = append(
@@ -127,7 +135,7 @@ func validateClients(tls *tlsv3.DownstreamTlsContext, v *model.ClientValidation)
 	tls.RequireClientCertificate = wrapperspb.Bool(!v.Optional)
 	if !v.Optional {
 		tls.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig{
-			ValidationContextSdsSecretConfig: sds(v.Trust.String()),
+			ValidationContextSdsSecretConfig: feature.TrustConfig(v.Trust),
 		}
 		return
 	}
@@ -136,21 +144,24 @@ func validateClients(tls *tlsv3.DownstreamTlsContext, v *model.ClientValidation)
 			DefaultValidationContext: &tlsv3.CertificateValidationContext{
 				TrustChainVerification: tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED,
 			},
-			ValidationContextSdsSecretConfig: sds(v.Trust.String()),
+			ValidationContextSdsSecretConfig: feature.TrustConfig(v.Trust),
 		},
 	}
 }
 
-// authority returns the SDS resource of the CA certificates of a trust.
+// authority returns the SDS resource of the CA certificates of a trust, with what is revoked of what they signed.
 func authority(trust model.Trust, a resolve.Authority) *xds.Resource {
 	source := inline(a.Bundle)
 	if a.File != "" {
 		source = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: a.File}}
 	}
+	context := &tlsv3.CertificateValidationContext{TrustedCa: source}
+	if len(a.Revoked) > 0 {
+		context.Crl = inline(a.Revoked)
+	}
 	name := trust.String()
-	body := marshal(&tlsv3.Secret{
-		Name: name,
-		Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: source}},
-	})
-	return &xds.Resource{Name: name, Body: body, Hash: hash(body), Owners: trust.Bundles()}
+	body := marshal(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_ValidationContext{ValidationContext: context}})
+	return &xds.Resource{
+		Name: name, Body: body, Hash: hash(body), Owners: slices.Concat(trust.Bundles(), trust.Revoked()),
+	}
 }

@@ -134,6 +134,39 @@ func (c *Chain) AccessLogs(attached []model.Attached) *Logs {
 	return out
 }
 
+// PortSettings returns what is asked of a whole port, as a text to compare; empty for nothing: see [PortApplier].
+func (c *Chain) PortSettings(a model.Attached) string {
+	if f, ok := c.feature(a.Feature).(PortApplier); ok {
+		return f.PortSettings(a)
+	}
+	return ""
+}
+
+// ApplyPort applies what all listeners of a port ask of it, in chain order.
+func (c *Chain) ApplyPort(p *Port, attached []model.Attached) {
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(PortApplier); ok {
+			f.ApplyPort(p, a)
+		}
+	}
+}
+
+// CheckListener returns why a listener cannot have what is asked of a feature: see [ListenerChecker]. The issues have
+// Path, Reason and Message.
+func (c *Chain) CheckListener(a model.Attached, l *model.Listener, hostnames []string) status.Report {
+	f, ok := c.feature(a.Feature).(ListenerChecker)
+	if !ok {
+		return nil
+	}
+	var report status.Report
+	for _, p := range f.CheckListener(a, l, hostnames) {
+		report = append(report, status.Issue{
+			Condition: status.Accepted, Reason: p.Reason, Message: p.Message, Path: a.Path + p.Path,
+		})
+	}
+	return report
+}
+
 // Filters adds the HTTP filters that the attached configurations need to s: filters of a listener in the order in which
 // they were written, all else in chain order.
 func (c *Chain) Filters(s *Scope, attached []model.Attached) {

@@ -14,6 +14,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -85,7 +86,8 @@ type Apart interface {
 	IsApart()
 }
 
-// ListenerApplier is a feature that shapes how the listeners of a Gateway speak HTTP, as a policy of the Gateway says.
+// ListenerApplier is a feature that shapes how the listeners of a Gateway take connections and speak HTTP, as a policy
+// of the Gateway says.
 //
 // What it does is in the listener: a change drains the connections of the listeners of that Gateway, of no others. The
 // plain HTTP listeners of a port share a connection manager, so there it is applied only if all Gateways with listeners
@@ -99,6 +101,22 @@ type ListenerApplier interface {
 type Logger interface {
 	// AccessLogs adds the access logs that a asks for.
 	AccessLogs(l *Logs, a model.Attached)
+}
+
+// PortApplier is a feature with settings of a whole port: of its socket, and of what is done with a connection before
+// it is known which listener it is for. They are applied only if all listeners of the port ask for the same.
+type PortApplier interface {
+	// PortSettings returns what a asks of the port, as a text to compare; empty for nothing.
+	PortSettings(a model.Attached) string
+	// ApplyPort changes p, which the listeners of the port share, for a.
+	ApplyPort(p *Port, a model.Attached)
+}
+
+// ListenerChecker is a feature that some listeners cannot have.
+type ListenerChecker interface {
+	// CheckListener returns why a cannot be applied to l. hostnames are those of all listeners that share l's connection
+	// manager, l's own among them.
+	CheckListener(a model.Attached, l *model.Listener, hostnames []string) []Problem
 }
 
 // FilterUser is a feature made of HTTP filters.
@@ -189,18 +207,29 @@ type Cluster struct {
 	Backend *model.Backend
 }
 
-// Listener is an Envoy listener while features are applied to it for one of the HTTP or HTTPS listeners on its port.
-type Listener struct {
-	// Proto is the whole Envoy listener, which the listeners on the port share. Its filter chains are not in it.
+// Port is an Envoy listener while features are applied to it: what all listeners of a TCP port share. Its filter chains
+// are not in it.
+type Port struct {
 	Proto *listenerv3.Listener
-	// Chain is the filter chain, without its filters and transport socket.
+}
+
+// Listener is a filter chain of an Envoy listener while features are applied to it: that of a listener for HTTP or
+// HTTPS, or of a route for TLS or TCP connections.
+type Listener struct {
+	// Chain is the filter chain, without its transport socket and its last filter. Filters that features add run before
+	// that one.
 	Chain *listenerv3.FilterChain
-	// TLS is how connections are secured; nil without TLS.
+	// TLS is how connections are secured; nil without TLS, and if the backend ends it.
 	TLS *tlsv3.DownstreamTlsContext
-	// Manager is the connection manager, complete but for what the features add.
+	// Manager is the connection manager, complete but for what the features add; nil without HTTP.
 	Manager *hcmv3.HttpConnectionManager
+	// Proxy passes connections on; nil with HTTP.
+	Proxy *tcpv3.TcpProxy
 	// Name is that of the listener; of plain HTTP listeners that share a port, that of the most specific.
 	Name model.ListenerKey
+	// Hostnames are those of the listener or, for plain HTTP, of all on the port, the most specific first; empty ones are
+	// left out.
+	Hostnames []string
 	// Needs collects the backends that the listener itself sends requests to.
 	Needs []model.BackendKey
 }

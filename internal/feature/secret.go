@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// valueTimeout bounds how long what is new waits for a value.
-const valueTimeout = 5 * time.Second
+// secretTimeout bounds how long what is new waits for a value, or for CA certificates: without these nobody gets in.
+const secretTimeout = 5 * time.Second
 
 // Secret returns how a filter gets the value that a Secret has under a key, and notes that it is needed. Envoy has it
 // as a generic secret, by SDS: it is in no configuration that Envoy shows, and a new value changes no route. That the
@@ -31,10 +31,16 @@ func (s *Scope) SessionKey(policy model.Name, of string) *tlsv3.SdsSecretConfig 
 
 // ValueConfig is how Envoy gets a value. It is the same wherever the value is used: to Envoy the same name from another
 // configuration would be another secret, to be waited for again.
-func ValueConfig(value model.BackendKey) *tlsv3.SdsSecretConfig {
-	return &tlsv3.SdsSecretConfig{Name: value.String(), SdsConfig: &corev3.ConfigSource{
+func ValueConfig(value model.BackendKey) *tlsv3.SdsSecretConfig { return sds(value.String()) }
+
+// TrustConfig is how Envoy gets the CA certificates of a trust, and what they have revoked. As ValueConfig it is the
+// same everywhere.
+func TrustConfig(trust model.Trust) *tlsv3.SdsSecretConfig { return sds(trust.String()) }
+
+func sds(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-		InitialFetchTimeout:   durationpb.New(valueTimeout),
+		InitialFetchTimeout:   durationpb.New(secretTimeout),
 		ResourceApiVersion:    corev3.ApiVersion_V3,
 	}}
 }

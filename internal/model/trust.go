@@ -11,7 +11,8 @@ import (
 // system that a proxy runs on. The zero value trusts nobody. It is named after the objects that hold the bundles, so
 // whatever trusts the same objects shares one resource, and a bundle can change without anything that names it.
 type Trust struct {
-	// refs are the bundles as kind/namespace/name, sorted and joined by commas.
+	// refs are the bundles as kind/namespace/name, sorted and joined by commas; behind a semicolon, in the same way, the
+	// objects with what is revoked.
 	refs string
 }
 
@@ -26,23 +27,51 @@ var trustKinds = map[string]Ref{
 }
 
 // TrustIn returns the trust in the bundles that objects hold: ConfigMaps, Secrets and ClusterTrustBundles.
-func TrustIn(bundles []Ref) Trust {
-	texts := make([]string, len(bundles))
-	for i, b := range bundles {
-		texts[i] = strings.ToLower(b.Kind) + "/" + b.Name.String() // no name has "/" or ","
+func TrustIn(bundles []Ref) Trust { return Trust{refs: joinRefs(bundles)} }
+
+// revocation stands between the bundles and the objects with what is revoked.
+const revocation = ";"
+
+// But returns the same trust in all certificates but those that are revoked by the lists in objects: ConfigMaps and
+// Secrets.
+func (t Trust) But(revoked []Ref) Trust {
+	if len(revoked) == 0 {
+		return t
+	}
+	return Trust{refs: t.refs + revocation + joinRefs(revoked)}
+}
+
+func joinRefs(refs []Ref) string {
+	texts := make([]string, len(refs))
+	for i, ref := range refs {
+		texts[i] = strings.ToLower(ref.Kind) + "/" + ref.Name.String() // no name has "/", "," or ";"
 	}
 	slices.Sort(texts)
-	return Trust{refs: strings.Join(slices.Compact(texts), ",")}
+	return strings.Join(slices.Compact(texts), ",")
 }
 
 // Bundles returns the objects that hold the bundles, sorted by kind and name; none for the zero value and
 // [SystemTrust].
 func (t Trust) Bundles() []Ref {
-	if t == (Trust{}) || t == SystemTrust {
+	if t == SystemTrust {
+		return nil
+	}
+	bundles, _, _ := strings.Cut(t.refs, revocation)
+	return splitRefs(bundles)
+}
+
+// Revoked returns the objects with lists of certificates that are revoked, sorted by kind and name.
+func (t Trust) Revoked() []Ref {
+	_, revoked, _ := strings.Cut(t.refs, revocation)
+	return splitRefs(revoked)
+}
+
+func splitRefs(refs string) []Ref {
+	if refs == "" {
 		return nil
 	}
 	var out []Ref
-	for _, text := range strings.Split(t.refs, ",") {
+	for _, text := range strings.Split(refs, ",") {
 		kind, name, _ := strings.Cut(text, "/")
 		ref := trustKinds[kind]
 		ref.Name.Name = name

@@ -140,7 +140,8 @@ func New(opts Options) *Pipeline {
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
 		NoBackends: opts.NoBackends, Scope: opts.Scope,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
-		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters,
+		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
+		CheckListener: opts.Chain.CheckListener,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{
 		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey,

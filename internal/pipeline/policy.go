@@ -36,9 +36,12 @@ func (p *Pipeline) putPolicy(ref model.Ref) {
 	p.put(ref, policyStatus(ref, out), true)
 }
 
-// putTrusting publishes the statuses of the policies and listeners that trust the CA certificates in an object.
+// putTrusting publishes the statuses of the policies and listeners that trust the CA certificates in an object, or
+// those that it does not revoke.
 func (p *Pipeline) putTrusting(bundle model.Ref) {
-	trusts := func(t model.Trust) bool { return slices.Contains(t.Bundles(), bundle) }
+	trusts := func(t model.Trust) bool {
+		return slices.Contains(t.Bundles(), bundle) || slices.Contains(t.Revoked(), bundle)
+	}
 	for ref, policy := range p.resolved.Policies.All() {
 		if trusts(policy.Trust) {
 			p.putPolicy(ref)

@@ -21,11 +21,13 @@ type Authority struct {
 	Bundle []byte
 	// File is the path of the bundle on the proxy's machine; set for [model.SystemTrust] alone.
 	File string
+	// Revoked are certificate revocation lists as canonical PEM, empty if there are none.
+	Revoked []byte
 }
 
-// bundle is what an object holds as a CA bundle.
+// bundle is what an object holds as a CA bundle, or as certificate revocation lists.
 type bundle struct {
-	// Certificates are DER.
+	// Certificates are DER, the lists too.
 	Certificates [][]byte
 	// Problem is why it cannot be used; empty if it can.
 	Problem string
@@ -51,7 +53,10 @@ func (t *Tables) addBundles(e *incr.Engine) {
 		return out
 	})
 	byBackends, byXBackends := ownBundles(e, &t.in)
-	t.bundles = incr.NewTable(e, "ca bundles", t.bundle, byPolicies, byGateways, byBackends, byXBackends)
+	byListenerPolicies, lists := t.trustOfClientPolicies(e)
+	t.bundles = incr.NewTable(e, "ca bundles", t.bundle, byPolicies, byGateways, byBackends, byXBackends,
+		byListenerPolicies)
+	t.revocations = incr.NewTable(e, "revocation lists", t.revocation, lists)
 }
 
 // localBundle is the object of a caCertificateRef that has no namespace.
@@ -138,7 +143,7 @@ func readBundle(data []byte) ([][]byte, error) {
 			}
 			out = append(out, block.Bytes)
 		case "X509 CRL":
-			return nil, fmt.Errorf("holds a certificate revocation list, which is not supported: remove it")
+			return nil, fmt.Errorf("holds a certificate revocation list, which does not belong there: remove it")
 		}
 	}
 	if begun := bytes.Count(data, []byte("-----BEGIN CERTIFICATE-----")); begun != seen {
@@ -185,6 +190,7 @@ func (t *Tables) addAuthorities(e *incr.Engine) {
 		return []model.Trust{own.TLS.Trust}
 	})
 	ofServers := incr.NewIndex(e, "trusts of servers", t.policyFields, trustsOfServers)
+	ofClients := incr.NewIndex(e, "trusts of client policies", t.policyFields, trustsOfClients)
 	t.Authorities = incr.NewTable(e, "authorities", func(r *incr.Reader, key model.Trust) (Authority, bool) {
 		if key == model.SystemTrust {
 			return Authority{File: t.opts.SystemCAs}, t.opts.SystemCAs != ""
@@ -204,6 +210,6 @@ func (t *Tables) addAuthorities(e *incr.Engine) {
 				out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 			}
 		}
-		return Authority{Bundle: out.Bytes()}, out.Len() > 0
-	}, ofListeners, ofPolicies, ofBackends, ofServers)
+		return Authority{Bundle: out.Bytes(), Revoked: t.revokedBy(r, key)}, out.Len() > 0
+	}, ofListeners, ofPolicies, ofBackends, ofServers, ofClients)
 }

@@ -125,12 +125,13 @@ func TestCostOfAChange(t *testing.T) {
 		{"another certificate", func() incr.Result { return w.apply(secretYAML(t, "new"), fleetGateway("new")) },
 			"own gateways 1/1, controllers 1/0, certificate pairs 2/2, gateways 1/1, hosting gateways 1/0, " +
 				"doors 2/0, sections 1/0, gateway policies 1/0, contenders 2/1, arenas 1/0, owners 1/0, seats 1/1, ports 1/1, " +
+				"port accords 1/0, " +
 				"certificates 2/2, gateway status 1/0"},
 		{"a listener with a host of its own", func() incr.Result {
 			return w.apply(fleetGateway("new", `{name: other, port: 80, protocol: HTTP, hostname: "*.example.org"}`))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 3/1, sections 1/1, " +
 			"listener policies 1/0, gateway policies 1/0, " +
-			"contenders 3/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, gateway status 1/1"},
+			"contenders 3/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, port accords 1/0, gateway status 1/1"},
 		{"a policy for a backend", func() incr.Result { return w.apply(fleetPolicy(9, "a.example"), caYAML(t, "ca")) },
 			"ca bundles 1/1, backendtlspolicy holders 1/1, backendtlspolicies 1/1, backend guards 1/1, authorities 1/1, " +
 				"routes 1/0, backends 1/1, policy status 1/1"},
@@ -151,8 +152,8 @@ func TestCostOfAChange(t *testing.T) {
 		{"a policy for a listener of the Gateway", func() incr.Result {
 			return w.apply(fleetTraffic("g", "Gateway", "gw, sectionName: https", 3))
 		}, "policy targets 1/1, policy fields 1/1, policies of listener sources 1/1, listener policies 3/1, " +
-			"policy uses of routes 1/0, policy uses of listener sources 1/1, policy uses 1/1, backends of policies 1/0, " +
-			"policy status 1/1"},
+			"port accords 2/0, policy uses of routes 1/0, policy uses of listener sources 1/1, policy uses 1/1, " +
+			"backends of policies 1/0, policy status 1/1"},
 		{"an edit of that", func() incr.Result {
 			return w.apply(fleetTraffic("g", "Gateway", "gw, sectionName: https", 4))
 		}, "policy targets 1/0, policy fields 1/1, backends of policies 1/0, policy status 1/0"},

@@ -70,7 +70,7 @@ func (t *Tables) policyAncestor(r *incr.Reader, uses []policyUse) (status.Ancest
 			out.Report = append(out.Report, both.Report...)
 		}
 		if kind == model.KindClientTrafficPolicy && use.Target == (policyTarget{}) {
-			out.Report = append(out.Report, t.sharedClientPorts(r, use)...)
+			out.Report = append(out.Report, t.unfitForListeners(r, use)...)
 		}
 	}
 	if len(merged) > 0 {
@@ -198,31 +198,4 @@ func enumerate(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
 	}
 	return strings.Join(names, ", ")
-}
-
-// sharedClientPorts returns an issue for each plain HTTP port on which a ClientTrafficPolicy has no effect, because it
-// is not that of all listeners there.
-func (t *Tables) sharedClientPorts(r *incr.Reader, use policyUse) status.Report {
-	own := t.fieldsOf(r, mergedKey{Kind: use.Policy.Kind, Own: use.Policy.Name})
-	w, _ := t.written(r, use.Ancestor.Source)
-	var out status.Report
-	for i := range w.Listeners {
-		l := &w.Listeners[i]
-		port, ok := incr.Get(r, t.Ports, w.doors[i].Port)
-		name, _, held := t.holdingPolicy(r, l.Key, use.Policy.Kind)
-		if !ok || !held || name != use.Policy.Name || port.Protocol != model.HTTP {
-			continue
-		}
-		if use.Ancestor.Section != "" && use.Ancestor.Section != l.Key.Name {
-			continue
-		}
-		if rival, shared := t.clientRival(r, port, own); shared {
-			out = append(out, status.Issue{
-				Object: use.Policy, Condition: status.Accepted, Reason: string(gwv1.PolicyReasonConflicted),
-				Message: fmt.Sprintf("Listener %s is on port %d too, without this policy, and one connection manager serves "+
-					"them all: the policy has no effect there; attach it to both, or use another port", rival, port.Key.Port),
-			})
-		}
-	}
-	return out
 }

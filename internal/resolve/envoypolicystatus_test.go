@@ -90,8 +90,9 @@ func TestEnvoyPolicyStatus(t *testing.T) {
 			envoyPolicyYAML(model.KindClientTrafficPolicy, "p", toListener, "timeout: {http: {idleTimeout: 5s}}"),
 			gatewayYAML("two", `{name: x, port: 80, protocol: HTTP, hostname: x.example}`),
 		}, model.KindClientTrafficPolicy, "p",
-			"Gateway gw/http: Accepted=False/Conflicted | Listener default/two/x is on port 80 too, without this policy, and " +
-				"one connection manager serves them all: the policy has no effect there; attach it to both, or use another port"},
+			"Gateway gw/http: Accepted=False/Conflicted | spec.timeout: It is for the connection manager, which all plain " +
+				"HTTP listeners of a port share, and listener default/two/x is on port 80 too and does not ask for the same: " +
+				"nobody there gets it; say the same in the policies of both, or use another port"},
 	}
 	for _, tt := range tests {
 		w := newPretend(t, append(policedBase(), tt.policies...)...)

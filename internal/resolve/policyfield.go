@@ -24,6 +24,8 @@ type policyFields struct {
 	Attached []model.Attached
 	// Denied says that something that guards cannot be applied: why, for a [model.Fault]; else empty.
 	Denied string
+	// Unguarded are the features that guard and cannot be applied.
+	Unguarded []string
 	// Report is what is wrong.
 	Report status.Report
 	// Mentions are the backends that it refers to, if it may, whether or not they can be used.
@@ -90,6 +92,7 @@ func (t *Tables) resolveFields(r *incr.Reader, key mergedKey) *policyFields {
 		case t.opts.Opens != nil && t.opts.Opens(a):
 		case t.guardsField(a.Feature):
 			v.out.Denied = "Invalid" + key.Kind
+			v.out.Unguarded = append(v.out.Unguarded, a.Feature)
 		}
 	}
 	return &v.out
@@ -186,6 +189,30 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 			a.Objects = append(a.Objects, object)
 			a.Broken = a.Broken || object.Data == nil
 		}
+	}
+	return v.trust(a)
+}
+
+// trust resolves the CA certificates that a field refers to, and what is revoked of them.
+func (v *fieldResolver) trust(a model.Attached) model.Attached {
+	var bundles, lists []model.Ref
+	for _, ref := range v.t.opts.References(a) {
+		if ref.Authority == nil && ref.Revoked == nil {
+			continue
+		}
+		to, problem := v.t.trustObject(v.r, a.Source, ref)
+		switch {
+		case problem != "":
+			v.issue(ref.Path, problem)
+			a.Broken = true
+		case ref.Authority != nil:
+			bundles = append(bundles, to)
+		default:
+			lists = append(lists, to)
+		}
+	}
+	if !a.Broken && len(bundles) > 0 {
+		a.Trust = model.TrustIn(bundles).But(lists)
 	}
 	return a
 }

@@ -15,7 +15,7 @@ import (
 type Policy struct {
 	// Report holds the policy's issues.
 	Report status.Report
-	// Trust is that of a policy for TLS, the zero value for others.
+	// Trust is that of a policy for TLS or with CA certificates of clients, the zero value for others.
 	Trust model.Trust
 	// Status has an ancestor for each Gateway whose traffic the policy is for.
 	Status gwv1.PolicyStatus
@@ -34,9 +34,11 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		model.KindXTelemetryPolicy:      trustless(t.telemetryStatus),
 	}
 	for _, kind := range append([]string{model.KindClientTrafficPolicy}, routePolicyKinds...) {
-		kinds[kind] = trustless(func(r *incr.Reader, name model.Name) (status.Policy, bool) {
-			return t.envoyPolicyStatus(r, envoyPolicyRef(kind, name))
-		})
+		kinds[kind] = func(r *incr.Reader, name model.Name) (status.Policy, model.Trust, bool) {
+			ref := envoyPolicyRef(kind, name)
+			in, ok := t.envoyPolicyStatus(r, ref)
+			return in, t.trustOf(r, ref), ok
+		}
 	}
 	t.Policies = incr.NewTable(e, "policy status", func(r *incr.Reader, key model.Ref) (Policy, bool) {
 		in, trust, ok := kinds[key.Kind](r, key.Name)
@@ -46,6 +48,20 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		every := func(status.Issue) bool { return true }
 		return Policy{Report: in.Report.Select(every), Trust: trust, Status: in.Build()}, true
 	}, append(keys, t.envoyPolicies...)...)
+}
+
+// trustOf returns the trust of a policy of Envoy Gateway: it has one at most.
+func (t *Tables) trustOf(r *incr.Reader, policy model.Ref) model.Trust {
+	fields, ok := incr.Get(r, t.policyFields, policy)
+	if !ok {
+		return model.Trust{}
+	}
+	for _, a := range fields.Attached {
+		if a.Trust != (model.Trust{}) {
+			return a.Trust
+		}
+	}
+	return model.Trust{}
 }
 
 // trustless is for policies without certificates.

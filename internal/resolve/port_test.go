@@ -68,8 +68,8 @@ func TestUnboundPortDisturbsNoOther(t *testing.T) {
 		Accepted=True/ListenersNotValid ResolvedRefs
 		http [HTTPRoute,GRPCRoute] 1: Accepted=False/PortUnavailable ResolvedRefs Programmed=False/Invalid
 		high [HTTPRoute,GRPCRoute] 1: Accepted ResolvedRefs`)
-	if n := res.Recomputed(); n != 2 {
-		t.Errorf("recomputed %d keys, want the port and the status: %v", n, res.Tables)
+	if n := res.Recomputed(); n != 3 {
+		t.Errorf("recomputed %d keys, want the port, what its policies agree on, and the status: %v", n, res.Tables)
 	}
 	w.Unbound.Delete(key)
 	w.commit()

@@ -7,8 +7,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// Reference is a reference to another object inside of what a policy asks of a feature. One of Backend, URL and Object
-// is set.
+// Reference is a reference to another object inside of what a policy asks of a feature. One of Backend, URL, Object,
+// Authority and Revoked is set.
 type Reference struct {
 	// Path is the field of the reference: that of the [model.Attached] and what is inside of it,
 	// "spec.extAuth.grpc.backendRefs[0]".
@@ -24,11 +24,14 @@ type Reference struct {
 	Settings *egv1a1.ClusterSettings
 	// Object is an object whose data is read.
 	Object *ObjectReference
+	// Authority is an object with CA certificates that are trusted, Revoked one with lists of the certificates that are
+	// not, for all that.
+	Authority, Revoked *ObjectReference
 }
 
-// ObjectReference names a Secret or ConfigMap.
+// ObjectReference names a Secret or ConfigMap or, for CA certificates, a ClusterTrustBundle.
 type ObjectReference struct {
-	// Group is empty for both kinds.
+	// Group is empty for Secrets and ConfigMaps.
 	Group string
 	// Kind is that of the object, Secret if it is empty.
 	Kind string

@@ -41,6 +41,11 @@ type Options struct {
 	Opens func(model.Attached) bool
 	// Clusters says whether what is asked of a feature shapes the clusters of backends; nil if nothing does.
 	Clusters func(a model.Attached) bool
+	// PortSettings returns what is asked of a whole port, as a text to compare, empty for nothing; may be nil.
+	PortSettings func(model.Attached) string
+	// CheckListener returns why a listener cannot have what is asked of a feature; may be nil. hostnames are those of all
+	// listeners that share its connection manager. Its issues have Path, Reason and Message filled.
+	CheckListener func(a model.Attached, l *model.Listener, hostnames []string) status.Report
 	// Features are the Gateway API features that the rest of the program adds to those of this package: they are
 	// listed in the status of our GatewayClasses.
 	Features []gwv1.FeatureName
@@ -152,6 +157,7 @@ type Tables struct {
 	references      *incr.Index[model.BackendKey, model.RouteKey, *Route]
 	attached        *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
 	bundles         *incr.Table[model.Ref, *bundle]
+	revocations     *incr.Table[model.Ref, *bundle]
 	tlsPolicies     *incr.Table[model.Name, *tlsPolicy]
 	tlsHolders      *incr.Table[model.Ref, holders]
 	guards          *incr.Table[model.Ref, []sectionGuard]
@@ -180,6 +186,8 @@ type Tables struct {
 	// sourcePolicies hold for Gateways and ListenerSets, stacks for listeners, routePolicies for routes.
 	sourcePolicies *incr.Table[model.Ref, heldPolicies]
 	stacks         *incr.Table[model.ListenerKey, model.PolicyStack]
+	// accords are what the ClientTrafficPolicies of the listeners of a port agree on.
+	accords        *incr.Table[model.PortKey, *accord]
 	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
 	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
 	// proxyFields are what EnvoyProxies ask of features.
@@ -287,6 +295,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addProxyFields(e)
 	t.addTelemetry(e)
 	t.addPorts(e)
+	t.addAccords(e)
 	t.addCertificates(e)
 	t.addAuthorities(e)
 	t.addRouteFilters(e)

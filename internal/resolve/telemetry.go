@@ -101,26 +101,17 @@ func (t *Tables) resolveTelemetry(r *incr.Reader, key model.Name) (*telemetry, b
 	return out, true
 }
 
-// Managed returns what policies ask of features for a listener: for the Envoy listener, its filter chain and its
-// connection manager. The plain HTTP listeners of a port share one: it does only what the policies of all of them ask
-// for, lest the traffic of one ends up with the collector of another. denied, if not empty, is why the listener must
-// take no requests: something that guards it cannot be applied.
+// Managed returns what policies ask of features for a listener: for its filter chains and its connection manager. The
+// plain HTTP listeners of a port share one: it does only what the policies of all of them ask for, lest the traffic of
+// one ends up with the collector of another. denied, if not empty, is why the listener must take no requests: something
+// that guards it cannot be applied.
 func (t *Tables) Managed(r *incr.Reader, port model.Port, l *model.Listener) (list []model.Attached, denied string) {
 	list = t.policiesOf(r, l.Key.Source)
-	client := t.clientFields(r, l.Key)
 	if port.Protocol == model.HTTP {
 		list = t.Common(r, port)
-		if _, shared := t.clientRival(r, port, client); shared {
-			client = t.unshared(client)
-		}
 	}
-	return slices.Concat(list, client.Attached), client.Denied
-}
-
-// Observed returns what the EnvoyProxy of a listener, and other policies of its Gateway that shape no connection, ask
-// of features.
-func (t *Tables) Observed(r *incr.Reader, l *model.Listener) []model.Attached {
-	return t.policiesOf(r, l.Key.Source)
+	client, denied := t.clientAsks(r, port, l)
+	return slices.Concat(list, client), denied
 }
 
 // Common returns what the policies of all Gateways with listeners on a port ask for, in the same words.

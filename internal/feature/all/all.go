@@ -13,6 +13,13 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/basicauth"
 	"github.com/sluice-gateway/sluice/internal/feature/buffer"
 	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
+	"github.com/sluice-gateway/sluice/internal/feature/clientconnection"
+	"github.com/sluice-gateway/sluice/internal/feature/clientheader"
+	"github.com/sluice-gateway/sluice/internal/feature/clienthttp"
+	"github.com/sluice-gateway/sluice/internal/feature/clientip"
+	"github.com/sluice-gateway/sluice/internal/feature/clientpath"
+	"github.com/sluice-gateway/sluice/internal/feature/clienttimeout"
+	"github.com/sluice-gateway/sluice/internal/feature/clienttls"
 	"github.com/sluice-gateway/sluice/internal/feature/compressor"
 	"github.com/sluice-gateway/sluice/internal/feature/cors"
 	"github.com/sluice-gateway/sluice/internal/feature/credentialinjector"
@@ -57,7 +64,7 @@ func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}})
 
 // ChainWith returns the chain of all features.
 func ChainWith(o Options) *feature.Chain {
-	return feature.NewChain(
+	return feature.NewChain(append([]feature.Feature{
 		extauth.Listener{},         // before everything: a route is chosen for what it lets in
 		responseoverride.Feature{}, // sees what all others answer
 		fault.Feature{},            // clients see failures whoever they are
@@ -105,7 +112,27 @@ func ChainWith(o Options) *feature.Chain {
 		upstream.ProxyProtocol{},
 		admission.Feature{},
 		routing.Feature{},
-	)
+	}, clients()...)...)
+}
+
+// clients are the features of listeners that say how to speak with clients.
+func clients() []feature.Feature {
+	return []feature.Feature{
+		clienttimeout.Feature{},
+		clientconnection.Feature{},
+		clientconnection.Keepalive{},
+		clientconnection.ProxyProtocol{},
+		clientconnection.EnableProxyProtocol{}, // behind the field that it gave way to
+		clientip.Feature{},
+		clientpath.Feature{},
+		clienttls.Feature{},
+		clienthttp.HTTP1{}, // behind the duration of connections, of which it takes something back
+		clienthttp.HTTP2{},
+		clienthttp.Scheme{},
+		clienthttp.GRPC{},
+		clienthttp.HealthCheck{}, // in front of the filter above
+		clientheader.Feature{},   // in front of all filters
+	}
 }
 
 // Supported are the features of the Gateway API that the chain answers for.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -107,6 +108,7 @@ func (c *Case) Render(t *testing.T, f feature.Feature, spec json.RawMessage) Out
 			out.Shared = append(out.Shared, jsonValue(t, f))
 		}
 	}
+	maps.Copy(out.Envoy, listeners(t, chain, a, c.Input.Hostnames))
 	for _, ref := range chain.References(a) {
 		text, err := json.Marshal(ref)
 		if err != nil {

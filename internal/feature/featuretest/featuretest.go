@@ -56,6 +56,12 @@ type Input struct {
 	Beside egv1a1.ClusterSettings `json:"beside"`
 	// JWT is the field jwt of a SecurityPolicy beside the one that the spec is.
 	JWT *egv1a1.JWT `json:"jwt"`
+	// Trust are the names of ConfigMaps with CA certificates that the references in Spec lead to, Revoked those of
+	// ConfigMaps with what is revoked of these.
+	Trust   []string `json:"trust"`
+	Revoked []string `json:"revoked"`
+	// Hostnames are those of the listener that is given to features that shape listeners.
+	Hostnames []string `json:"hostnames"`
 }
 
 // Object is an object of namespace default that a spec refers to.
@@ -80,7 +86,8 @@ func (o Object) Model() model.Object {
 }
 
 // Golden applies f to the input of every golden file in testdata and compares what it adds to the route, the filters
-// that it needs, the backends that the route then needs besides its own, and the cluster that it makes.
+// that it needs, the backends that the route then needs besides its own, the cluster that it makes, and what it adds to
+// listeners: one for HTTPS, and one that ends TLS and passes connections on.
 func Golden[T any](t *testing.T, f feature.Feature) {
 	t.Helper()
 	GoldenIn[T](t, f, "testdata")
@@ -154,7 +161,18 @@ func (in *Input) attached(f feature.Feature, spec any) model.Attached {
 	for _, o := range in.Objects {
 		a.Objects = append(a.Objects, o.Model())
 	}
+	if len(in.Trust) > 0 {
+		a.Trust = model.TrustIn(configMaps(in.Trust)).But(configMaps(in.Revoked))
+	}
 	return a
+}
+
+func configMaps(names []string) []model.Ref {
+	var out []model.Ref
+	for _, name := range names {
+		out = append(out, Object{Kind: model.KindConfigMap, Name: name}.Model().Ref)
+	}
+	return out
 }
 
 func (in *Input) route() *feature.Route {

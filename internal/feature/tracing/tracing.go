@@ -149,6 +149,9 @@ func checkAttribute(a *gwxv1a1.Attribute) string {
 // ApplyListener makes the listener report spans.
 func (Feature) ApplyListener(l *feature.Listener, a model.Attached) {
 	spec := a.Spec.(*gwxv1a1.TracingConfig)
+	if l.Manager == nil {
+		return // spans are of requests
+	}
 	if len(a.Backends) == 0 || a.Backends[0] == (model.BackendKey{}) {
 		return // nobody to tell, as the policy's status says
 	}

@@ -1,0 +1,14 @@
+// Package clienthttp is how a ClientTrafficPolicy has listeners speak HTTP: the fields http1, http2, scheme, grpc and
+// healthCheck.
+//
+// http1 is http_protocol_options of the connection manager: enableTrailers enable_trailers, preserveHeaderCase the
+// formatter preserve_case, http10 accept_http_10 and default_host_for_http_10, ignoredUpgradeTypes
+// ignore_http_11_upgrade; disableSafeMaxConnectionDuration takes http1_safe_max_connection_duration back. http2 is
+// http2_protocol_options. scheme: MatchBackend is scheme_header_transformation.match_upstream. grpc.enableWeb is
+// Envoy's filter grpc_web, healthCheck its filter health_check, which answers before all others, and with 503 while
+// Envoy shuts down.
+//
+// Defaults: HTTP/1.0 is refused, trailers of HTTP/1 are dropped, names of headers are lower case; 100 streams,
+// windows of 64 KiB for a stream and 1 MiB for a connection; the scheme of the client. gRPC-Web is off, for
+// GRPCRoutes too, where Envoy Gateway has it on.
+package clienthttp
