@@ -154,14 +154,23 @@ spec: {endpoints: [{fqdn: {hostname: localhost, port: ${PORT_one}}}]}
 }
 
 // TestUpgradeProtocols lets requests be upgraded to the protocols of a policy, and to no others. What is in a CONNECT
-// request that is terminated reaches the backend as it is.
+// request that is terminated reaches the backend as it is, unless something keeps requests away from the backend.
 func TestUpgradeProtocols(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"routes.yaml": hostRoute("connect", `[{matches: [{path: {value: /some}}], backendRefs: [{${one}}]}]`) +
-			hostRoute("free", `[{backendRefs: [{${one}}]}]`),
+			hostRoute("free", `[{backendRefs: [{${one}}]}]`) + hostRoute("guarded", `[{backendRefs: [{${one}}]}]`),
 		"policies.yaml": trafficPolicy("connect", "connect",
-			"  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n"),
+			"  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n") +
+			trafficPolicy("guarded", "guarded", "  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n") + `
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: guarded}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: guarded}]
+  authorization: {defaultAction: Deny}
+`,
 	})
 	in.must(t, request{host: "connect.example", path: "/some/path"}, expect{backend: "one", path: "/some/path"})
 	in.must(t, request{host: "connect.example", path: "/other"}, expect{status: 404})
@@ -171,6 +180,9 @@ func TestUpgradeProtocols(t *testing.T) {
 	}
 	if got := in.tunnel(t, "free.example:80"); got != http.StatusNotFound {
 		t.Errorf("without a policy CONNECT is answered with %d, want 404", got)
+	}
+	if got := in.tunnel(t, "guarded.example:80"); got != http.StatusForbidden {
+		t.Errorf("a CONNECT that is not allowed is answered with %d, want 403", got)
 	}
 	if got := in.tunnel(t, "connect.example:80"); got != http.StatusOK {
 		t.Errorf("CONNECT is answered with %d, want 200", got)
@@ -277,6 +289,42 @@ spec: {clusterIP: ` + ip + `, ports: [{name: web, port: ${PORT_two}, targetPort:
 	in.must(t, request{host: "endpoint.example"}, expect{backend: "one"})
 	in.write("service.yaml", service("None"))
 	in.want(t, request{host: "service.example"}, expect{backend: "one"})
+}
+
+// TestBackendSettings has what a policy asks of its own backend made as the settings beside the reference say.
+func TestBackendSettings(t *testing.T) {
+	t.Parallel()
+	w := startWitness(t)
+	in := start(t, files{
+		"routes.yaml": hostRoute("app", `[{backendRefs: [{${one}}]}]`) + w.backend("auth"),
+		"policies.yaml": `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: auth}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}]
+  extAuth:
+    http:
+      backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: auth}]
+      backendSettings:
+        proxyProtocol: {version: V1}
+        connection: {bufferLimit: 64Ki, preconnect: {perEndpointPercent: 100}}
+        tcpKeepalive: {idleTime: 1m}
+        http2: {maxConcurrentStreams: 10}
+        dns: {lookupFamily: IPv4}
+        healthCheck: {active: {type: TCP, tcp: {}, overrides: {port: ${PORT_two}}}}
+`,
+	})
+	in.must(t, request{host: "app.example"}, expect{backend: "one"})
+	asked := 0
+	for _, preamble := range w.connections() {
+		if strings.HasPrefix(preamble, "PROXY TCP4 127.0.0.1 ") {
+			asked++
+		}
+	}
+	if asked == 0 {
+		t.Errorf("connections begin with %q, want one with the PROXY protocol", w.connections())
+	}
 }
 
 // TestStreamPolicy applies what a policy says of connections to those of TCPRoutes, and of endpoints to UDPRoutes:
