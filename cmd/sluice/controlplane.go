@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/sluice-gateway/sluice/internal/feature/all"
+	"github.com/sluice-gateway/sluice/internal/fetch"
 	fleetkube "github.com/sluice-gateway/sluice/internal/fleet/kube"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
@@ -44,6 +45,7 @@ type controlPlane struct {
 	source    *sourcekube.Source
 	pipeline  *pipeline.Pipeline
 	server    *xds.Server
+	fetcher   *fetch.Fetcher
 	writer    *statuskube.Writer
 	authority *pki.Authority
 	keeper    *pkikube.Keeper
@@ -112,8 +114,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	if err != nil {
 		return ended(err)
 	}
-	c.apply(batch)
-	settleMemory()
+	c.begin(ctx, batch)
 	if c.contact, err = newContact(c.config, c.flags, c.source.Behind); err != nil {
 		return err
 	}
@@ -148,6 +149,20 @@ func (c *controlPlane) run(ctx context.Context) error {
 // settle is how long Envoys have to connect after a start, before Gateways are said to wait for them. It is longer than
 // an Envoy takes that backs off from a Service without a replica.
 const settle = 30 * time.Second
+
+// fetchSettle is how long Envoys are not served at the start because of what has to be fetched: they go on with what
+// they have, which until it is there would be more than they would be told.
+const fetchSettle = 10 * time.Second
+
+// begin takes in the first batch and what policies in it want to be fetched.
+func (c *controlPlane) begin(ctx context.Context, batch source.Batch) {
+	defer settleMemory()
+	c.apply(batch)
+	go c.fetcher.Run(ctx)
+	ctx, cancel := context.WithTimeout(ctx, fetchSettle)
+	defer cancel()
+	c.fetcher.Settle(ctx)
+}
 
 // goOn starts what goes on until the context ends. The channel is closed when this replica does not lead any more.
 func (c *controlPlane) goOn(ctx context.Context, failed chan<- error) (led <-chan struct{}) {
@@ -219,7 +234,11 @@ func (c *controlPlane) build() error {
 // buildPipeline makes the pipeline and the xDS server, which know each other.
 func (c *controlPlane) buildPipeline() {
 	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
+	c.fetcher = fetch.New(fetch.Options{Log: c.log, Deliver: func(f model.Fetch, got model.Fetched) {
+		c.account(c.pipeline.Fetched(f, got))
+	}})
 	c.pipeline = pipeline.New(pipeline.Options{
+		Fetch:       c.fetcher.Want,
 		Controllers: c.flags.controllers,
 		// A Gateway has Envoys of its own, unless its class says that they are merged.
 		Proxy:  func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sluice-gateway/sluice/internal/feature/all"
+	"github.com/sluice-gateway/sluice/internal/fetch"
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
@@ -35,6 +36,7 @@ type instance struct {
 	source   *file.Source
 	pipeline *pipeline.Pipeline
 	server   *xds.Server
+	fetcher  *fetch.Fetcher
 	board    *statusfile.Board
 	metrics  *ops.Metrics
 	ports    *portGuard
@@ -98,15 +100,13 @@ func (i *instance) run(ctx context.Context) error {
 	i.apply(batch)
 	go func() { failed <- i.source.Watch(ctx, i.apply) }()
 	go i.ports.watch(ctx, i.pipeline)
+	go i.fetcher.Run(ctx)
 
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-failed:
-		if errors.Is(err, context.Canceled) {
-			return nil
-		}
-		return err
+		return ended(err)
 	}
 }
 
@@ -138,6 +138,9 @@ func (i *instance) build() {
 	opts.SessionKey = i.seed.Key
 	opts.Serve = i.server.Update
 	opts.Publish = i.publish
+	// Whoever writes the files may have everything fetched that the machine can reach.
+	i.fetcher = fetch.New(fetch.Options{Local: true, Deliver: i.fetched, Log: i.say.logger("fetch")})
+	opts.Fetch = i.fetcher.Want
 	i.pipeline = pipeline.New(opts)
 	i.ports = newPortGuard(opts.Bind, i.say)
 }
@@ -186,6 +189,13 @@ func (i *instance) apply(batch source.Batch) {
 	i.metrics.Stage("push", out.Push)
 	i.metrics.Computed(out.Result)
 	i.metrics.Problems(i.say.changed(batch, out))
+}
+
+// fetched takes in what became of a fetch.
+func (i *instance) fetched(f model.Fetch, got model.Fetched) {
+	out := i.pipeline.Fetched(f, got)
+	i.metrics.Computed(out.Result)
+	i.say.issues(out)
 }
 
 // observe takes in what the xDS server saw.

@@ -164,6 +164,8 @@ type Attached struct {
 	Objects []Object
 	// Trust is in the CA certificates that Spec refers to, the zero value if there are none.
 	Trust Trust
+	// Fetched is what the things in Spec hold that are fetched from servers, in the order of the spec.
+	Fetched []Fetched
 	// Under is the same field of the policy that the one of Source is merged with, if both have it; else nil.
 	Under *Under
 	// Broken says that it cannot be applied: something that Spec refers to cannot be used. What became of it is decided

@@ -60,6 +60,9 @@ type Options struct {
 	Scope      *resource.Scope
 	// SystemCAs is the path of the proxies' system CA certificates: see [resolve.Options].
 	SystemCAs string
+	// Fetch is told of everything that is to be fetched from now on, or not any more: see [Pipeline.Fetched]. It must not
+	// call back, nor block. nil if there is nobody who fetches.
+	Fetch func(fetch model.Fetch, wanted bool)
 	// Say is told what other replicas should know of the Envoys that are connected here. It must not call back, nor
 	// block. nil if there are no others.
 	Say func(peer.Statement)
@@ -141,7 +144,7 @@ func New(opts Options) *Pipeline {
 		NoBackends: opts.NoBackends, Scope: opts.Scope,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
-		CheckListener: opts.Chain.CheckListener,
+		CheckListener: opts.Chain.CheckListener, Fetches: opts.Fetch != nil,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{
 		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey,
@@ -231,6 +234,7 @@ func (p *Pipeline) commit() Outcome {
 	var healed []model.Ref
 	out.Versions, healed = p.push()
 	p.orderFleets()
+	p.orderFetches()
 	p.publish()
 	p.publishOwners(healed)
 	out.Issues, out.Fixed = p.issueChanges()

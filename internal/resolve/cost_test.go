@@ -142,9 +142,9 @@ func TestCostOfAChange(t *testing.T) {
 			"ca bundles 1/1, backendtlspolicies 1/0, authorities 1/1"},
 		{"a policy for a route", func() incr.Result { return w.apply(fleetTraffic("p", "HTTPRoute", "r9", 3)) },
 			"policy targets 1/1, policy fields 1/1, route policies 1/1, policy uses of routes 1/1, policy uses 1/1, " +
-				"backends of policies 1/0, policy status 1/1"},
+				"fetches of policies 1/0, backends of policies 1/0, policy status 1/1"},
 		{"an edit of it", func() incr.Result { return w.apply(fleetTraffic("p", "HTTPRoute", "r9", 4)) },
-			"policy targets 1/0, policy fields 1/1, backends of policies 1/0, policy status 1/0"},
+			"policy targets 1/0, policy fields 1/1, fetches of policies 1/0, backends of policies 1/0, policy status 1/0"},
 		{"an edit of the route that it is for", func() incr.Result { return w.apply(fleetRoute(9, "/newer")) },
 			"routes 1/1, bindings 1/0, policy uses of routes 1/0, route status 1/0, policy status 1/0"},
 		{"another target", func() incr.Result { return w.apply(fleetTraffic("p", "HTTPRoute", "r10", 4)) },
@@ -153,10 +153,10 @@ func TestCostOfAChange(t *testing.T) {
 			return w.apply(fleetTraffic("g", "Gateway", "gw, sectionName: https", 3))
 		}, "policy targets 1/1, policy fields 1/1, policies of listener sources 1/1, listener policies 3/1, " +
 			"port accords 2/0, policy uses of routes 1/0, policy uses of listener sources 1/1, policy uses 1/1, " +
-			"backends of policies 1/0, policy status 1/1"},
+			"fetches of policies 1/0, backends of policies 1/0, policy status 1/1"},
 		{"an edit of that", func() incr.Result {
 			return w.apply(fleetTraffic("g", "Gateway", "gw, sectionName: https", 4))
-		}, "policy targets 1/0, policy fields 1/1, backends of policies 1/0, policy status 1/0"},
+		}, "policy targets 1/0, policy fields 1/1, fetches of policies 1/0, backends of policies 1/0, policy status 1/0"},
 		{"a grant for others", func() incr.Result {
 			return w.apply(`
 apiVersion: gateway.networking.k8s.io/v1

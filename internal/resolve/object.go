@@ -24,14 +24,18 @@ func (t *Tables) object(
 		return object, status.ReasonInvalidKind,
 			fmt.Sprintf("%s of group %q cannot be read: use a Secret or a ConfigMap", to.Kind, to.Group)
 	case !t.granted(r, from, to):
-		return object, status.ReasonRefNotPermitted,
-			t.unseen(r, to, fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
-				to.Namespace, from.Kind, from.Namespace, to))
+		return object, status.ReasonRefNotPermitted, t.unseen(r, to, notGranted(from, to))
 	}
 	if object.Data = t.objectData(r, to); object.Data == nil {
 		return object, status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", to)
 	}
 	return object, "", ""
+}
+
+// notGranted is what is said of a reference that needs a ReferenceGrant.
+func notGranted(from, to model.Ref) string {
+	return fmt.Sprintf("No ReferenceGrant in namespace %s lets a %s of namespace %s use %s",
+		to.Namespace, from.Kind, from.Namespace, to)
 }
 
 // objectData returns what a Secret or ConfigMap holds, text and binary data alike; nil if there is none.

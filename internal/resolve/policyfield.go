@@ -30,6 +30,8 @@ type policyFields struct {
 	Report status.Report
 	// Mentions are the backends that it refers to, if it may, whether or not they can be used.
 	Mentions []model.BackendKey
+	// Fetches are what it wants to be fetched.
+	Fetches []model.Fetch
 }
 
 // mergedKey is a policy, and the one that it is merged with; Parent is empty for none.
@@ -178,17 +180,23 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 		return a
 	}
 	for _, ref := range v.t.opts.References(a) {
-		if ref.Backend != nil || ref.URL != "" {
+		broken := false
+		switch {
+		case ref.Backend != nil || ref.URL != "":
 			key := v.backend(a.Source, ref)
 			a.Backends = append(a.Backends, key)
 			// What an EnvoyProxy reports to several services it reports to those that are there.
-			a.Broken = a.Broken || key == (model.BackendKey{}) && v.key.Kind != model.KindEnvoyProxy
-		}
-		if ref.Object != nil {
+			broken = key == (model.BackendKey{}) && v.key.Kind != model.KindEnvoyProxy
+		case ref.Object != nil:
 			object := v.object(a.Source, ref)
 			a.Objects = append(a.Objects, object)
-			a.Broken = a.Broken || object.Data == nil
+			broken = object.Data == nil
+		case ref.Fetch != nil:
+			fetched := v.fetched(a.Source, ref)
+			a.Fetched = append(a.Fetched, fetched)
+			broken = fetched.Data == nil
 		}
+		a.Broken = a.Broken || broken && !ref.Optional
 	}
 	return v.trust(a)
 }

@@ -88,6 +88,7 @@ func (t *Tables) addPolicyUses(e *incr.Engine) {
 	distinct := incr.NewTable(e, "policy uses", func(*incr.Reader, policyUse) (struct{}, bool) {
 		return struct{}{}, true
 	}, byRoute, bySource)
+	t.addFetches(e, distinct)
 	t.usesOfPolicy = incr.NewIndex(e, "uses of policy", distinct, func(u policyUse, _ struct{}) []model.Ref {
 		return []model.Ref{u.Policy}
 	})

@@ -7,8 +7,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// Reference is a reference to another object inside of what a policy asks of a feature. One of Backend, URL, Object,
-// Authority and Revoked is set.
+// Reference is a reference to something else inside of what a policy asks of a feature. One of Backend, URL, Object,
+// Authority, Revoked and Fetch is set.
 type Reference struct {
 	// Path is the field of the reference: that of the [model.Attached] and what is inside of it,
 	// "spec.extAuth.grpc.backendRefs[0]".
@@ -27,6 +27,11 @@ type Reference struct {
 	// Authority is an object with CA certificates that are trusted, Revoked one with lists of the certificates that are
 	// not, for all that.
 	Authority, Revoked *ObjectReference
+	// Fetch is something that is fetched from a server.
+	Fetch *FetchReference
+	// Optional says that the feature can do without: the status of the policy says that it cannot be used, and the
+	// feature is given the zero value in its place. Else nothing of what the policy asks of the feature is applied.
+	Optional bool
 }
 
 // ObjectReference names a Secret or ConfigMap or, for CA certificates, a ClusterTrustBundle.

@@ -62,6 +62,9 @@ type Options struct {
 	Scope *resource.Scope
 	// SystemCAs is the path of the CA certificates of the system that the proxies run on, empty if there are none.
 	SystemCAs string
+	// Fetches says that there is somebody who fetches what is in Tables.Fetches. Else what cannot be applied without it is
+	// no mistake that would be reported.
+	Fetches bool
 }
 
 // Tables are the results: the model, and the statuses.
@@ -71,6 +74,8 @@ type Tables struct {
 	Unbound *incr.Input[model.PortKey, string]
 	// Refused are the routes that Envoy refused.
 	Refused *incr.Input[model.RouteKey, Refusal]
+	// Fetched is what became of Fetches, as far as it is known.
+	Fetched *incr.Input[model.Fetch, model.Fetched]
 
 	// Gateways are the Gateways of our classes.
 	Gateways *incr.Table[model.Name, Gateway]
@@ -101,6 +106,9 @@ type Tables struct {
 	Certificates *incr.Table[model.Name, Certificate]
 	// Authorities are the CA certificates of every trust that a listener or a policy of backends has.
 	Authorities *incr.Table[model.Trust, Authority]
+
+	// Fetches are what policies want to be fetched that hold for something.
+	Fetches *incr.Table[model.Fetch, struct{}]
 
 	// GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus, BackendStatus, EnvoyProxyStatus and
 	// XBackendStatus have an entry for each object that is ours to report on: an XBackend is while a Gateway of ours uses
@@ -274,6 +282,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 		opts:    opts,
 		Unbound: incr.NewInput[model.PortKey, string](e, "unbound"),
 		Refused: incr.NewInput[model.RouteKey, Refusal](e, "refused"),
+		Fetched: incr.NewInput[model.Fetch, model.Fetched](e, "fetched"),
 		in:      readInputs(store),
 	}
 	// The order is that of dependence: a table reads only what was added before it.

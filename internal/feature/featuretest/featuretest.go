@@ -6,6 +6,8 @@ package featuretest
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"os"
@@ -46,6 +48,8 @@ type Input struct {
 	Backends []string `json:"backends"`
 	// Objects are what the references in Spec to Secrets and ConfigMaps lead to.
 	Objects []Object `json:"objects"`
+	// Fetched are what the references in Spec to things on servers lead to; an empty one cannot be fetched.
+	Fetched []string `json:"fetched"`
 	// Path is where Spec was written; the default is the first filter of a rule.
 	Path string `json:"path"`
 	// Protocol is what the backend speaks, of which the cluster is that is given to features that shape clusters.
@@ -83,6 +87,15 @@ func (o Object) Model() model.Object {
 		out.Data[key] = []byte(text)
 	}
 	return out
+}
+
+// Fetched returns what came of fetching something, or that it failed if that is empty.
+func Fetched(data string) model.Fetched {
+	if data == "" {
+		return model.Fetched{Error: "the server answers 404 Not Found"}
+	}
+	sum := sha256.Sum256([]byte(data))
+	return model.Fetched{Data: []byte(data), SHA256: hex.EncodeToString(sum[:])}
 }
 
 // Golden applies f to the input of every golden file in testdata and compares what it adds to the route, the filters
@@ -163,6 +176,9 @@ func (in *Input) attached(f feature.Feature, spec any) model.Attached {
 	}
 	if len(in.Trust) > 0 {
 		a.Trust = model.TrustIn(configMaps(in.Trust)).But(configMaps(in.Revoked))
+	}
+	for _, data := range in.Fetched {
+		a.Fetched = append(a.Fetched, Fetched(data))
 	}
 	return a
 }
