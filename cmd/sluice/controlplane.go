@@ -244,7 +244,7 @@ func (c *controlPlane) buildPipeline() {
 		Proxy:  func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
 		Fleets: fleetOptions(c.flags.namespace, c.flags.proxy),
 		Fleet:  c.wantFleet,
-		Chain:  all.ChainWith(all.Options{RateLimit: c.flags.rateLimit(), Pods: true}),
+		Chain:  all.ChainWith(all.Options{RateLimit: c.flags.rateLimit(), Pods: true, Lua: c.flags.extensions.lua}),
 		Scope:  c.flags.watch(), NoBackends: c.flags.noBackends,
 		// Where Envoy's image has them.
 		SystemCAs: systemCAs[0],

@@ -134,7 +134,7 @@ func (i *instance) build() {
 	})
 	opts := pipelineOptions()
 	opts.NoBackends = i.flags.noBackends
-	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit()})
+	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit(), Lua: i.flags.extensions.lua})
 	opts.SessionKey = i.seed.Key
 	opts.Serve = i.server.Update
 	opts.Publish = i.publish

@@ -24,6 +24,7 @@ type runFlags struct {
 	limits               limitFlags
 	config               configFlag
 	settings
+	extensions extensionFlags
 }
 
 func runCommand() *cobra.Command {
@@ -72,6 +73,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
 	f.counters.register(cmd)
 	f.limits.register(cmd)
+	// Whoever writes the files owns the machine.
+	f.extensions.register(cmd, true)
 }
 
 // defaultStateDir is sluice in $XDG_STATE_HOME or ~/.local/state, empty if there is no home.

@@ -40,6 +40,8 @@ type serveFlags struct {
 	noEnvoys bool
 	config   configFlag
 	settings
+
+	extensions extensionFlags
 }
 
 func serveCommand() *cobra.Command {
@@ -109,6 +111,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.ratelimit, "ratelimit-service", "",
 		"The Service of sluice ratelimit in Sluice's own namespace; without it policies with global rate limits are refused")
 	f.limits.register(cmd)
+	f.extensions.register(cmd, false)
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "The cluster's DNS domain")
 }
 

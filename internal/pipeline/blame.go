@@ -243,6 +243,16 @@ func (p *Pipeline) forgive(ref model.Ref) {
 	}
 }
 
+// forgivePoliced drops the refusals of the routes that policies hold for which changed in what they ask for: that may
+// have been what Envoy refused.
+func (p *Pipeline) forgivePoliced(changed func(policy model.Ref) bool) {
+	for k := range p.blame.refused {
+		if slices.ContainsFunc(p.resolved.PoliciesOf(k), changed) {
+			p.forgive(k.Ref())
+		}
+	}
+}
+
 // hostHash is the hash of a virtual host or a listener as it is now, 0 if there is none.
 func (p *Pipeline) hostHash(id hostID) uint64 {
 	if id.host == "" {

@@ -11,6 +11,9 @@ func (p *Pipeline) Fetched(fetch model.Fetch, got model.Fetched) Outcome {
 		return Outcome{}
 	}
 	p.resolved.Fetched.Set(fetch, got)
+	if got.Data != nil {
+		p.forgivePoliced(func(policy model.Ref) bool { return p.resolved.Wants(policy, fetch) })
+	}
 	return p.commit()
 }
 

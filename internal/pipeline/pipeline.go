@@ -174,11 +174,11 @@ func (p *Pipeline) Apply(set []source.Object, remove []model.Ref, unbound map[mo
 	p.setUnbound(unbound)
 	for _, o := range set {
 		p.store.Set(o.Ref, o.Object)
-		p.forgive(o.Ref)
+		p.changed(o.Ref)
 	}
 	for _, ref := range remove {
 		p.store.Delete(ref)
-		p.forgive(ref)
+		p.changed(ref)
 	}
 	out := p.commit()
 	if p.adoptRoutes() {
@@ -188,6 +188,14 @@ func (p *Pipeline) Apply(set []source.Object, remove []model.Ref, unbound map[mo
 		p.strays.update(p, refs(set, remove), &out)
 	}
 	return out
+}
+
+// changed takes in that an object is another than it was.
+func (p *Pipeline) changed(ref model.Ref) {
+	p.forgive(ref)
+	if ref.Group == model.GroupEnvoyGateway {
+		p.forgivePoliced(func(policy model.Ref) bool { return policy == ref })
+	}
 }
 
 // SetUnbound says which ports cannot be bound, and why. Ports that are not in the map can.

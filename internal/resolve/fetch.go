@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,12 @@ func (t *Tables) addFetches(e *incr.Engine, uses *incr.Table[policyUse, struct{}
 	t.Fetches = incr.NewTable(e, "fetches", func(*incr.Reader, model.Fetch) (struct{}, bool) {
 		return struct{}{}, true
 	}, wanted)
+}
+
+// Wants reports whether a policy wanted something fetched as of the last commit.
+func (t *Tables) Wants(policy model.Ref, fetch model.Fetch) bool {
+	fields, ok := t.policyFields.Peek(policy)
+	return ok && slices.Contains(fields.Fetches, fetch)
 }
 
 // fetched returns what a reference to something on a server has led to.

@@ -133,3 +133,22 @@ func (t *Tables) Above(r *incr.Reader, listener model.ListenerKey) model.PolicyS
 	out, _ := incr.Get(r, t.stacks, listener)
 	return out
 }
+
+// PoliciesOf returns the policies that held for a route, one of its rules or its listeners as of the last commit. One
+// that is merged with another is among them with that.
+func (t *Tables) PoliciesOf(route model.RouteKey) []model.Ref {
+	var out []model.Ref
+	held, _ := t.routePolicies.Peek(route)
+	for _, h := range held {
+		out = append(out, envoyPolicyRef(h.Kind, h.Policy))
+	}
+	bindings, _ := t.Bindings.Peek(route)
+	for _, b := range bindings.Bound {
+		for _, kind := range routePolicyKinds {
+			if name := b.Above.Policy(kind); name != (model.Name{}) {
+				out = append(out, envoyPolicyRef(kind, name))
+			}
+		}
+	}
+	return out
+}

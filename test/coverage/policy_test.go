@@ -54,7 +54,6 @@ var elsewhere = map[string]struct{ says, file, test string }{
 // unclaimed are the fields that no feature is named after yet.
 var unclaimed = []string{
 	"ClientTrafficPolicy.http3",
-	"EnvoyExtensionPolicy.wasm", "EnvoyExtensionPolicy.extProc", "EnvoyExtensionPolicy.lua",
 	"EnvoyExtensionPolicy.dynamicModule",
 }
 

@@ -26,11 +26,13 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/csrf"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
+	"github.com/sluice-gateway/sluice/internal/feature/extproc"
 	"github.com/sluice-gateway/sluice/internal/feature/fault"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
 	"github.com/sluice-gateway/sluice/internal/feature/healthcheck"
 	"github.com/sluice-gateway/sluice/internal/feature/jwt"
 	"github.com/sluice-gateway/sluice/internal/feature/loadbalancer"
+	"github.com/sluice-gateway/sluice/internal/feature/lua"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
 	"github.com/sluice-gateway/sluice/internal/feature/oidc"
 	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
@@ -46,6 +48,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/tracing"
 	"github.com/sluice-gateway/sluice/internal/feature/upgrade"
 	"github.com/sluice-gateway/sluice/internal/feature/upstream"
+	"github.com/sluice-gateway/sluice/internal/feature/wasm"
 )
 
 // Options are what depends on how Sluice runs.
@@ -54,13 +57,15 @@ type Options struct {
 	RateLimit *RateLimit
 	// Pods says that Envoys run in pods.
 	Pods bool
+	// Lua allows policies to bring scripts.
+	Lua bool
 }
 
 // RateLimit is how Envoys ask about global rate limits. Its zero value is the default.
 type RateLimit = ratelimit.Service
 
 // Chain returns the chain of all features, with everything that they may need.
-func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}}) }
+func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}, Lua: true}) }
 
 // ChainWith returns the chain of all features.
 func ChainWith(o Options) *feature.Chain {
@@ -77,6 +82,9 @@ func ChainWith(o Options) *feature.Chain {
 		basicauth.Feature{},
 		oidc.Feature{}, // before what verifies the tokens that it gets
 		jwt.Feature{},
+		lua.Feature{Allowed: o.Lua}, // extensions see who it is, and can have a say in what is authorized
+		extproc.Feature{},
+		wasm.Feature{},
 		authorization.Feature{},                 // decides by what those above have found out
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
 		buffer.Feature{},                        // waits only for what is let in
