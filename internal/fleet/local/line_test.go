@@ -27,6 +27,10 @@ func TestLineWriter(t *testing.T) {
 		"a type in progress": {
 			[]string{"[warning][misc] message 'xds.core.v3.CidrRange' is contained in proto file 'a' marked as b\n"}, nil,
 		},
+		"another type in progress": {
+			[]string{"[warning][misc] message 'envoy.extensions.filters.http.tap.v3.Tap' is contained in proto file 'a'\n"},
+			[]Line{{"warning", "misc", "message 'envoy.extensions.filters.http.tap.v3.Tap' is contained in proto file 'a'"}},
+		},
 		"very long": {[]string{long + "y\n"}, []Line{{"", "", long}, {"", "", "y"}}},
 	}
 	for name, test := range tests {
