@@ -8,7 +8,6 @@ import (
 	"time"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -118,8 +117,7 @@ func (Feature) ApplyPort(p *feature.Port, a model.Attached) {
 		p.Proto.PerConnectionBufferLimitBytes = policy.Bytes(spec.BufferLimit)
 	}
 	if size := policy.Bytes(spec.SocketBufferLimit); size != nil {
-		p.Proto.SocketOptions = append(p.Proto.SocketOptions,
-			option(solSocket, soReceiveBuffer, size.GetValue()), option(solSocket, soSendBuffer, size.GetValue()))
+		p.Proto.SocketOptions = append(p.Proto.SocketOptions, policy.SocketBuffers(size.GetValue())...)
 	}
 	switch n := policy.Or(spec.MaxAcceptPerSocketEvent, acceptDefault); n {
 	case acceptDefault: // every port has it
@@ -127,27 +125,5 @@ func (Feature) ApplyPort(p *feature.Port, a model.Attached) {
 		p.Proto.MaxConnectionsToAcceptPerSocketEvent = nil
 	default:
 		p.Proto.MaxConnectionsToAcceptPerSocketEvent = wrapperspb.UInt32(n)
-	}
-}
-
-// The names and levels of socket options where Envoy runs, on Linux: those of the machine that this is built on may be
-// others.
-const (
-	solSocket       = 1
-	soSendBuffer    = 7
-	soReceiveBuffer = 8
-	soKeepalive     = 9
-
-	solTCP       = 6
-	tcpKeepIdle  = 4
-	tcpKeepIntvl = 5
-	tcpKeepCount = 6
-)
-
-// option is a socket option that is set before anybody can connect, so that all connections have it.
-func option(level, name int64, value uint32) *corev3.SocketOption {
-	return &corev3.SocketOption{
-		Level: level, Name: name, Value: &corev3.SocketOption_IntValue{IntValue: int64(value)},
-		State: corev3.SocketOption_STATE_PREBIND,
 	}
 }

@@ -21,10 +21,14 @@ var (
 	_ feature.PortApplier = Keepalive{}
 )
 
-// What Linux takes (net/ipv4/tcp.c: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT).
+// The names and the level of socket options where Envoy runs, on Linux (tcp(7), socket(7)).
 const (
-	maxProbes    = 127
-	maxKeepalive = 32767 * time.Second
+	soKeepalive = 9
+
+	solTCP       = 6
+	tcpKeepIdle  = 4
+	tcpKeepIntvl = 5
+	tcpKeepCount = 6
 )
 
 // Name returns the name of the policy's field.
@@ -32,18 +36,8 @@ func (Keepalive) Name() string { return model.KindClientTrafficPolicy + ".tcpKee
 
 // Check refuses what the kernel does not take: it counts in seconds.
 func (Keepalive) Check(a model.Attached, _ *model.Rule) []feature.Problem {
-	spec := a.Spec.(*egv1a1.TCPKeepalive)
 	var refused policy.Refusals
-	if n := spec.Probes; n != nil && (*n < 1 || *n > maxProbes) {
-		refused.Add(".probes", "The number %d is out of range: use 1 to %d", *n, maxProbes)
-	}
-	seconds := func(path string, d *gwv1.Duration) {
-		if parsed := refused.Duration(path, d, time.Second); parsed%time.Second != 0 || parsed > maxKeepalive {
-			refused.Add(path, "The duration %q is out of range: use whole seconds, at most %v", *d, maxKeepalive)
-		}
-	}
-	seconds(".idleTime", spec.IdleTime)
-	seconds(".interval", spec.Interval)
+	policy.CheckKeepalive(&refused, a.Spec.(*egv1a1.TCPKeepalive))
 	return refused
 }
 
@@ -57,7 +51,7 @@ func (Keepalive) PortSettings(a model.Attached) string {
 // ApplyPort has the kernel find out which clients are dead.
 func (Keepalive) ApplyPort(p *feature.Port, a model.Attached) {
 	spec := a.Spec.(*egv1a1.TCPKeepalive)
-	options := append(p.Proto.SocketOptions, option(solSocket, soKeepalive, 1))
+	options := append(p.Proto.SocketOptions, policy.SocketOption(policy.SolSocket, soKeepalive, 1))
 	for _, o := range []struct {
 		name  int64
 		value uint32
@@ -67,7 +61,7 @@ func (Keepalive) ApplyPort(p *feature.Port, a model.Attached) {
 		{tcpKeepIntvl, inSeconds(spec.Interval)},
 	} {
 		if o.value > 0 {
-			options = append(options, option(solTCP, o.name, o.value))
+			options = append(options, policy.SocketOption(solTCP, o.name, o.value))
 		}
 	}
 	p.Proto.SocketOptions = options

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/apimachinery/pkg/api/resource"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
@@ -75,5 +76,21 @@ func TestInline(t *testing.T) {
 		if Inline(model.Attached{Path: path}) != want {
 			t.Errorf("%s: inline is %v", path, !want)
 		}
+	}
+}
+
+// TestBytes says which sizes Envoy can have, and that one that is left out is none.
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]string{
+		"30": "", "1Ki": "", "29": "use whole bytes, 30 to 1024", "1025": "out of range", "30500m": "whole bytes",
+	} {
+		var refused Refusals
+		size := resource.MustParse(text)
+		refused.Bytes(".a", &size, 30, 1024)
+		featuretest.Expect(t, refused, want)
+	}
+	size := resource.MustParse("2Ki")
+	if got := Bytes(&size).GetValue(); got != 2048 || Bytes(nil) != nil {
+		t.Errorf("2Ki is %d bytes", got)
 	}
 }

@@ -23,7 +23,6 @@ package upstream
 
 import (
 	"math"
-	"time"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -48,12 +47,8 @@ var (
 	_ feature.ClusterApplier = Keepalive{}
 )
 
-const (
-	// leastPreconnect and mostPreconnect are the bounds of Envoy's preconnect ratios, in percent.
-	leastPreconnect, mostPreconnect = 100, 300
-	// The socket options of Linux (socket(7)).
-	solSocket, soSndbuf, soRcvbuf = 1, 7, 8
-)
+// leastPreconnect and mostPreconnect are the bounds of Envoy's preconnect ratios, in percent.
+const leastPreconnect, mostPreconnect = 100, 300
 
 // Name returns the name of the policy's field.
 func (Connection) Name() string { return "BackendTrafficPolicy.connection" }
@@ -105,11 +100,8 @@ func (Connection) ApplyCluster(c *feature.Cluster, a model.Attached) {
 		if c.Proto.UpstreamBindConfig == nil {
 			c.Proto.UpstreamBindConfig = &corev3.BindConfig{}
 		}
-		for _, name := range []int64{soSndbuf, soRcvbuf} {
-			c.Proto.UpstreamBindConfig.SocketOptions = append(c.Proto.UpstreamBindConfig.SocketOptions, &corev3.SocketOption{
-				Level: solSocket, Name: name, Value: &corev3.SocketOption_IntValue{IntValue: int64(size.GetValue())},
-			})
-		}
+		c.Proto.UpstreamBindConfig.SocketOptions = append(c.Proto.UpstreamBindConfig.SocketOptions,
+			policy.SocketBuffers(size.GetValue())...)
 	}
 	if p := spec.Preconnect; p != nil {
 		c.Proto.PreconnectPolicy = &clusterv3.Cluster_PreconnectPolicy{
@@ -130,22 +122,8 @@ func (Keepalive) Name() string { return "BackendTrafficPolicy.tcpKeepalive" }
 
 // Check refuses what the kernel cannot have.
 func (Keepalive) Check(a model.Attached, _ *model.Rule) []feature.Problem {
-	spec := a.Spec.(*egv1a1.TCPKeepalive)
 	var refused policy.Refusals
-	for _, d := range []struct {
-		path string
-		time time.Duration
-	}{
-		{".idleTime", refused.Duration(".idleTime", spec.IdleTime, time.Second)},
-		{".interval", refused.Duration(".interval", spec.Interval, time.Second)},
-	} {
-		if d.time%time.Second != 0 {
-			refused.Add(d.path, "The kernel counts by whole seconds: use %v, for example", d.time.Truncate(time.Second))
-		}
-	}
-	if n := spec.Probes; n != nil && *n == 0 {
-		refused.Add(".probes", "The number is 0: use 1 or more probes")
-	}
+	policy.CheckKeepalive(&refused, a.Spec.(*egv1a1.TCPKeepalive))
 	return refused
 }
 

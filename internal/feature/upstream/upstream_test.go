@@ -54,9 +54,10 @@ func TestCheckConnection(t *testing.T) {
 
 func TestCheckKeepalive(t *testing.T) {
 	check(t, Keepalive{}, egv1a1.TCPKeepalive{}, "")
-	check(t, Keepalive{}, egv1a1.TCPKeepalive{Probes: new(uint32(0))}, "use 1 or more")
+	check(t, Keepalive{}, egv1a1.TCPKeepalive{Probes: new(uint32(0))}, "use 1 to 127")
+	check(t, Keepalive{}, egv1a1.TCPKeepalive{IdleTime: new(gwv1.Duration("10h"))}, "at most 9h6m7s")
 	check(t, Keepalive{}, egv1a1.TCPKeepalive{IdleTime: new(gwv1.Duration("500ms"))}, "at least 1s")
-	check(t, Keepalive{}, egv1a1.TCPKeepalive{Interval: new(gwv1.Duration("2500ms"))}, "use 2s, for example")
+	check(t, Keepalive{}, egv1a1.TCPKeepalive{Interval: new(gwv1.Duration("2500ms"))}, "use whole seconds")
 }
 
 func TestCheckProtocol(t *testing.T) {
