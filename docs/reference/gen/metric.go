@@ -26,8 +26,9 @@ import (
 const metricIntroduction = `# Metrics
 
 What ` + "`/metrics`" + ` of the admin API has, in Prometheus' format. They are Sluice's own; besides them there are the
-usual ones of the Go runtime (` + "`go_`" + `) and of the process (` + "`process_`" + `). Envoy's metrics are not there
-yet. Those of rate limits are where requests are counted: in ` + "`sluice run`" + `, or in ` + "`sluice ratelimit`" + `.
+usual ones of the Go runtime (` + "`go_`" + `) and of the process (` + "`process_`" + `). Those of Envoys are at
+port 19001 of each; there are [dashboards](../dashboard/README.md) for both. Those of rate limits are where requests are
+counted: in ` + "`sluice run`" + `, or in ` + "`sluice ratelimit`" + `.
 
 | metric | type | labels | what it is |
 | --- | --- | --- | --- |
