@@ -118,6 +118,7 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	}
 	sortHostRoutes(routes)
 	host, g, scope := newHost(k.Domain), b.guardOf(r, k), b.hostScope(r, k)
+	b.opts.Chain.ApplyHost(host, b.in.ProxyWide(r, k.Table.Port().Proxy))
 	host.TypedPerFilterConfig = scope.Fill(b.place(r, k.Table.Port()), nil)
 	switch {
 	case g == nil:

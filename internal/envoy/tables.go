@@ -183,7 +183,8 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	}
 	if parts := k.Backend.Parts(); len(parts) > 0 {
 		like, ok := incr.Get(r, b.in.Backends, parts[0].Backend.Shared())
-		like.Attached = slices.Concat(like.Attached, b.in.Settings(r, parts[0].Backend.Settings))
+		like.Attached = slices.Concat(b.in.ProxySettings(r, k.Proxy), like.Attached,
+			b.in.Settings(r, parts[0].Backend.Settings))
 		return splitCluster(b.opts.Chain, k.Backend, like), ok
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
@@ -191,7 +192,8 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 		return nil, false
 	}
 	backend.Key = k.Backend
-	backend.Attached = slices.Concat(backend.Attached, b.in.Settings(r, k.Backend.Settings))
+	backend.Attached = slices.Concat(b.in.ProxySettings(r, k.Proxy), backend.Attached,
+		b.in.Settings(r, k.Backend.Settings))
 	if k.Backend.Passthrough {
 		backend.TLS = nil
 	} else if backend.Barred {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
@@ -119,6 +120,15 @@ func (c *Chain) ApplyListener(l *Listener, attached []model.Attached) {
 	for _, a := range c.sorted(attached) {
 		if f, ok := c.features[c.rank[a.Feature]].(ListenerApplier); ok {
 			f.ApplyListener(l, a)
+		}
+	}
+}
+
+// ApplyHost applies what is asked for all of a proxy to a virtual host, in chain order.
+func (c *Chain) ApplyHost(h *routev3.VirtualHost, attached []model.Attached) {
+	for _, a := range c.sorted(attached) {
+		if f, ok := c.features[c.rank[a.Feature]].(HostApplier); ok {
+			f.ApplyHost(h, a)
 		}
 	}
 }

@@ -97,6 +97,12 @@ type ListenerApplier interface {
 	ApplyListener(l *Listener, a model.Attached)
 }
 
+// HostApplier is a feature that shapes the virtual hosts of a proxy.
+type HostApplier interface {
+	// ApplyHost changes h, which has no routes yet, for a.
+	ApplyHost(h *routev3.VirtualHost, a model.Attached)
+}
+
 // Logger is a feature that has what a listener does written down.
 type Logger interface {
 	// AccessLogs adds the access logs that a asks for.

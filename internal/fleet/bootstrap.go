@@ -53,6 +53,8 @@ type Config struct {
 	MaxConnections int64
 	// MaxHeapBytes is the heap size near which Envoy first gives memory back and then refuses requests. 0 sets no limit.
 	MaxHeapBytes uint64
+	// Metrics is what becomes of the metrics.
+	Metrics Metrics
 }
 
 // DefaultMaxConnections is the limit that Envoy's guide for edge proxies recommends.
@@ -83,7 +85,7 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
-	return &bootstrapv3.Bootstrap{
+	out := &bootstrapv3.Bootstrap{
 		Node:             &corev3.Node{Id: c.Node, Cluster: c.Cluster},
 		StaticResources:  static,
 		DynamicResources: dynamicResources(c),
@@ -92,13 +94,15 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{
 			EnableDeferredCreationStats: true,
 		},
-		StatsConfig: statsConfig(),
-		// There are no sinks: flushing on a timer would walk all stats on the main thread for nobody.
-		StatsFlush:      &bootstrapv3.Bootstrap_StatsFlushOnAdmin{StatsFlushOnAdmin: true},
+		StatsConfig:     statsConfig(c.Metrics.More),
 		LayeredRuntime:  layeredRuntime(),
 		OverloadManager: overload,
 		Admin:           admin(c),
-	}, nil
+	}
+	if err := addSinks(out, c.Metrics); err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	return out, nil
 }
 
 func (c Config) check() error {
@@ -151,9 +155,11 @@ func staticResources(c Config) (*bootstrapv3.Bootstrap_StaticResources, error) {
 	if c.ProbeBind == "" {
 		return out, nil
 	}
-	out.Clusters = append(out.Clusters, ownAdmin(admin(c).Address))
+	if !c.Metrics.Disabled {
+		out.Clusters = append(out.Clusters, ownAdmin(admin(c).Address))
+	}
 	var err error
-	out.Listeners, err = probeListeners(c.ProbeBind)
+	out.Listeners, err = probeListeners(c.ProbeBind, c.Metrics)
 	return out, err
 }
 

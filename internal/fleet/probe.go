@@ -57,21 +57,23 @@ func ReservedPorts() map[uint16]string {
 
 // probeListeners are the static listeners of an Envoy in a pod. Envoy answers on them only when it has its first
 // configuration: until then no worker runs.
-func probeListeners(bind string) ([]*listenerv3.Listener, error) {
+func probeListeners(bind string, m Metrics) ([]*listenerv3.Listener, error) {
 	ready, err := probeListener(bind, "ready", ReadyPort, []*routev3.Route{{
 		Match: exactPath(LivePath),
 		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
 			Status: http.StatusOK,
 		}},
-	}}, &healthv3.HealthCheck{
-		PassThroughMode: wrapperspb.Bool(false),
-		Headers: []*routev3.HeaderMatcher{{
-			Name:                 ":path",
-			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(ReadyPath)},
-		}},
+	}}, func(manager *hcmv3.HttpConnectionManager) error {
+		return addFilter(manager, "envoy.filters.http.health_check", &healthv3.HealthCheck{
+			PassThroughMode: wrapperspb.Bool(false),
+			Headers: []*routev3.HeaderMatcher{{
+				Name:                 ":path",
+				HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(ReadyPath)},
+			}},
+		})
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || m.Disabled {
+		return []*listenerv3.Listener{ready}, err
 	}
 	metrics, err := probeListener(bind, "metrics", MetricsPort, []*routev3.Route{{
 		// Whoever reaches the port gets the metrics, and nothing else of the admin interface.
@@ -79,7 +81,12 @@ func probeListeners(bind string) ([]*listenerv3.Listener, error) {
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: adminCluster},
 		}},
-	}}, nil)
+	}}, func(manager *hcmv3.HttpConnectionManager) error {
+		if m.Compression == "" {
+			return nil
+		}
+		return compress(manager, m)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +101,9 @@ func exactPath(path string) *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}}
 }
 
+// probeListener is a listener with the filters that are added before its router.
 func probeListener(
-	bind, name string, port uint16, routes []*routev3.Route, health *healthv3.HealthCheck,
+	bind, name string, port uint16, routes []*routev3.Route, filters func(*hcmv3.HttpConnectionManager) error,
 ) (*listenerv3.Listener, error) {
 	manager := &hcmv3.HttpConnectionManager{
 		StatPrefix: InternalStats + name,
@@ -106,10 +114,8 @@ func probeListener(
 		RequestHeadersTimeout: durationpb.New(probeTimeout),
 		StreamIdleTimeout:     durationpb.New(probeTimeout),
 	}
-	if health != nil {
-		if err := addFilter(manager, "envoy.filters.http.health_check", health); err != nil {
-			return nil, err
-		}
+	if err := filters(manager); err != nil {
+		return nil, err
 	}
 	if err := addFilter(manager, "envoy.filters.http.router", &routerv3.Router{}); err != nil {
 		return nil, err
@@ -118,7 +124,7 @@ func probeListener(
 	if err != nil {
 		return nil, fmt.Errorf("marshal the listener %s: %w", name, err)
 	}
-	address := socketAddress(bind, port)
+	address := Address(bind, port)
 	address.GetSocketAddress().Ipv4Compat = bind == "::"
 	return &listenerv3.Listener{
 		Name: InternalStats + name, StatPrefix: InternalStats + name, Address: address,

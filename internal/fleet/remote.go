@@ -113,7 +113,7 @@ func (r *Remote) cluster(name string, keepalive *corev3.KeepaliveSettings) (*clu
 		}},
 		ConnectTimeout:  durationpb.New(remoteConnectTimeout),
 		TransportSocket: socket,
-	}, &corev3.Http2ProtocolOptions{ConnectionKeepalive: keepalive}, socketAddress(r.Host, r.Port))
+	}, &corev3.Http2ProtocolOptions{ConnectionKeepalive: keepalive}, Address(r.Host, r.Port))
 }
 
 const remoteConnectTimeout = 3 * time.Second
@@ -164,7 +164,8 @@ func sdsFile(path string) *corev3.ConfigSource {
 	}
 }
 
-func socketAddress(host string, port uint16) *corev3.Address {
+// Address is a TCP address: a host name or an IP address, and a port.
+func Address(host string, port uint16) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
 	}}}

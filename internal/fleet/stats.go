@@ -44,8 +44,8 @@ var statSuffixes = []string{
 
 // statsConfig says which stats exist at all: stats_config. By default every cluster in use has more than a hundred,
 // which is more than half of the memory that it costs; what is on the list costs a tenth of that. A cluster that is to
-// have more has its own stats_matcher.
-func statsConfig() *metricsv3.StatsConfig {
+// have more has its own stats_matcher. more are kept besides.
+func statsConfig(more []*matcherv3.StringMatcher) *metricsv3.StatsConfig {
 	list := &matcherv3.ListStringMatcher{}
 	for _, prefix := range statPrefixes {
 		list.Patterns = append(list.Patterns, &matcherv3.StringMatcher{
@@ -57,6 +57,7 @@ func statsConfig() *metricsv3.StatsConfig {
 			MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: suffix},
 		})
 	}
+	list.Patterns = append(list.Patterns, more...)
 	return &metricsv3.StatsConfig{
 		StatsMatcher: &metricsv3.StatsMatcher{
 			StatsMatcher: &metricsv3.StatsMatcher_InclusionList{InclusionList: list},

@@ -68,10 +68,17 @@ func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 		{"geoIP", spec.GeoIP != nil},
 	}
 	if t.opts.Fleets == nil {
+		metrics := &egv1a1.ProxyMetrics{}
+		if spec.Telemetry != nil && spec.Telemetry.Metrics != nil {
+			metrics = spec.Telemetry.Metrics
+		}
 		fields = append(fields, []struct {
 			path string
 			set  bool
 		}{
+			{"telemetry.metrics.prometheus", metrics.Prometheus != nil},
+			{"telemetry.metrics.matches", len(metrics.Matches) > 0},
+			{"telemetry.metrics.sinks", len(metrics.Sinks) > 0},
 			{"provider", spec.Provider != nil},
 			{"logging", len(spec.Logging.Level) > 0},
 			{"bootstrap", spec.Bootstrap != nil},

@@ -51,6 +51,8 @@ type Fleet struct {
 	Addresses []FleetAddress
 	// Spec is the merged EnvoyProxy; nil for defaults only.
 	Spec *egv1a1.EnvoyProxySpec
+	// Sinks are where metrics are sent (telemetry.metrics.sinks of Spec), in the order of the spec.
+	Sinks []FleetSink
 	// Hold is why it is not known what the fleet should be; empty if it is. What is there of it then stays as it is: a
 	// slip in an EnvoyProxy must not cost a Gateway its address.
 	Hold string
@@ -62,6 +64,14 @@ type Owner struct {
 	Kind string
 	model.Name
 	UID types.UID
+}
+
+// FleetSink is a backend that an Envoy knows from its start.
+type FleetSink struct {
+	// Backend is the zero value if it cannot be used.
+	Backend model.BackendKey
+	// Endpoints are those of a Backend object. A Service is reached by its name.
+	Endpoints []model.Endpoint
 }
 
 // FleetPort is a port that the Envoys of a fleet listen on.
@@ -108,6 +118,7 @@ func (t *Tables) addFleets(e *incr.Engine) {
 		for name, gw := range byProxy.Values(r, key) {
 			if len(out.Gateways) == 0 {
 				t.describe(out, gw)
+				out.Sinks = t.sinks(r, name)
 			}
 			out.Gateways = append(out.Gateways, name)
 			if gw.infra.Hold != "" {
@@ -186,6 +197,8 @@ type infrastructure struct {
 	Class string
 	// Spec is the merged EnvoyProxy.
 	Spec *egv1a1.EnvoyProxySpec
+	// Key names the EnvoyProxies that Spec may come from.
+	Key mergedKey
 	// ClientSource is the EnvoyProxy that names the certificate in Spec which is shown to backends.
 	ClientSource        model.Ref
 	Owner               Owner
@@ -199,6 +212,7 @@ func (v *gatewayResolver) infrastructure(c class) {
 	v.out.Proxy = v.t.opts.Proxy(v.ref.Name)
 	infra := &v.out.infra
 	infra.Class = string(v.gw.Spec.GatewayClassName)
+	infra.Key = proxyKey(&ownGateway{Gateway: v.gw, Class: c})
 	infra.Owner = Owner{Kind: model.KindGateway, Name: v.ref.Name, UID: v.gw.UID}
 	if v.gw.Spec.Infrastructure != nil {
 		infra.Labels, infra.Annotations = plain(v.gw.Spec.Infrastructure.Labels), plain(v.gw.Spec.Infrastructure.Annotations)

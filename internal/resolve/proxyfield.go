@@ -1,11 +1,14 @@
 package resolve
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -35,7 +38,9 @@ func proxyKey(own *ownGateway) mergedKey {
 }
 
 func (t *Tables) fieldsOfProxy(r *incr.Reader, key mergedKey) (*policyFields, bool) {
-	out := t.resolveFields(r, t.effective(r, key))
+	effective := t.effective(r, key)
+	out := t.resolveFields(r, effective)
+	t.clearSinks(r, effective, out)
 	logs := featureOf(model.KindEnvoyProxy, accessLog)
 	if t.opts.Fleets != nil && !t.sets(r, key, accessLog) {
 		out.Attached = append(out.Attached, model.Attached{
@@ -43,6 +48,50 @@ func (t *Tables) fieldsOfProxy(r *incr.Reader, key mergedKey) (*policyFields, bo
 		})
 	}
 	return out, true
+}
+
+// metricsField is the field of an EnvoyProxy with the sinks of metrics.
+const metricsField = "telemetry.metrics"
+
+// clearSinks leaves out the sinks of metrics that are to be reached by TLS: Envoy knows sinks from its start, when it
+// has no certificates yet, and what is to be secured is not sent in cleartext.
+func (t *Tables) clearSinks(r *incr.Reader, key mergedKey, fields *policyFields) {
+	for i := range fields.Attached {
+		a := &fields.Attached[i]
+		if a.Feature != featureOf(model.KindEnvoyProxy, metricsField) {
+			continue
+		}
+		for j, backend := range a.Backends {
+			if backend == (model.BackendKey{}) || t.guarded(r, backend) == (guard{}) {
+				continue
+			}
+			a.Backends[j] = model.BackendKey{}
+			fields.Report = append(fields.Report, status.Issue{
+				Object: envoyPolicyRef(key.Kind, key.Own), Condition: status.Accepted,
+				Reason: string(gwv1.PolicyReasonInvalid), Path: fmt.Sprintf("%s.sinks[%d]", a.Path, j),
+				Message: fmt.Sprintf("%s is to be reached by TLS, which is not supported for metrics: send them to an "+
+					"OpenTelemetry collector beside it that passes them on", backend.Ref()),
+			})
+		}
+	}
+}
+
+// sinks returns where the Envoys of a Gateway send metrics.
+func (t *Tables) sinks(r *incr.Reader, gateway model.Name) []FleetSink {
+	var out []FleetSink
+	for _, a := range t.proxyAsks(r, gateway) {
+		if a.Feature != featureOf(model.KindEnvoyProxy, metricsField) {
+			continue
+		}
+		for _, backend := range a.Backends {
+			sink := FleetSink{Backend: backend}
+			if b, ok := incr.Get(r, t.in.backends, backend.Name); ok && backend.Kind == model.KindBackend {
+				sink.Endpoints = sorted(externalEndpoints(b))
+			}
+			out = append(out, sink)
+		}
+	}
+	return out
 }
 
 // effective returns the key without what is not merged.
@@ -111,5 +160,63 @@ func inParameters(report status.Report) status.Report {
 			Reason: status.ReasonInvalidParameters, Path: issue.Path, Message: issue.Message,
 		})
 	}
+	return out
+}
+
+// proxyUse says that Gateways of a proxy have an EnvoyProxy, or two: thousands of Gateways can share both.
+type proxyUse struct {
+	Proxy model.ProxyName
+	Key   mergedKey
+}
+
+// Compare orders by proxy and EnvoyProxies.
+func (u proxyUse) Compare(o proxyUse) int {
+	return cmp.Or(u.Proxy.Compare(o.Proxy), u.Key.Compare(o.Key))
+}
+
+// addProxyWide adds what the EnvoyProxies of all Gateways of a proxy ask for alike: what shapes the clusters and
+// virtual hosts that these share.
+func (t *Tables) addProxyWide(e *incr.Engine) {
+	byGateway := incr.NewIndex(e, "envoyproxy uses of gateways", t.Gateways, func(_ model.Name, gw Gateway) []proxyUse {
+		return []proxyUse{{Proxy: gw.Proxy, Key: gw.infra.Key}}
+	})
+	uses := incr.NewTable(e, "envoyproxy uses", func(*incr.Reader, proxyUse) (struct{}, bool) {
+		return struct{}{}, true
+	}, byGateway)
+	byProxy := incr.NewIndex(e, "envoyproxies of proxies", uses, func(u proxyUse, _ struct{}) []model.ProxyName {
+		return []model.ProxyName{u.Proxy}
+	})
+	t.proxyWide = incr.NewTable(e, "proxy settings", func(r *incr.Reader, key model.ProxyName) ([]model.Attached, bool) {
+		var out []model.Attached
+		first := true
+		for _, use := range byProxy.Keys(r, key) {
+			fields, ok := incr.Get(r, t.proxyFields, use.Key)
+			if !ok {
+				fields = &policyFields{}
+			}
+			out, first = common(out, fields.Attached, first), false
+		}
+		return out, len(out) > 0
+	}, byProxy)
+}
+
+// common returns what two lists ask for alike; the second if there is no first.
+func common(a, b []model.Attached, first bool) []model.Attached {
+	if first || reflect.DeepEqual(a, b) {
+		return b
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(x model.Attached) bool { return !asks(b, x) })
+}
+
+// ProxySettings returns what shapes all clusters of a proxy.
+func (t *Tables) ProxySettings(r *incr.Reader, proxy model.ProxyName) []model.Attached {
+	return slices.DeleteFunc(slices.Clone(t.ProxyWide(r, proxy)), func(a model.Attached) bool {
+		return t.opts.Clusters == nil || !t.opts.Clusters(a)
+	})
+}
+
+// ProxyWide returns what the EnvoyProxies of all Gateways of a proxy ask for alike.
+func (t *Tables) ProxyWide(r *incr.Reader, proxy model.ProxyName) []model.Attached {
+	out, _ := incr.Get(r, t.proxyWide, proxy)
 	return out
 }

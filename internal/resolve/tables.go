@@ -198,8 +198,9 @@ type Tables struct {
 	accords        *incr.Table[model.PortKey, *accord]
 	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
 	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
-	// proxyFields are what EnvoyProxies ask of features.
+	// proxyFields are what EnvoyProxies ask of features, proxyWide what those of all Gateways of a proxy do.
 	proxyFields *incr.Table[mergedKey, *policyFields]
+	proxyWide   *incr.Table[model.ProxyName, []model.Attached]
 	// usesOfPolicy is what became of policies, displacedByRoutes and displacedBySources what more specific ones took
 	// from them. policyBackends are the backends that they use themselves.
 	usesOfPolicy       *incr.Index[model.Ref, policyUse, struct{}]
@@ -300,8 +301,9 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addListenerSets(e)
 	t.addDoors(e)
 	t.addPolicyFields(e)
-	t.addFleets(e)
 	t.addProxyFields(e)
+	t.addProxyWide(e)
+	t.addFleets(e)
 	t.addTelemetry(e)
 	t.addPorts(e)
 	t.addAccords(e)

@@ -119,14 +119,7 @@ func (t *Tables) Common(r *incr.Reader, port model.Port) []model.Attached {
 	var out []model.Attached
 	for i := range port.Listeners {
 		list := t.policiesOf(r, port.Listeners[i].Key.Source)
-		if i == 0 {
-			out = list
-			continue
-		}
-		if reflect.DeepEqual(list, out) {
-			continue
-		}
-		out = slices.DeleteFunc(slices.Clone(out), func(a model.Attached) bool { return !asks(list, a) })
+		out = common(out, list, i == 0)
 	}
 	return out
 }

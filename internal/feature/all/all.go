@@ -33,6 +33,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/jwt"
 	"github.com/sluice-gateway/sluice/internal/feature/loadbalancer"
 	"github.com/sluice-gateway/sluice/internal/feature/lua"
+	"github.com/sluice-gateway/sluice/internal/feature/metrics"
 	"github.com/sluice-gateway/sluice/internal/feature/mirror"
 	"github.com/sluice-gateway/sluice/internal/feature/oidc"
 	"github.com/sluice-gateway/sluice/internal/feature/ratelimit"
@@ -108,10 +109,14 @@ func ChainWith(o Options) *feature.Chain {
 		timeout.Feature{}, // before retry, which has an attempt that took too long tried again
 		retry.Feature{},
 		accesslog.Feature{Pods: o.Pods},
+		tracing.RequestID{},
+		tracing.Proxy{},          // the policy of the Gateway comes first
 		tracing.Feature{},        // of listeners
 		circuitbreaker.Feature{}, // before the budget that the backend's own policy sets
 		retrybudget.Feature{},
 		healthcheck.Feature{},
+		healthcheck.Log{}, // where the policy says nothing
+		metrics.Feature{},
 		upstream.Connection{},
 		upstream.Keepalive{},
 		upstream.ClientProtocol{},

@@ -8,11 +8,8 @@ import (
 	"strings"
 
 	"github.com/sluice-gateway/sluice/internal/feature/header"
+	"github.com/sluice-gateway/sluice/internal/feature/operator"
 )
-
-// maxArgument bounds the argument of an operator in bytes, because a text can be long and full of what only begins like
-// an operator.
-const maxArgument = 256
 
 // operators are the command operators that say something of the request, its connection or its answer. Together with
 // those that begin with one of the families they may be used.
@@ -48,7 +45,7 @@ func Text(from string) (text string, dynamic bool, err error) {
 			break
 		}
 		taken := 1
-		if name, size := operator(from); slices.Contains(secret, name) {
+		if name, size := operator.Parse(from); slices.Contains(secret, name) {
 			return "", false, fmt.Errorf("the operator %%%s%% can show the environment of the proxy: remove it", name)
 		} else if allowed(name) {
 			dynamic = true
@@ -73,46 +70,3 @@ func allowed(name string) bool {
 	return slices.Contains(operators, name) ||
 		slices.ContainsFunc(families, func(f string) bool { return strings.HasPrefix(name, f) })
 }
-
-// operator returns the name and the size of the command operator that s begins with, as Envoy's formatter parses it:
-// %NAME%, %NAME(argument)% or either with :LENGTH before the last percent sign. The name is empty if there is none.
-func operator(s string) (name string, size int) {
-	end := 1
-	for end < len(s) && nameChar(s[end]) {
-		end++
-	}
-	name = s[1:end]
-	if name == "" || end == len(s) {
-		return "", 0
-	}
-	if s[end] != '(' {
-		if size = closing(s, end); size == 0 {
-			return "", 0
-		}
-		return name, size
-	}
-	for i := end + 1; i < min(len(s), end+maxArgument) && s[i] != '\n'; i++ {
-		if s[i] == ')' && closing(s, i+1) > 0 {
-			return name, closing(s, i+1)
-		}
-	}
-	return "", 0
-}
-
-// closing returns where the operator ends whose name and argument end at a position of s; 0 if they do not.
-func closing(s string, at int) int {
-	if at < len(s) && s[at] == ':' {
-		digits := at + 1
-		for at = digits; at < len(s) && '0' <= s[at] && s[at] <= '9'; at++ {
-		}
-		if at == digits {
-			return 0
-		}
-	}
-	if at < len(s) && s[at] == '%' {
-		return at + 1
-	}
-	return 0
-}
-
-func nameChar(c byte) bool { return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' }

@@ -41,6 +41,10 @@ func (r *renderer) configure() error {
 			config.MaxHeapBytes = uint64(limit) / 100 * heapShare
 		}
 	}
+	var err error
+	if config.Metrics, err = r.metrics(); err != nil {
+		return err
+	}
 	base, err := fleet.Bootstrap(config)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
@@ -31,6 +32,15 @@ type Settings struct {
 // installation is the value of the label that tells this installation's objects from those of others. Neither of the
 // two names can have a dot, so no two installations have one value.
 func (s Settings) installation() string { return labelValue(s.Namespace + "." + s.Service) }
+
+// serviceDomain is what names of Services in other namespaces end with, as that of the control plane's own does:
+// svc.cluster.local and a dot, which says that the name is complete.
+func (s Settings) serviceDomain() string {
+	if _, domain, ok := strings.Cut(s.Server, ".svc."); ok {
+		return "svc." + domain
+	}
+	return "svc"
+}
 
 // DefaultEnvoyImage is the image of the Envoy that Sluice is built and tested with.
 const DefaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v" + fleet.EnvoyVersion
