@@ -2,6 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +30,8 @@ type settings struct {
 	burst int
 	// proxy is what EnvoyProxies are merged over, nil for nothing.
 	proxy *egv1a1.EnvoyProxySpec
+	// sinks are where metrics are pushed to.
+	sinks []ops.Sink
 	// cache is where Envoy is installed, empty for the usual place.
 	cache string
 }
@@ -35,6 +43,36 @@ func (s *settings) gather(m *ops.Metrics) prometheus.Gatherer {
 	}
 	return m.Registry()
 }
+
+// push pushes metrics until the context ends. The returned function waits for the last push.
+func (s *settings) push(ctx context.Context, m *ops.Metrics, log *slog.Logger) (wait func()) {
+	process := ops.Process{Name: "sluice", Instance: replicaName(), Version: version, Started: time.Now()}
+	var pushing sync.WaitGroup
+	for _, sink := range s.sinks {
+		pushing.Go(func() {
+			if err := sink.Push(ctx, m.Registry(), process, log); err != nil {
+				log.Error("Metrics are not pushed", "error", err)
+			}
+		})
+	}
+	return pushing.Wait
+}
+
+// sinksOf are the collectors that the file names.
+func sinksOf(c *envoygateway.Config) []ops.Sink {
+	var out []ops.Sink
+	for _, s := range c.Collectors() {
+		port := cmp.Or(s.Port, defaultCollectorPort)
+		out = append(out, ops.Sink{
+			Address: net.JoinHostPort(s.Host, strconv.Itoa(int(port))), HTTP: s.Protocol == egv1a1.HTTPProtocol,
+			Interval: envoygateway.Duration(s.ExportInterval), Timeout: envoygateway.Duration(s.ExportTimeout),
+		})
+	}
+	return out
+}
+
+// defaultCollectorPort is that of OTLP over gRPC, and Envoy Gateway's for both protocols.
+const defaultCollectorPort = 4317
 
 // configFlag names the configuration file.
 type configFlag struct{ path string }
@@ -75,6 +113,7 @@ func (f *serveFlags) take(cmd *cobra.Command, c *envoygateway.Config) error {
 	}
 	f.settings = settings{
 		logs: newLogging(c.Logging), noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), proxy: c.Proxy,
+		sinks: sinksOf(c),
 	}
 	if x := c.XDSServer; x != nil {
 		f.connection.MaxAge = envoygateway.Duration(x.MaxConnectionAge)
@@ -132,7 +171,7 @@ func (f *runFlags) take(cmd *cobra.Command, c *envoygateway.Config) {
 	f.limits.take(cmd, c)
 	f.counters.take(cmd, c)
 	f.settings = settings{
-		noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), cache: deref(host.DataHome),
+		noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), cache: deref(host.DataHome), sinks: sinksOf(c),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
+	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -76,6 +77,7 @@ func takeAll(t *testing.T, program envoygateway.Program, text string, args ...st
 const (
 	k8s    = "provider: {type: Kubernetes, kubernetes: "
 	custom = "provider: {type: Custom, custom: {resource: "
+	sinks  = "telemetry: {metrics: {sinks: [{type: OpenTelemetry, openTelemetry: {"
 	limits = "rateLimit: {backend: {type: Redis, redis: {url: 'r:6379'}}"
 )
 
@@ -193,6 +195,30 @@ var effects = map[string]struct {
 	"telemetry.metrics.prometheus.disable": {
 		envoygateway.Run, "telemetry: {metrics: {prometheus: {disable: true}}}",
 		func(f taken) any { return f.Run.gather(nil) == nil }, true,
+	},
+	"telemetry.metrics.sinks.type": {
+		envoygateway.Serve, sinks + "host: h}}]}}", func(f taken) any { return f.Serve.sinks },
+		[]ops.Sink{{Address: "h:4317"}},
+	},
+	"telemetry.metrics.sinks.openTelemetry.host": {
+		envoygateway.Run, sinks + "host: h}}]}}", func(f taken) any { return f.Run.sinks },
+		[]ops.Sink{{Address: "h:4317"}},
+	},
+	"telemetry.metrics.sinks.openTelemetry.port": {
+		envoygateway.Serve, sinks + "host: h, port: 1}}]}}", func(f taken) any { return f.Serve.sinks },
+		[]ops.Sink{{Address: "h:1"}},
+	},
+	"telemetry.metrics.sinks.openTelemetry.protocol": {
+		envoygateway.Serve, sinks + "host: h, protocol: http}}]}}", func(f taken) any { return f.Serve.sinks },
+		[]ops.Sink{{Address: "h:4317", HTTP: true}},
+	},
+	"telemetry.metrics.sinks.openTelemetry.exportInterval": {
+		envoygateway.Serve, sinks + "host: h, exportInterval: 5s}}]}}", func(f taken) any { return f.Serve.sinks },
+		[]ops.Sink{{Address: "h:4317", Interval: 5 * time.Second}},
+	},
+	"telemetry.metrics.sinks.openTelemetry.exportTimeout": {
+		envoygateway.Serve, sinks + "host: h, exportTimeout: 5s}}]}}", func(f taken) any { return f.Serve.sinks },
+		[]ops.Sink{{Address: "h:4317", Timeout: 5 * time.Second}},
 	},
 	"xdsServer.maxConnectionAge": {
 		envoygateway.Serve, "xdsServer: {maxConnectionAge: 1h}",

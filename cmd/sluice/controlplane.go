@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -101,10 +102,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, 3)
-	// It answers while requests drain, when the context is over.
-	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopAnswering()
-	go func() { failed <- c.admin().Serve(answering, admin) }()
+	defer c.report(ctx, admin, failed)()
 
 	began := time.Now()
 	if err := c.certify(ctx); err != nil {
@@ -144,6 +142,18 @@ func (c *controlPlane) run(ctx context.Context) error {
 	mesh.Wait()
 	stop()
 	return ended(err)
+}
+
+// report answers the admin API and pushes metrics, also while requests drain when the context is over. The returned
+// function ends both.
+func (c *controlPlane) report(ctx context.Context, admin net.Listener, failed chan<- error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { failed <- c.admin().Serve(ctx, admin) }()
+	pushed := c.flags.push(ctx, c.metrics, c.log)
+	return func() {
+		cancel()
+		pushed()
+	}
 }
 
 // settle is how long Envoys have to connect after a start, before Gateways are said to wait for them. It is longer than

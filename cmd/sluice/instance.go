@@ -86,6 +86,9 @@ func (i *instance) run(ctx context.Context) error {
 	defer cancel()
 	failed := make(chan error, 3)
 	go func() { failed <- i.admin().Serve(ctx, admin) }()
+	pushed := i.flags.push(ctx, i.metrics, i.say.logger("metrics"))
+	defer pushed()
+	defer cancel() // before it is waited for
 
 	// Envoy starts while the files are read: it takes about as long.
 	child, err := i.startEnvoy(ctx, binary, dir)

@@ -97,6 +97,7 @@ func (k *check) values() {
 	k.provider()
 	k.logging()
 	k.rateLimit()
+	k.collectors()
 	if x := k.config.XDSServer; x != nil {
 		k.size("xdsServer.maxReceiveMessageSize", x.MaxReceiveMessageSize)
 	}
@@ -284,6 +285,20 @@ func list[T ~string](values []T) string {
 		out = append(out, string(v))
 	}
 	return strings.Join(out, ", ")
+}
+
+func (k *check) collectors() {
+	for i, s := range k.config.Collectors() {
+		path := fmt.Sprintf("telemetry.metrics.sinks[%d].openTelemetry", i)
+		switch {
+		case s == nil:
+			k.problem(path, "is missing: name the host of a collector")
+		case s.Host == "":
+			k.problem(path+".host", "must be the host of a collector")
+		case s.Port < 0 || s.Port > math.MaxUint16:
+			k.problem(path+".port", "%d is no port", s.Port)
+		}
+	}
 }
 
 func (k *check) rateLimit() {

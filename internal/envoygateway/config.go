@@ -147,6 +147,18 @@ func (c *Config) NoMetrics() bool {
 		c.Telemetry.Metrics.Prometheus.Disable
 }
 
+// Collectors are where the program pushes its own metrics to.
+func (c *Config) Collectors() []*egv1a1.EnvoyGatewayOpenTelemetrySink {
+	if c.Telemetry == nil || c.Telemetry.Metrics == nil {
+		return nil
+	}
+	var out []*egv1a1.EnvoyGatewayOpenTelemetrySink
+	for _, s := range c.Telemetry.Metrics.Sinks {
+		out = append(out, s.OpenTelemetry)
+	}
+	return out
+}
+
 // NoBackends says that objects of kind Backend must not be used: the file says false, and not merely nothing.
 func (c *Config) NoBackends() bool {
 	const path = "extensionApis.enableBackend"

@@ -23,105 +23,117 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
+// mistakes are files that are refused, and what is said of them.
+var mistakes = map[string]struct {
+	text    string
+	program envoygateway.Program
+	want    []string
+}{
+	"another kind": {
+		text: "apiVersion: v1\nkind: ConfigMap\n",
+		want: []string{
+			"eg.yaml:1: apiVersion: must be gateway.envoyproxy.io/v1alpha1", "eg.yaml:2: kind: must be EnvoyGateway",
+		},
+	},
+	"empty": {text: "# nothing\n", want: []string{"eg.yaml: the file is empty"}},
+	"two":   {text: head + "---\n" + head, want: []string{"eg.yaml:3: a second document"}},
+	"unknown field": {
+		text: head + "gateway:\n  controlerName: x\n",
+		want: []string{`eg.yaml:4: gateway.controlerName: unknown field "gateway.controlerName"`},
+	},
+	"behind a comment and a marker": {
+		text: "# a comment\n---\n" + head + "gateway:\n  controlerName: x\n",
+		want: []string{"eg.yaml:6: gateway.controlerName"},
+	},
+	"wrong type": {text: head + "admin:\n  address: {port: http}\n", want: []string{"eg.yaml:4: admin.address.port"}},
+	"no port":    {text: head + "admin: {address: {port: 70000}}\n", want: []string{"70000 is no port"}},
+	"choice": {
+		text: head + "logging:\n  encoder: xml\n  level:\n    default: loud\n    engine: info\n",
+		want: []string{
+			`eg.yaml:4: logging.encoder: "xml" is none of Text, JSON`,
+			`eg.yaml:6: logging.level.default: "loud" is none of debug, info, warn, error`,
+			`eg.yaml:7: logging.level.engine: "engine" is none of default, provider`,
+		},
+	},
+	"duration": {
+		text: head + "xdsServer:\n  maxConnectionAge: 10 h\n  maxReceiveMessageSize: 3Gi\n",
+		want: []string{`eg.yaml:4: xdsServer.maxConnectionAge: "10 h" is no duration`, "less than 2Gi"},
+	},
+	"refused fields": {
+		text: head + "extensionApis:\n  enableEnvoyPatchPolicy: true\n",
+		want: []string{"eg.yaml:4: extensionApis.enableEnvoyPatchPolicy: EnvoyPatchPolicies are not read"},
+	},
+	"watch without type": {
+		text: head + "provider:\n  type: Kubernetes\n  kubernetes:\n    watch: {namespaces: [a]}\n",
+		want: []string{"eg.yaml:6: provider.kubernetes.watch.type: must be Namespaces or NamespaceSelector"},
+	},
+	"watch without names": {
+		text: head + "provider: {type: Kubernetes, kubernetes: {watch: {type: Namespaces}}}\n",
+		want: []string{"watch.namespaces: type Namespaces needs at least one"},
+	},
+	"watch by both": {
+		text: head + "provider: {type: Kubernetes, kubernetes: {watch: {type: NamespaceSelector, namespaces: [a], " +
+			"namespaceSelector: {matchLabels: {a: b}}}}}\n",
+		want: []string{"type is NamespaceSelector: remove it"},
+	},
+	"selector": {
+		text: head + "provider: {type: Kubernetes, kubernetes: {watch: {type: NamespaceSelector, " +
+			"namespaceSelector: {matchExpressions: [{key: a, operator: Is}]}}}}\n",
+		want: []string{"namespaceSelector: \"Is\" is not a valid label selector operator"},
+	},
+	"files in a cluster": {
+		text: head + "provider:\n  type: Custom\n  custom:\n    resource: {type: File, file: {paths: [a]}}\n",
+		want: []string{"eg.yaml:6: provider.custom.resource.type: sluice serve reads a cluster"},
+	},
+	"no files": {
+		text: head + "provider: {type: Custom, custom: {resource: {type: File}}}\n", program: envoygateway.Run,
+		want: []string{"File needs paths"},
+	},
+	"custom of a provider that is not": {
+		text: head + "provider: {type: Kubernetes, custom: {resource: {type: Kubernetes}}}\n",
+		want: []string{"provider.type is not Custom"},
+	},
+	"nothing custom": {text: head + "provider: {type: Custom}\n", want: []string{"Custom needs provider.custom"}},
+	"a host for a cluster": {
+		text: head + "provider: {type: Custom, custom: {resource: {type: Kubernetes}, infrastructure: {type: Host}}}\n",
+		want: []string{"what is read from a cluster is served by Envoys in it"},
+	},
+	"remote": {
+		text: head + "provider:\n  type: Custom\n  custom:\n    resource: {type: File, file: {paths: [a]}}\n" +
+			"    infrastructure: {type: Remote, remote: {service: {fqdn: {hostname: a, port: 1}}}}\n",
+		program: envoygateway.Run,
+		want:    []string{"eg.yaml:7: provider.custom.infrastructure.remote: Sluice runs Envoys in Kubernetes"},
+	},
+	"limits without Redis": {
+		text: head + "rateLimit:\n  backend: {type: Redis}\n",
+		want: []string{"eg.yaml:4: rateLimit.backend.redis: Redis needs"},
+	},
+	"limits with both": {
+		text: head + "rateLimit: {backend: {type: Redis, redis: {url: a, urlRef: {secretKeyRef: {name: a, key: b}}}}}\n",
+		want: []string{"exactly one of url and urlRef must be set"},
+	},
+	"a Secret without a cluster": {
+		text:    head + "rateLimit: {backend: {type: Redis, redis: {urlRef: {secretKeyRef: {name: a, key: b}}}}}\n",
+		program: envoygateway.Run, want: []string{"set $SLUICE_REDIS_URL or --redis-url"},
+	},
+	"sinks without hosts": {
+		text: head + "telemetry:\n  metrics:\n    sinks:\n    - type: OpenTelemetry\n" +
+			"    - {type: OpenTelemetry, openTelemetry: {protocol: smtp, host: ''}}\n",
+		want: []string{
+			`sinks.openTelemetry.protocol: "smtp" is none of grpc, http`,
+			"eg.yaml:6: telemetry.metrics.sinks[0].openTelemetry: is",
+			"eg.yaml:7: telemetry.metrics.sinks[1].openTelemetry.host: must be",
+		},
+	},
+	"lua": {text: head + "extensionApis: {disableLua: false}\n", want: []string{"contradicts enableLua"}},
+	"an EnvoyProxy that the API server would refuse": {
+		text: head + "envoyProxy:\n  ipFamily: IPv5\n",
+		want: []string{`eg.yaml:4: envoyProxy.ipFamily: Unsupported value: "IPv5"`},
+	},
+}
+
 func TestMistakesAreNamedWithTheirLine(t *testing.T) {
-	for name, c := range map[string]struct {
-		text    string
-		program envoygateway.Program
-		want    []string
-	}{
-		"another kind": {
-			text: "apiVersion: v1\nkind: ConfigMap\n",
-			want: []string{
-				"eg.yaml:1: apiVersion: must be gateway.envoyproxy.io/v1alpha1", "eg.yaml:2: kind: must be EnvoyGateway",
-			},
-		},
-		"empty": {text: "# nothing\n", want: []string{"eg.yaml: the file is empty"}},
-		"two":   {text: head + "---\n" + head, want: []string{"eg.yaml:3: a second document"}},
-		"unknown field": {
-			text: head + "gateway:\n  controlerName: x\n",
-			want: []string{`eg.yaml:4: gateway.controlerName: unknown field "gateway.controlerName"`},
-		},
-		"behind a comment and a marker": {
-			text: "# a comment\n---\n" + head + "gateway:\n  controlerName: x\n",
-			want: []string{"eg.yaml:6: gateway.controlerName"},
-		},
-		"wrong type": {text: head + "admin:\n  address: {port: http}\n", want: []string{"eg.yaml:4: admin.address.port"}},
-		"no port":    {text: head + "admin: {address: {port: 70000}}\n", want: []string{"70000 is no port"}},
-		"choice": {
-			text: head + "logging:\n  encoder: xml\n  level:\n    default: loud\n    engine: info\n",
-			want: []string{
-				`eg.yaml:4: logging.encoder: "xml" is none of Text, JSON`,
-				`eg.yaml:6: logging.level.default: "loud" is none of debug, info, warn, error`,
-				`eg.yaml:7: logging.level.engine: "engine" is none of default, provider`,
-			},
-		},
-		"duration": {
-			text: head + "xdsServer:\n  maxConnectionAge: 10 h\n  maxReceiveMessageSize: 3Gi\n",
-			want: []string{`eg.yaml:4: xdsServer.maxConnectionAge: "10 h" is no duration`, "less than 2Gi"},
-		},
-		"refused fields": {
-			text: head + "extensionApis:\n  enableEnvoyPatchPolicy: true\n",
-			want: []string{"eg.yaml:4: extensionApis.enableEnvoyPatchPolicy: EnvoyPatchPolicies are not read"},
-		},
-		"watch without type": {
-			text: head + "provider:\n  type: Kubernetes\n  kubernetes:\n    watch: {namespaces: [a]}\n",
-			want: []string{"eg.yaml:6: provider.kubernetes.watch.type: must be Namespaces or NamespaceSelector"},
-		},
-		"watch without names": {
-			text: head + "provider: {type: Kubernetes, kubernetes: {watch: {type: Namespaces}}}\n",
-			want: []string{"watch.namespaces: type Namespaces needs at least one"},
-		},
-		"watch by both": {
-			text: head + "provider: {type: Kubernetes, kubernetes: {watch: {type: NamespaceSelector, namespaces: [a], " +
-				"namespaceSelector: {matchLabels: {a: b}}}}}\n",
-			want: []string{"type is NamespaceSelector: remove it"},
-		},
-		"selector": {
-			text: head + "provider: {type: Kubernetes, kubernetes: {watch: {type: NamespaceSelector, " +
-				"namespaceSelector: {matchExpressions: [{key: a, operator: Is}]}}}}\n",
-			want: []string{"namespaceSelector: \"Is\" is not a valid label selector operator"},
-		},
-		"files in a cluster": {
-			text: head + "provider:\n  type: Custom\n  custom:\n    resource: {type: File, file: {paths: [a]}}\n",
-			want: []string{"eg.yaml:6: provider.custom.resource.type: sluice serve reads a cluster"},
-		},
-		"no files": {
-			text: head + "provider: {type: Custom, custom: {resource: {type: File}}}\n", program: envoygateway.Run,
-			want: []string{"File needs paths"},
-		},
-		"custom of a provider that is not": {
-			text: head + "provider: {type: Kubernetes, custom: {resource: {type: Kubernetes}}}\n",
-			want: []string{"provider.type is not Custom"},
-		},
-		"nothing custom": {text: head + "provider: {type: Custom}\n", want: []string{"Custom needs provider.custom"}},
-		"a host for a cluster": {
-			text: head + "provider: {type: Custom, custom: {resource: {type: Kubernetes}, infrastructure: {type: Host}}}\n",
-			want: []string{"what is read from a cluster is served by Envoys in it"},
-		},
-		"remote": {
-			text: head + "provider:\n  type: Custom\n  custom:\n    resource: {type: File, file: {paths: [a]}}\n" +
-				"    infrastructure: {type: Remote, remote: {service: {fqdn: {hostname: a, port: 1}}}}\n",
-			program: envoygateway.Run,
-			want:    []string{"eg.yaml:7: provider.custom.infrastructure.remote: Sluice runs Envoys in Kubernetes"},
-		},
-		"limits without Redis": {
-			text: head + "rateLimit:\n  backend: {type: Redis}\n",
-			want: []string{"eg.yaml:4: rateLimit.backend.redis: Redis needs"},
-		},
-		"limits with both": {
-			text: head + "rateLimit: {backend: {type: Redis, redis: {url: a, urlRef: {secretKeyRef: {name: a, key: b}}}}}\n",
-			want: []string{"exactly one of url and urlRef must be set"},
-		},
-		"a Secret without a cluster": {
-			text:    head + "rateLimit: {backend: {type: Redis, redis: {urlRef: {secretKeyRef: {name: a, key: b}}}}}\n",
-			program: envoygateway.Run, want: []string{"set $SLUICE_REDIS_URL or --redis-url"},
-		},
-		"lua": {text: head + "extensionApis: {disableLua: false}\n", want: []string{"contradicts enableLua"}},
-		"an EnvoyProxy that the API server would refuse": {
-			text: head + "envoyProxy:\n  ipFamily: IPv5\n",
-			want: []string{`eg.yaml:4: envoyProxy.ipFamily: Unsupported value: "IPv5"`},
-		},
-	} {
+	for name, c := range mistakes {
 		t.Run(name, func(t *testing.T) {
 			program := c.program
 			if program == 0 {
@@ -172,7 +184,7 @@ runtimeFlags: {enabled: [XDSNameSchemeV2]}
 		envoygateway.Serve: {
 			"provider.kubernetes.rateLimitDeployment", "provider.kubernetes.rateLimitHpa", "provider.kubernetes.rateLimitPDB",
 			"provider.kubernetes.shutdownManager.image", "provider.kubernetes.proxyTopologyInjector.disabled",
-			"provider.kubernetes.cacheSyncPeriod", "admin.enableDumpConfig", "telemetry.metrics.sinks", "telemetry.traces",
+			"provider.kubernetes.cacheSyncPeriod", "admin.enableDumpConfig", "telemetry.traces",
 			"rateLimit.backend.type", "rateLimit.backend.redis.url", "rateLimit.telemetry.metrics",
 			"rateLimit.telemetry.tracing", "extensionApis.enableSDSSecretRef", "runtimeFlags",
 			"provider.kubernetes.deploy.type",
@@ -181,7 +193,7 @@ runtimeFlags: {enabled: [XDSNameSchemeV2]}
 			"gateway.controllerName",
 			"provider.kubernetes.rateLimitDeployment", "provider.kubernetes.rateLimitHpa", "provider.kubernetes.rateLimitPDB",
 			"provider.kubernetes.shutdownManager.image", "provider.kubernetes.proxyTopologyInjector.disabled",
-			"provider.kubernetes.cacheSyncPeriod", "admin.enableDumpConfig", "telemetry.metrics.sinks", "telemetry.traces",
+			"provider.kubernetes.cacheSyncPeriod", "admin.enableDumpConfig", "telemetry.traces",
 			"rateLimit.telemetry.metrics", "rateLimit.telemetry.tracing", "extensionApis.enableSDSSecretRef", "runtimeFlags",
 			"provider.kubernetes.deploy.type", "provider.type",
 		},

@@ -102,7 +102,14 @@ var Fields = []Field{
 	{"admin.enablePprof", Always, 0, "Go's profiles are answered always, on loopback only."},
 
 	{"telemetry.metrics.prometheus.disable", Applied, Serve | Run, "`/metrics` is not answered then."},
-	{"telemetry.metrics.sinks", Noticed, 0, "Metrics are not pushed: have a collector scrape `/metrics`."},
+	{"telemetry.metrics.sinks.type", Applied, Serve | Run, "`OpenTelemetry`."},
+	{"telemetry.metrics.sinks.openTelemetry.host", Applied, Serve | Run, "The collector that the program pushes its own " +
+		"metrics to, as OTLP without TLS; Envoy's are configured in EnvoyProxies."},
+	{"telemetry.metrics.sinks.openTelemetry.port", Applied, Serve | Run, "Its port: 4317."},
+	{"telemetry.metrics.sinks.openTelemetry.protocol", Applied, Serve | Run, "`grpc` or `http`, the latter to " +
+		"`/v1/metrics`."},
+	{"telemetry.metrics.sinks.openTelemetry.exportInterval", Applied, Serve | Run, "How often it pushes: 60s."},
+	{"telemetry.metrics.sinks.openTelemetry.exportTimeout", Applied, Serve | Run, "How long a push may take: 30s."},
 	{"telemetry.traces", Noticed, 0, "The control plane makes no traces of itself: see its metrics of each stage. " +
 		"Traces of requests come from Envoy and are configured elsewhere."},
 
