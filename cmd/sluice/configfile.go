@@ -108,6 +108,7 @@ func (f *serveFlags) take(cmd *cobra.Command, c *envoygateway.Config) error {
 	f.takeKubernetes(cmd, c)
 	take(cmd, "admin-address", &f.admin, c.AdminAddress())
 	f.limits.take(cmd, c)
+	f.extensions.take(cmd, c)
 	if c.NoEnvoys() {
 		take(cmd, "sluice-image", &f.noEnvoys, true)
 	}
@@ -169,9 +170,16 @@ func (f *runFlags) take(cmd *cobra.Command, c *envoygateway.Config) {
 	take(cmd, "runtime-dir", &f.runtimeDir, deref(host.RuntimeDir))
 	take(cmd, "admin-address", &f.admin, c.AdminAddress())
 	f.limits.take(cmd, c)
+	f.extensions.take(cmd, c)
 	f.counters.take(cmd, c)
 	f.settings = settings{
 		noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), cache: deref(host.DataHome), sinks: sinksOf(c),
+	}
+}
+
+func (f *extensionFlags) take(cmd *cobra.Command, c *envoygateway.Config) {
+	if lua := c.Lua(); lua != nil && !cmd.Flags().Changed("enable-lua") {
+		f.lua = *lua
 	}
 }
 

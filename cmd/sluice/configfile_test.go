@@ -253,6 +253,12 @@ var effects = map[string]struct {
 	"rateLimit.failClosed": {
 		envoygateway.Run, limits + ", failClosed: true}", func(f taken) any { return f.Run.limits.failClosed }, true,
 	},
+	"extensionApis.enableLua": {
+		envoygateway.Serve, "extensionApis: {enableLua: true}", func(f taken) any { return f.Serve.extensions.lua }, true,
+	},
+	"extensionApis.disableLua": {
+		envoygateway.Run, "extensionApis: {disableLua: true}", func(f taken) any { return f.Run.extensions.lua }, false,
+	},
 	"extensionApis.enableBackend": {
 		envoygateway.Serve, "extensionApis: {enableBackend: false}", func(f taken) any { return f.Serve.noBackends }, true,
 	},

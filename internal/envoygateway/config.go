@@ -165,6 +165,18 @@ func (c *Config) NoBackends() bool {
 	return c.Says(path) && !c.ExtensionAPIs.EnableBackend
 }
 
+// Lua says whether scripts of policies may be run; nil if the file does not say.
+func (c *Config) Lua() *bool {
+	switch {
+	case c.Says("extensionApis.enableLua"):
+		return &c.ExtensionAPIs.EnableLua
+	case c.ExtensionAPIs != nil && c.ExtensionAPIs.DisableLua != nil:
+		allowed := !*c.ExtensionAPIs.DisableLua
+		return &allowed
+	}
+	return nil
+}
+
 // rateLimitTimeout is that of Envoy Gateway for a rateLimit without a timeout.
 const rateLimitTimeout = 20 * time.Millisecond
 

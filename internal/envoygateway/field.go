@@ -138,8 +138,9 @@ var Fields = []Field{
 	{"extensionApis.enableEnvoyPatchPolicy", Refused, 0, "EnvoyPatchPolicies are not read by this version of Sluice, so " +
 		"Envoys would run without the patches."},
 	{"extensionApis.enableBackend", Applied, Serve | Run, "Backends can be used unless the file says `false`."},
-	{"extensionApis.disableLua", Refused, 0, "Deprecated, and the opposite of `enableLua`: see there."},
-	{"extensionApis.enableLua", Refused, 0, "Lua is not run by this version of Sluice."},
+	{"extensionApis.disableLua", Applied, Serve | Run, "Deprecated: the opposite of `enableLua`."},
+	{"extensionApis.enableLua", Applied, Serve | Run, "As `--enable-lua`: scripts of EnvoyExtensionPolicies are run. " +
+		"Without it `sluice run` runs them and `sluice serve` does not."},
 	{"extensionApis.enableSDSSecretRef", Noticed, 0, "Secrets of type gateway.envoyproxy.io/sds hold no certificate for " +
 		"Sluice: the listeners that name one say so in their status."},
 	{"gatewayAPI.enabled", Always, 0, "XBackendTrafficPolicies are always read."},
