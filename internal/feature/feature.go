@@ -157,8 +157,9 @@ type HTTPFilter struct {
 
 // Referrer is a feature whose configuration refers to other objects.
 type Referrer interface {
-	// References returns the references in a, in a fixed order: what they lead to is in the Backends and Objects of what
-	// the feature is then given, each in that order.
+	// References returns the references in a, in a fixed order: what they lead to is in the Backends, Objects and Fetched
+	// of what the feature is then given, each in that order. It is asked again with what was fetched, which can say what
+	// the references behind it are.
 	References(a model.Attached) []resolve.Reference
 }
 

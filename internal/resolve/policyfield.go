@@ -179,8 +179,9 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 	if v.t.opts.References == nil {
 		return a
 	}
-	for _, ref := range v.t.opts.References(a) {
-		broken := false
+	refs := v.t.opts.References(a)
+	for i := 0; i < len(refs); i++ {
+		ref, broken := refs[i], false
 		switch {
 		case ref.Backend != nil || ref.URL != "":
 			key := v.backend(a.Source, ref)
@@ -195,6 +196,7 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 			fetched := v.fetched(a.Source, ref)
 			a.Fetched = append(a.Fetched, fetched)
 			broken = fetched.Data == nil
+			refs = v.t.opts.References(a) // what was fetched can say what the others are
 		}
 		a.Broken = a.Broken || broken && !ref.Optional
 	}

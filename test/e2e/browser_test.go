@@ -37,15 +37,15 @@ func (j smallJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
 	j.CookieJar.SetCookies(u, small)
 }
 
-// browse returns a browser that finds the host issuer.example at an address, and all others at the port HTTPS of the
+// browse returns a browser that finds the host of a provider at an address, and all others at the port HTTPS of the
 // gateway.
-func (in *instance) browse(t *testing.T, issuer net.Addr) *browser {
+func (in *instance) browse(t *testing.T, host string, provider net.Addr) *browser {
 	t.Helper()
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			to := in.address("HTTPS")
-			if strings.HasPrefix(address, "issuer.example:") {
-				to = issuer.String()
+			if strings.HasPrefix(address, host+":") {
+				to = provider.String()
 			}
 			return new(net.Dialer).DialContext(ctx, "tcp", to)
 		},

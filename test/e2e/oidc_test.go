@@ -37,7 +37,7 @@ kind: Secret
 metadata: {name: client}
 stringData: {client-secret: "` + clientSecret + `"}
 `, "routes.yaml": routes})
-	return in, p, in.browse(t, server.Listener.Addr())
+	return in, p, in.browse(t, "issuer.example", server.Listener.Addr())
 }
 
 // withoutEnd leaves out the endpoint that ends sessions at the provider, for which the ID token is kept.

@@ -19,7 +19,7 @@ import (
 func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 	spec := a.Spec.(*egv1a1.OIDC)
 	c := &checker{}
-	c.provider(&spec.Provider)
+	c.provider(&spec.Provider, a)
 	c.client(a)
 	c.cookies(spec)
 	c.paths(spec)
@@ -37,31 +37,23 @@ func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 // checker collects what is wrong.
 type checker struct{ policy.Refusals }
 
-func (c *checker) provider(spec *egv1a1.OIDCProvider) {
+func (c *checker) provider(spec *egv1a1.OIDCProvider, a model.Attached) {
 	c.Backends(".provider", &spec.BackendCluster)
-	c.endpoint(".provider.issuer", spec.Issuer, "https://issuer.example")
-	for _, e := range []struct {
-		path  string
-		value *string
-		must  bool
-	}{
-		{".provider.authorizationEndpoint", spec.AuthorizationEndpoint, true},
-		{".provider.tokenEndpoint", spec.TokenEndpoint, true},
-		{".provider.endSessionEndpoint", spec.EndSessionEndpoint, false},
-	} {
-		switch {
-		case e.value != nil:
-			c.endpoint(e.path, *e.value, "https://issuer.example/token")
-		case e.must:
-			c.Add(e.path, "The endpoints of a provider are not discovered by this version of Sluice: copy this one from "+
-				"%s/.well-known/openid-configuration", strings.TrimSuffix(spec.Issuer, "/"))
-		}
+	c.endpoint(".provider.issuer", &spec.Issuer, "https://issuer.example")
+	c.endpoint(".provider.authorizationEndpoint", spec.AuthorizationEndpoint, "https://issuer.example/authorize")
+	c.endpoint(".provider.tokenEndpoint", spec.TokenEndpoint, "https://issuer.example/token")
+	c.endpoint(".provider.endSessionEndpoint", spec.EndSessionEndpoint, "https://issuer.example/logout")
+	if discovers(spec) {
+		c.discovered(spec, a)
 	}
 }
 
-func (c *checker) endpoint(path, text, like string) {
-	if _, ok := model.Server(text); !ok || strings.ContainsFunc(text, unsafe) {
-		c.Add(path, "The address %q is no URL of an HTTP server: write it like %s", text, like)
+func (c *checker) endpoint(path string, text *string, like string) {
+	if text == nil {
+		return
+	}
+	if _, ok := model.Server(*text); !ok || strings.ContainsFunc(*text, unsafe) {
+		c.Add(path, "The address %q is no URL of an HTTP server: write it like %s", *text, like)
 	}
 }
 

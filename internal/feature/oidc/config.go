@@ -28,18 +28,18 @@ const (
 
 // config is what the filter is told.
 func config(s *feature.Scope, spec *egv1a1.OIDC, a model.Attached) *oauth2v3.OAuth2Config {
-	provider := &spec.Provider
+	provider, at := &spec.Provider, endpointsOf(a)
 	redirect := policy.Or(spec.RedirectURL, defaultRedirect)
 	_, path, _ := splitRedirect(redirect) // refused by Check
 	out := &oauth2v3.OAuth2Config{
 		TokenEndpoint: &corev3.HttpUri{
-			Uri:              policy.Or(provider.TokenEndpoint, ""),
+			Uri:              at.Token,
 			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: s.Use(backendOf(a))},
 			Timeout:          durationpb.New(policy.RequestTimeout(provider.BackendSettings, tokenTimeout)),
 		},
 		RetryPolicy:            policy.RetryPolicy(provider.BackendSettings),
-		AuthorizationEndpoint:  policy.Or(provider.AuthorizationEndpoint, ""),
-		EndSessionEndpoint:     policy.Or(provider.EndSessionEndpoint, ""),
+		AuthorizationEndpoint:  at.Authorization,
+		EndSessionEndpoint:     at.EndSession,
 		Credentials:            credentials(s, spec, a),
 		RedirectUri:            redirect,
 		RedirectPathMatcher:    exactPath(path),
@@ -83,8 +83,7 @@ func tokens(out *oauth2v3.OAuth2Config, spec *egv1a1.OIDC) {
 	out.CodeVerifierTokenExpiresIn = policy.Duration(spec.CSRFTokenTTL)
 	names := policy.Or(spec.CookieNames, egv1a1.OIDCCookieNames{})
 	out.DisableAccessTokenSetCookie = !access && names.AccessToken == nil
-	out.DisableIdTokenSetCookie = spec.ForwardIDToken == nil && names.IDToken == nil &&
-		spec.Provider.EndSessionEndpoint == nil
+	out.DisableIdTokenSetCookie = spec.ForwardIDToken == nil && names.IDToken == nil && out.GetEndSessionEndpoint() == ""
 	out.DisableRefreshTokenSetCookie = !refresh
 }
 

@@ -3,13 +3,14 @@
 //
 // It is Envoy's oauth2. provider.tokenEndpoint is token_endpoint, asked through the cluster of provider.backendRefs, or
 // of the URL's own host; backendSettings has its retry_policy, timeout (10s), and what is the cluster's.
-// authorizationEndpoint and endSessionEndpoint are what they are called. clientID (or clientIDRef) and clientSecret are
-// the credentials, sent by HTTP Basic authentication. scopes (with openid), resources, redirectURL (redirect_uri, and
-// the path of redirect_path_matcher), logoutPath (signout_path, /logout), forwardAccessToken (forward_bearer_token;
-// without it what the client has in authorization is kept), forwardIDToken (forward_id_token), refreshToken
-// (use_refresh_token, true), defaultTokenTTL (default_expires_in), defaultRefreshTokenTTL, denyRedirect
-// (deny_redirect_matcher), passThroughAuthHeader (pass_through_matcher, of the headers that the policy's JWT providers
-// read), cookieNames, cookieDomain, cookieConfig and disableTokenEncryption are theirs.
+// authorizationEndpoint and endSessionEndpoint are what they are called; if that or tokenEndpoint is not given, all
+// that are not are those that the provider describes at its issuer. clientID (or clientIDRef) and clientSecret are the
+// credentials, sent by HTTP Basic authentication. scopes (with openid), resources, redirectURL (redirect_uri, and the
+// path of redirect_path_matcher), logoutPath (signout_path, /logout), forwardAccessToken (forward_bearer_token; without
+// it what the client has in authorization is kept), forwardIDToken (forward_id_token), refreshToken (use_refresh_token,
+// true), defaultTokenTTL (default_expires_in), defaultRefreshTokenTTL, denyRedirect (deny_redirect_matcher),
+// passThroughAuthHeader (pass_through_matcher, of the headers that the policy's JWT providers read), cookieNames,
+// cookieDomain, cookieConfig and disableTokenEncryption are theirs.
 //
 // csrfTokenTTL bounds how long a login may take, so it is that of both cookies that a login needs:
 // csrf_token_expires_in and code_verifier_token_expires_in. These two cookies are sent to the redirect path only, and
@@ -68,11 +69,17 @@ func (Feature) Guards() {}
 
 // References returns the provider, and the Secrets of the client.
 func (Feature) References(a model.Attached) []resolve.Reference {
-	spec := a.Spec.(*egv1a1.OIDC)
-	out := policy.BackendReferences(&spec.Provider.BackendCluster, a.Path+".provider", model.AppHTTP)
-	if token := policy.Or(spec.Provider.TokenEndpoint, ""); len(out) == 0 && token != "" {
+	spec, path := a.Spec.(*egv1a1.OIDC), a.Path+".provider"
+	var out []resolve.Reference
+	if discovers(&spec.Provider) {
+		out = append(out, discovery(&spec.Provider, path))
+	}
+	if backends := policy.BackendReferences(&spec.Provider.BackendCluster, path, model.AppHTTP); len(backends) > 0 {
+		out = append(out, backends...)
+	} else {
 		out = append(out, resolve.Reference{
-			Path: a.Path + ".provider.tokenEndpoint", URL: token, Settings: policy.OfCluster(spec.Provider.BackendSettings),
+			Path: path + ".tokenEndpoint", URL: endpointsOf(a).Token,
+			Settings: policy.OfCluster(spec.Provider.BackendSettings),
 		})
 	}
 	if spec.ClientIDRef != nil {

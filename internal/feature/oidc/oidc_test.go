@@ -52,8 +52,7 @@ func TestCheck(t *testing.T) {
 		want   string
 	}{
 		"good":        {func(*egv1a1.OIDC) {}, ""},
-		"no token":    {func(s *egv1a1.OIDC) { s.Provider.TokenEndpoint = nil }, "/.well-known/openid-configuration"},
-		"no login":    {func(s *egv1a1.OIDC) { s.Provider.AuthorizationEndpoint = nil }, "are not discovered"},
+		"no token":    {func(s *egv1a1.OIDC) { s.Provider.TokenEndpoint = nil }, "are not known"},
 		"token":       {func(s *egv1a1.OIDC) { s.Provider.TokenEndpoint = new("issuer/token") }, "no URL"},
 		"login":       {func(s *egv1a1.OIDC) { s.Provider.AuthorizationEndpoint = new("https://a b/") }, "no URL"},
 		"end":         {func(s *egv1a1.OIDC) { s.Provider.EndSessionEndpoint = new("javascript:alert(1)") }, "no URL"},
@@ -102,6 +101,45 @@ func TestCheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			featuretest.Expect(t, Feature{}.Check(attached(with(tt.change), good), &model.Rule{}), tt.want)
 		})
+	}
+}
+
+// TestDiscovery takes from what a provider says of itself what is not given, and only what is safe.
+func TestDiscovery(t *testing.T) {
+	neither := func(s *egv1a1.OIDC) { s.Provider.AuthorizationEndpoint, s.Provider.TokenEndpoint = nil, nil }
+	const good = `{"authorization_endpoint":"https://i.example/a","token_endpoint":"https://t.example:8443/t",` +
+		`"end_session_endpoint":"https://i.example/e"}`
+	for _, tt := range []struct {
+		change  func(*egv1a1.OIDC)
+		fetched string
+		want    string
+	}{
+		{neither, good, ""},
+		{neither, `<html>`, "no description of an OpenID Connect provider"},
+		{neither, `{"authorization_endpoint":"https://i.example/a"}`, "where its tokenEndpoint is"},
+		{neither, strings.Replace(good, "https://t", "http://t", 1), "where its tokenEndpoint is"},
+		{neither, strings.Replace(good, "https://i.example/e", "javascript:alert(1)", 1), "where its endSessionEndpoint is"},
+		{
+			func(s *egv1a1.OIDC) { s.Provider.AuthorizationEndpoint = nil },
+			`{"authorization_endpoint":"https://i.example/a"}`, "",
+		},
+	} {
+		a := attached(with(tt.change), secret("client-secret", "s3cret"))
+		a.Fetched = []model.Fetched{featuretest.Fetched(tt.fetched)}
+		featuretest.Expect(t, Feature{}.Check(a, &model.Rule{}), tt.want)
+	}
+	a := attached(with(neither), secret("client-secret", "s3cret"))
+	before := Feature{}.References(a)
+	a.Fetched = []model.Fetched{featuretest.Fetched(good)}
+	after := Feature{}.References(a)
+	if len(before) != 3 || before[0].Fetch.URL != "https://issuer.example/.well-known/openid-configuration" ||
+		before[1].URL != "" || after[1].URL != "https://t.example:8443/t" || after[1].Path != before[1].Path {
+		t.Errorf("before it is fetched %+v, then %+v", before, after)
+	}
+	got := configOf(t, a)
+	if got.GetTokenEndpoint().GetUri() != after[1].URL || got.GetAuthorizationEndpoint() != "https://i.example/a" ||
+		got.GetEndSessionEndpoint() != "https://i.example/e" || got.GetDisableIdTokenSetCookie() {
+		t.Errorf("got %v", got)
 	}
 }
 
