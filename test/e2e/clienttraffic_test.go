@@ -102,6 +102,7 @@ spec:
 // TestClientHeaders: headers are changed before a route is chosen, and after everything else.
 func TestClientHeaders(t *testing.T) {
 	t.Parallel()
+	const limited = "  rateLimit: {local: {rules: [{limit: {requests: 99, unit: Hour}}]}}\n"
 	in := start(t, files{
 		"gateway.yaml": portsGateway, "backends.yaml": backendsYAML,
 		"route.yaml": everything + `---
@@ -122,8 +123,10 @@ spec:
     lateResponseHeaders: {set: [{name: x-late, value: "yes"}], remove: [x-envoy-upstream-service-time]}
     requestID: PreserveOrGenerate
     withUnderscoresAction: DropHeader
+    disableRateLimitHeaders: true
   healthCheck: {path: /healthz}
-`) + clientPolicy("quiet", "https", `  headers:
+`) + trafficPolicy("all", "all", limited) + trafficPolicy("marked", "marked", limited) +
+			clientPolicy("quiet", "https", `  headers:
     {enableEnvoyHeaders: false, withUnderscoresAction: Allow, requestID: Disable}
   http1: {http10: {}}
 `),
@@ -138,12 +141,17 @@ spec:
 		header: []string{"x-late: yes", "x-envoy-upstream-service-time:"},
 	})
 	in.must(t, request{}, expect{backend: "two", received: []string{"x-absent: new"}})
+	in.must(t, request{}, expect{backend: "two", header: []string{"x-ratelimit-remaining:", "x-ratelimit-reset:"}})
 	in.must(t, request{path: "/healthz"}, expect{status: 200, header: []string{"x-echo-name:"}})
 	in.must(t, request{port: "HTTPS", header: []string{"x_score: 1"}}, expect{
 		backend: "one", received: []string{"x_score: 1", "x-request-id:"},
 		header: []string{"x-envoy-upstream-service-time:"},
 	})
 	in.must(t, request{port: "SPARE", header: []string{"x_score: 1"}}, expect{status: 400})
+	a, err := in.send(t.Context(), request{port: "SPARE"})
+	if err != nil || a.header.Get("X-Ratelimit-Remaining") == "" {
+		t.Errorf("without a policy the client is not told of its limit: %v, %v", a.header, err)
+	}
 	const old = "GET / HTTP/1.0\r\nHost: a.example\r\n\r\n"
 	if got := in.exchangeRaw(t, "HTTPS", []byte(old)); !strings.Contains(got, " 200 OK") {
 		t.Errorf("HTTP/1.0 with http10: %q", got)
@@ -289,6 +297,7 @@ func TestClientTLS(t *testing.T) {
     signatureAlgorithms: [ecdsa_secp256r1_sha256]
     fingerprints: [JA3, JA4]
     session: {resumption: {stateless: {}}}
+  headers: {earlyRequestHeaders: {set: [{name: x-ja4, value: "%TLS_JA4_FINGERPRINT%"}]}}
 `) + clientPolicy("new", "spare", "  tls: {ciphers: [ECDHE-ECDSA-AES256-GCM-SHA384]}\n"),
 	})
 	connect := func(port string, version uint16, change func(*tls.Config)) (tls.ConnectionState, error) {
@@ -325,6 +334,10 @@ func TestClientTLS(t *testing.T) {
 	if state, err := connect("SPARE", tls.VersionTLS12, nil); err != nil ||
 		state.CipherSuite != tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 {
 		t.Errorf("the cipher is %s: %v", tls.CipherSuiteName(state.CipherSuite), err)
+	}
+	a, err := in.send(t.Context(), request{host: "a.example", port: "HTTPS", tls: sni("a.example", ca)})
+	if got := a.echo.Headers.Get("X-Ja4"); err != nil || !strings.HasPrefix(got, "t12") && !strings.HasPrefix(got, "t13") {
+		t.Errorf("the backend gets the fingerprint %q: %v", got, err)
 	}
 	for port, want := range map[string]bool{"HTTPS": true, "SPARE": false} {
 		cache := tls.NewLRUClientSessionCache(1)

@@ -11,8 +11,6 @@
 // Defaults: x-forwarded-client-cert of clients is removed, requests with underscores in the name of a header are
 // rejected, and X-Request-Id is made anew, as in Envoy Gateway. Unlike there, Envoy's own headers (x-envoy-*) are
 // sent unless enableEnvoyHeaders is false: they say why a request failed.
-//
-// disableRateLimitHeaders is refused to be ignored: the filters of rate limits leave out their headers.
 package clientheader
 
 import (

@@ -27,12 +27,32 @@ func edit(m *hcmv3.HttpConnectionManager, spec *egv1a1.HeaderSettings) {
 			TypedConfig: feature.Pack(&earlyv3.HeaderMutation{Mutations: early}),
 		})
 	}
-	if late := mutations(spec.LateResponseHeaders); len(late) > 0 {
+	late := mutations(spec.LateResponseHeaders)
+	if policy.Or(spec.DisableRateLimitHeaders, false) {
+		for _, name := range rateLimitHeaders {
+			late = append(late, &rulesv3.HeaderMutation{Action: &rulesv3.HeaderMutation_Remove{Remove: name}})
+		}
+	}
+	if len(late) > 0 {
 		config := &mutationv3.HeaderMutation{Mutations: &mutationv3.Mutations{ResponseMutations: late}}
 		m.HttpFilters = slices.Insert(m.HttpFilters, 0, &hcmv3.HttpFilter{
 			Name: lateFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Pack(config)},
 		})
 	}
+}
+
+// rateLimitHeaders are those that filters of rate limits add to responses.
+var rateLimitHeaders = []string{"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"}
+
+// fingerprints are the values that are no text but a fingerprint of the client's TLS handshake: see tls.fingerprints.
+var fingerprints = []string{"%TLS_JA3_FINGERPRINT%", "%TLS_JA4_FINGERPRINT%"}
+
+// value returns a header's value as Envoy's formatter has to see it.
+func value(text string) string {
+	if slices.Contains(fingerprints, text) {
+		return text
+	}
+	return header.Literal(text)
 }
 
 // mutations are the changes in the order in which Envoy makes them.
@@ -45,7 +65,7 @@ func mutations(spec *egv1a1.HTTPHeaderFilter) []*rulesv3.HeaderMutation {
 		for _, h := range list {
 			out = append(out, &rulesv3.HeaderMutation{Action: &rulesv3.HeaderMutation_Append{
 				Append: &corev3.HeaderValueOption{
-					Header:       &corev3.HeaderValue{Key: string(h.Name), Value: header.Literal(h.Value)},
+					Header:       &corev3.HeaderValue{Key: string(h.Name), Value: value(h.Value)},
 					AppendAction: action,
 				},
 			}})
