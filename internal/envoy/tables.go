@@ -39,6 +39,21 @@ type Tables struct {
 	Routes    *incr.Table[model.RouteTableKey, *xds.Resource]
 	// Hosts are the parts of Routes.
 	Hosts *incr.Table[model.HostKey, *xds.Part]
+
+	closed *incr.Input[model.RouteTableKey, uint64]
+}
+
+// Close takes in that Envoy refuses a route table for what is in it besides its hosts: the filters of the policies of
+// listeners. As long as these are what they are, the requests that they would see are answered with 500. It reports
+// whether there is something to commit.
+func (t *Tables) Close(proxy model.ProxyName, name string, version uint64) bool {
+	for k, r := range t.Routes.All() {
+		if k.Port().Proxy == proxy && r.Name == name && r.Hash == version {
+			t.closed.Set(k, hash(r.Body))
+			return true
+		}
+	}
+	return false
 }
 
 // BackendKey is a backend as one proxy uses it.
@@ -94,7 +109,7 @@ type served struct {
 
 // New adds the tables to the engine.
 func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
-	b := builder{in: in, opts: opts}
+	b := builder{in: in, opts: opts, closed: incr.NewInput[model.RouteTableKey, uint64](e, "refused tables")}
 	b.addGuards(e)
 	b.addManagers(e)
 	b.addPolicies(e)
@@ -125,7 +140,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 		return []AuthorityKey{{Proxy: k.Proxy, Trust: s.Trust}}
 	})
 
-	out := &Tables{}
+	out := &Tables{closed: b.closed}
 	out.Clusters = incr.NewTable(e, "clusters", b.cluster, uses...).Equal(equalResource)
 	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, uses...).Equal(equalResource)
 	out.Values = incr.NewTable(e, "secret values", b.value, valueUses(e, out.Clusters)).Equal(equalResource)
@@ -148,7 +163,9 @@ func equalResource(a, b *xds.Resource) bool { return a.Hash == b.Hash }
 
 // builder holds what the functions of the tables read.
 type builder struct {
-	in      *resolve.Tables
+	in *resolve.Tables
+	// closed are the hashes of the bodies of route tables that Envoy refuses.
+	closed  *incr.Input[model.RouteTableKey, uint64]
 	opts    Options
 	served  *incr.Table[siteKey, served]
 	guards  *incr.Table[model.ListenerKey, *guard]
@@ -324,9 +341,13 @@ func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, b
 	if regime, ok := incr.Get(r, b.regimes, k); ok && !regime.Mixed {
 		scope = b.scopeFor(r, regime.stance)
 	}
+	body := tableBody(k, scope.Fill(b.place(r, k.Port()), nil))
+	if refused, ok := incr.Get(r, b.closed, k); ok && refused == hash(body) {
+		scope = scope.Closed()
+		body = tableBody(k, scope.Fill(b.place(r, k.Port()), nil))
+	}
 	out := &xds.Resource{
-		Name: k.String(), Body: tableBody(k, scope.Fill(b.place(r, k.Port()), nil)), Needs: clusterNames(scope.Needs),
-		Parts: make([]*xds.Part, 0, b.hosts.Len(r, k)),
+		Name: k.String(), Body: body, Needs: clusterNames(scope.Needs), Parts: make([]*xds.Part, 0, b.hosts.Len(r, k)),
 	}
 	digest := xxhash.New()
 	_, _ = digest.Write(out.Body)

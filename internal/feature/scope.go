@@ -91,6 +91,18 @@ func (s *Scope) Use(b model.BackendKey) string { return use(&s.Needs, b) }
 // Deny has every request answered with 500, whatever other filters there are.
 func (s *Scope) Deny() { s.Filters = append([]*corev3.TypedExtensionConfig{deny()}, s.Filters...) }
 
+// Closed returns a scope in which every request is answered with 500 that would pass the filters of this one: what
+// stands in for them when Envoy refuses them. Routes with filters of their own go on with these.
+func (s *Scope) Closed() *Scope {
+	marked := s.marked()
+	if len(marked) == 0 {
+		return &Scope{}
+	}
+	closed := deny()
+	closed.Name = marked[0].GetName() // routes that have filters of their own cover it
+	return &Scope{Filters: []*corev3.TypedExtensionConfig{closed}}
+}
+
 // Empty reports whether the scope has no filters at all.
 func (s *Scope) Empty() bool { return len(s.Filters) == 0 && len(s.PerFilter) == 0 }
 

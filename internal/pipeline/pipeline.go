@@ -280,6 +280,12 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 			p.refuse(e.Proxy, resourceID{e.Type, e.Resource}, refusal{e.Hash, e.Message})
 			p.publishOwners(e.Owners)
 		}
+		if e.Type == xds.Routes && e.Part == "" {
+			if p.built.Close(e.Proxy, e.Resource, e.Hash) {
+				return p.commit()
+			}
+			return Outcome{}
+		}
 		if routes := e.Type == xds.Routes || e.Type == xds.Listener; routes && p.blame.accuse(p, e) {
 			return p.commit()
 		}

@@ -186,3 +186,43 @@ stringData: {.dockerconfigjson: '{"auths": {"%s": {"auth": "%s"}}}'}
 	in.want(t, ask("late"), expect{backend: "one", received: []string{`x-wasm: "at last"`}})
 	policy("late", "Accepted=True/Accepted", "")
 }
+
+// TestWasmOfGatewayRefused has Envoy refuse the module of a policy of the whole Gateway. Nobody gets by it, nor by the
+// authentication that comes with it, but routes with policies of their own do not notice; and it heals.
+func TestWasmOfGatewayRefused(t *testing.T) {
+	t.Parallel()
+	s := serveModules(t)
+	module := fmt.Sprintf("  wasm:\n  - code: {type: HTTP, http: {url: '%s/module.wasm'}}\n", s.modules)
+	ofGateway := func(kind, spec string) string {
+		return `
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: ` + kind + `
+metadata: {name: gateway}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
+` + spec
+	}
+	in := start(t, files{
+		"users.yaml": `
+apiVersion: v1
+kind: Secret
+metadata: {name: users}
+stringData: {.htpasswd: "alice:{SHA}piGucRdTwGb7+i3S1svNik60+fw="}
+`,
+		"policy.yaml":   strings.TrimPrefix(ofGateway("EnvoyExtensionPolicy", module), "\n---"),
+		"security.yaml": strings.TrimPrefix(ofGateway("SecurityPolicy", "  basicAuth: {users: {name: users}}"), "\n---"),
+		"routes.yaml": hostRoute("plain", "\n  - backendRefs: [{${one}}]") +
+			extendedRoute("own", module+"    config: own"),
+	})
+	alice := basic("alice", "open-sesame")
+	ask := func(host string, header ...string) request { return request{host: host + ".example", header: header} }
+	// The policies of a route are its own by kind: that of the Gateway still asks for the password.
+	in.want(t, ask("own", alice), expect{backend: "one", received: []string{`x-wasm: "own"`}})
+	in.must(t, ask("own"), expect{status: 401})
+	in.want(t, ask("plain", alice), expect{status: 500})
+	in.must(t, ask("plain"), expect{status: 500})
+	in.write("policy.yaml", strings.TrimPrefix(ofGateway("EnvoyExtensionPolicy", module+"    config: all"), "\n---"))
+	in.want(t, ask("plain", alice), expect{backend: "one", received: []string{`x-wasm: "all"`}})
+	in.must(t, ask("plain"), expect{status: 401})
+}
