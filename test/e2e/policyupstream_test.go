@@ -154,23 +154,14 @@ spec: {endpoints: [{fqdn: {hostname: localhost, port: ${PORT_one}}}]}
 }
 
 // TestUpgradeProtocols lets requests be upgraded to the protocols of a policy, and to no others. What is in a CONNECT
-// request that is terminated reaches the backend as it is, unless something keeps requests away from the backend.
+// request that is terminated reaches the backend as it is.
 func TestUpgradeProtocols(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"routes.yaml": hostRoute("connect", `[{matches: [{path: {value: /some}}], backendRefs: [{${one}}]}]`) +
-			hostRoute("free", `[{backendRefs: [{${one}}]}]`) + hostRoute("guarded", `[{backendRefs: [{${one}}]}]`),
+			hostRoute("free", `[{backendRefs: [{${one}}]}]`),
 		"policies.yaml": trafficPolicy("connect", "connect",
-			"  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n") +
-			trafficPolicy("guarded", "guarded", "  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n") + `
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: guarded}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: guarded}]
-  authorization: {defaultAction: Deny}
-`,
+			"  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}]\n"),
 	})
 	in.must(t, request{host: "connect.example", path: "/some/path"}, expect{backend: "one", path: "/some/path"})
 	in.must(t, request{host: "connect.example", path: "/other"}, expect{status: 404})
@@ -181,11 +172,42 @@ spec:
 	if got := in.tunnel(t, "free.example:80"); got != http.StatusNotFound {
 		t.Errorf("without a policy CONNECT is answered with %d, want 404", got)
 	}
-	if got := in.tunnel(t, "guarded.example:80"); got != http.StatusForbidden {
-		t.Errorf("a CONNECT that is not allowed is answered with %d, want 403", got)
-	}
 	if got := in.tunnel(t, "connect.example:80"); got != http.StatusOK {
 		t.Errorf("CONNECT is answered with %d, want 200", got)
+	}
+}
+
+// TestCase23UpgradeBypass: what keeps requests away from a backend keeps away CONNECT requests and those that are to be
+// upgraded too, and a page in the place of the refusal lets none through.
+func TestCase23UpgradeBypass(t *testing.T) {
+	t.Parallel()
+	in := start(t, files{
+		"routes.yaml": hostRoute("guarded", `[{backendRefs: [{${one}}]}]`),
+		"policies.yaml": trafficPolicy("guarded", "guarded", `
+  httpUpgrade: [{type: CONNECT, connect: {terminate: true}}, {type: websocket}]
+  responseOverride:
+  - match: {statusCodes: [{type: Value, value: 403}]}
+    response: {statusCode: 451, body: {type: Inline, inline: not for you}}
+`) + `
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: guarded}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: guarded}]
+  authorization:
+    defaultAction: Deny
+    rules: [{action: Allow, principal: {headers: [{name: x-user, values: [me]}]}}]
+`,
+	})
+	in.must(t, request{host: "guarded.example"}, expect{status: 451, body: "not for you"})
+	in.must(t, request{host: "guarded.example", header: []string{"x-user: me"}}, expect{backend: "one"})
+	if got := in.tunnel(t, "guarded.example:80"); got != http.StatusUnavailableForLegalReasons {
+		t.Errorf("CONNECT without a user is answered with %d, want 451", got)
+	}
+	if ws, err := in.dialWebSocket("guarded.example"); err == nil {
+		_ = ws.Close()
+		t.Error("a WebSocket opens without a user")
 	}
 }
 

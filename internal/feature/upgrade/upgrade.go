@@ -6,6 +6,8 @@
 // have no path, so the path of the rule does not count for them, but its headers do. The backend has to be a proxy that
 // understands CONNECT; with connect.terminate Envoy sends it what is inside as TCP (connect_config).
 //
+// An upgrade to h2c is refused: what clients send then are requests again, and would pass no route and no policy.
+//
 // requestBuffer waits for the end of a request, which an upgraded one does not have: the two exclude one another, and a
 // requestBuffer alone switches websocket off.
 package upgrade
@@ -37,6 +39,9 @@ var (
 const (
 	websocket = "websocket"
 	connect   = "CONNECT"
+	// smuggling is a protocol in which the client goes on to send requests, which the backend would take for ones that
+	// have passed the routes.
+	smuggling = "h2c"
 )
 
 // Name returns the name of the policy's field.
@@ -48,8 +53,12 @@ func (Feature) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 	var seen []string
 	for i, u := range a.Spec.([]*egv1a1.ProtocolUpgradeConfig) {
 		at, kind := fmt.Sprintf("[%d]", i), strings.ToLower(u.Type)
-		if !isProtocol(u.Type) {
+		switch {
+		case !isProtocol(u.Type):
 			refused.Add(at+".type", "The type %q is no protocol: use websocket, CONNECT or spdy/3.1, for example", u.Type)
+		case kind == smuggling:
+			refused.Add(at+".type", "Inside of a request that is upgraded to h2c clients could send others past the Gateway: "+
+				"remove it; for a backend that speaks HTTP/2 set its appProtocol")
 		}
 		if slices.Contains(seen, kind) {
 			refused.Add(at+".type", "The type %s is there more than once: leave one", u.Type)

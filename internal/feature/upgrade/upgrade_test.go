@@ -25,6 +25,7 @@ func TestCheck(t *testing.T) {
 		{list{{Type: "CONNECT", Connect: &egv1a1.ConnectConfig{}}}, "", ""},
 		{list{{Type: "two words"}}, "", "is no protocol"},
 		{list{{Type: "a/"}}, "", "is no protocol"},
+		{list{{Type: "H2C"}}, "", "send others past the Gateway"},
 		{list{{Type: "websocket"}, {Type: "WebSocket"}}, "", "more than once"},
 		{list{{Type: "websocket", Connect: &egv1a1.ConnectConfig{}}}, "", "for the type CONNECT alone"},
 		{list{{Type: "websocket"}}, "requestBuffer", "remove one of the two"},
