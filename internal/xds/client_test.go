@@ -38,6 +38,10 @@ type harness struct {
 
 // bubble runs the test in a bubble with a server that keeps unused clusters for the grace.
 func bubble(t *testing.T, grace time.Duration, run func(h *harness)) {
+	bubbleWith(t, grace, Connection{}, run)
+}
+
+func bubbleWith(t *testing.T, grace time.Duration, connection Connection, run func(h *harness)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{t: t, listen: bufconn.Listen(1 << 20)}
 		h.server = NewServer(Options{
@@ -45,7 +49,7 @@ func bubble(t *testing.T, grace time.Duration, run func(h *harness)) {
 			Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
 			Observer:  func(e Event) { h.events = append(h.events, e) },
 		})
-		g := grpc.NewServer(ServerOptions(Connection{})...)
+		g := grpc.NewServer(ServerOptions(connection)...)
 		h.server.Register(g)
 		done := make(chan struct{})
 		go func() {
