@@ -56,8 +56,39 @@ func pod() fleet.Config {
 	}
 }
 
+// withMetrics compresses its metrics, keeps more than others, and sends them to collectors.
+func withMetrics() fleet.Config {
+	c := pod()
+	c.Metrics = fleet.Metrics{
+		Compression: "gzip", CompressFrom: 100,
+		More: []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "http."}}},
+		Sinks: []fleet.Sink{
+			{
+				Addresses: []*corev3.Address{fleet.Address("otel.logs.svc.cluster.local.", 4317)}, Names: true,
+				Authority: "otel.logs", DeltaCounters: true, DeltaHistograms: true,
+				Headers:  []*corev3.HeaderValue{{Key: "x-token", Value: "secret"}},
+				Resource: map[string]string{"team": "shop", "region": "north"},
+			},
+			{
+				Addresses: []*corev3.Address{fleet.Address("192.0.2.1", 4317), fleet.Address("192.0.2.2", 4317)},
+				Authority: "more.logs",
+			},
+		},
+	}
+	return c
+}
+
+// unserved serves no metrics.
+func unserved() fleet.Config {
+	c := pod()
+	c.Metrics.Disabled = true
+	return c
+}
+
 func configs() map[string]fleet.Config {
-	return map[string]fleet.Config{"sockets": sockets(), "everything": withEverything(), "pod": pod()}
+	return map[string]fleet.Config{
+		"sockets": sockets(), "everything": withEverything(), "pod": pod(), "metrics": withMetrics(), "unserved": unserved(),
+	}
 }
 
 func TestBootstrapGolden(t *testing.T) {

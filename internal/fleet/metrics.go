@@ -151,7 +151,7 @@ func compress(manager *hcmv3.HttpConnectionManager, m Metrics) error {
 	if err != nil {
 		return fmt.Errorf("marshal the compression of metrics: %w", err)
 	}
-	common := &compressorv3.Compressor_CommonDirectionConfig{ContentType: []string{"text/plain"}}
+	common := &compressorv3.Compressor_CommonDirectionConfig{}
 	if m.CompressFrom > 0 {
 		common.MinContentLength = wrapperspb.UInt32(m.CompressFrom)
 	}

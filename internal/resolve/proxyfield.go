@@ -149,7 +149,8 @@ func (t *Tables) proxyIssues(
 
 // classIssues returns what is wrong with the EnvoyProxy of a class by itself.
 func (t *Tables) classIssues(r *incr.Reader, key model.Name) status.Report {
-	return inParameters(t.resolveFields(r, mergedKey{Kind: model.KindEnvoyProxy, Own: key}).Report)
+	fields, _ := t.fieldsOfProxy(r, mergedKey{Kind: model.KindEnvoyProxy, Own: key})
+	return inParameters(fields.Report)
 }
 
 // inParameters are the issues of fields as those of an EnvoyProxy.

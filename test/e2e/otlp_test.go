@@ -3,7 +3,9 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -172,6 +174,13 @@ func (c *collector) metric(name string) (metric, bool) {
 	defer c.mu.Unlock()
 	m, ok := c.metrics[name]
 	return m, ok
+}
+
+// metricNames are the names of the metrics that were reported, sorted.
+func (c *collector) metricNames() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.metrics))
 }
 
 // entry returns the first log entry with an attribute "id" of that value.

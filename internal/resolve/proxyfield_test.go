@@ -1,0 +1,136 @@
+package resolve
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// observing are options with a feature that takes the sinks of metrics, and others that refer to nothing.
+func observing(o Options) Options {
+	o.References = func(a model.Attached) []Reference {
+		var out []Reference
+		if spec, ok := a.Spec.(*egv1a1.ProxyMetrics); ok {
+			for i := range spec.Sinks {
+				out = append(out, Reference{
+					Path:    fmt.Sprintf("%s.sinks[%d].openTelemetry.backendRefs[0]", a.Path, i),
+					Backend: &spec.Sinks[i].OpenTelemetry.BackendRefs[0].BackendObjectReference, Use: model.AppGRPC,
+				})
+			}
+		}
+		return out
+	}
+	return o
+}
+
+// asked renders what the EnvoyProxies of a Gateway ask for: the field, where it was written, and its backends.
+func (w *world) asked(gateway string) string {
+	list, _ := w.GatewayPolicies.Peek(inDefault(gateway))
+	var out []string
+	for _, a := range list {
+		text := strings.TrimPrefix(a.Path, "spec.telemetry.") + " of " + a.Source.Name.Name
+		for _, b := range a.Backends {
+			text += " to " + b.String()
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
+}
+
+// said is what the status of an EnvoyProxy says to its last ancestor.
+func (w *world) said(proxy string) string {
+	st, _ := w.EnvoyProxyStatus.Peek(inDefault(proxy))
+	if len(st.Ancestors) == 0 {
+		return ""
+	}
+	c := st.Ancestors[len(st.Ancestors)-1].Conditions
+	return conditions(c) + ": " + c[0].Message
+}
+
+const (
+	quietLog  = "telemetry: {accessLog: {disable: true}}"
+	requestID = "telemetry: {requestID: {tracing: Pack}}"
+)
+
+// TestProxyFieldLevels: the EnvoyProxy of a Gateway takes the place of that of its class, or is merged with it. In a
+// cluster every Gateway has an access log.
+func TestProxyFieldLevels(t *testing.T) {
+	const merge = ", mergeType: StrategicMerge"
+	cases := []struct {
+		name, class, own, want string
+		opts                   Options
+	}{
+		{"of the class", requestID, "", "requestID of shared", shared()},
+		{"replaced", requestID, quietLog, "accessLog of own", shared()},
+		{"merged", requestID, quietLog + merge, "accessLog of own; requestID of shared", shared()},
+		{"in a cluster", requestID, "", "requestID of shared; accessLog of ", fleets()},
+		{"switched off", quietLog, "", "accessLog of shared", fleets()},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			gw, manifests := gatewayYAML("gw", plainHTTP), []string{classWithParameters, envoyProxyYAML("shared", tc.class)}
+			if tc.own != "" {
+				gw, manifests = infra(gw, ownParameters), append(manifests, envoyProxyYAML("own", tc.own))
+			}
+			w := newWorld(t, tc.opts, append(manifests, gw)...)
+			expect(t, "asked", w.asked("gw"), tc.want)
+		})
+	}
+}
+
+// TestSharedProxyFields: of Gateways that share a plain HTTP port all have to ask for the same, and the status says
+// where they do not.
+func TestSharedProxyFields(t *testing.T) {
+	other := gatewayYAML("b", strings.Replace(plainHTTP, "http,", "http, hostname: b.example,", 1))
+	w := newWorld(t, shared(), classYAML, envoyProxyYAML("own", quietLog),
+		infra(gatewayYAML("a", plainHTTP), ownParameters), other)
+	if got := w.said("own"); !strings.Contains(got, "accessLog has no effect on port 80, where Gateway/default/b") {
+		t.Errorf("the status says %q", got)
+	}
+	w.apply(infra(other, ownParameters))
+	if got := w.said("own"); strings.Contains(got, "no effect") {
+		t.Errorf("the status says %q though both ask for it", got)
+	}
+}
+
+// TestMetricSinks: sinks need a grant in other namespaces, and none is sent in cleartext what is to go by TLS. What is
+// wrong with some is said, and keeps nothing from the others.
+func TestMetricSinks(t *testing.T) {
+	sink := func(ref string) string {
+		return "{type: OpenTelemetry, openTelemetry: {backendRefs: [{" + ref + "}]}}"
+	}
+	const backend = "group: gateway.envoyproxy.io, kind: Backend, name: "
+	w := newWorld(t, observing(fleets()), classWithParameters, serviceYAML, gatewayYAML("gw", plainHTTP),
+		envoyProxyYAML("shared", "telemetry: {accessLog: {disable: true}, metrics: {sinks: ["+strings.Join([]string{
+			sink("name: svc, port: 80"), sink("name: svc, port: 80, namespace: other"), sink(backend + "plain"),
+			sink(backend + "secure"), sink("name: gone, port: 1"),
+		}, ", ")+"]}}"), `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: plain, namespace: default}
+spec: {endpoints: [{ip: {address: 192.0.2.1, port: 4317}}]}
+`, `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: secure, namespace: default}
+spec: {endpoints: [{ip: {address: 192.0.2.2, port: 4317}}], tls: {insecureSkipVerify: true}}
+`)
+	var got []string
+	for _, s := range w.fleet("default/gw").Sinks {
+		got = append(got, fmt.Sprintf("%s %v", s.Backend.Name.Name, s.Endpoints))
+	}
+	expect(t, "sinks", strings.Join(got, "\n"), "svc []\n []\nplain [{192.0.2.1 4317   false}]\n []\n []")
+	said := w.said("shared")
+	for _, want := range []string{
+		"Accepted=False/InvalidParameters", "No ReferenceGrant in namespace other", "Service/default/gone does not exist",
+		"sinks[3]: Backend/default/secure is to be reached by TLS",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the status says %q, want %q in it", said, want)
+		}
+	}
+}
