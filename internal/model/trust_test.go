@@ -61,3 +61,21 @@ func TestSplitOfSecureBackends(t *testing.T) {
 		}
 	}
 }
+
+// TestRevocation: what is revoked is part of a trust and of its name, and apart from what is trusted.
+func TestRevocation(t *testing.T) {
+	object := func(name string) model.Ref {
+		return model.Ref{Kind: model.KindConfigMap, Name: model.Name{Namespace: "ns", Name: name}}
+	}
+	plain := model.TrustIn([]model.Ref{object("ca")})
+	less := plain.But([]model.Ref{object("b"), object("a"), object("b")})
+	if less == plain || less.String() == plain.String() || plain.But(nil) != plain {
+		t.Errorf("%s and %s should differ, and nothing revoked change nothing", less, plain)
+	}
+	if got, want := less.Revoked(), []model.Ref{object("a"), object("b")}; !slices.Equal(got, want) {
+		t.Errorf("%s revokes %v, want %v", less, got, want)
+	}
+	if got, want := less.Bundles(), plain.Bundles(); !slices.Equal(got, want) || len(plain.Revoked()) > 0 {
+		t.Errorf("%s trusts %v, want %v; %s revokes %v", less, got, want, plain, plain.Revoked())
+	}
+}

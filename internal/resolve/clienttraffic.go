@@ -134,6 +134,9 @@ func (t *Tables) OfPort(r *incr.Reader, port model.PortKey) []model.Attached {
 // nobody may get in, if something that guards cannot.
 func (t *Tables) clientAsks(r *incr.Reader, port model.Port, l *model.Listener) (list []model.Attached, denied string) {
 	fields := t.clientFields(r, l.Key)
+	if len(fields.Unguarded) == 0 {
+		denied = fields.Denied // the policy as a whole: nobody knows which of its fields guard
+	}
 	for _, feature := range fields.Unguarded {
 		if concerns(feature, l) {
 			denied = "InvalidClientTrafficPolicy"

@@ -110,6 +110,10 @@ func TestClientPolicies(t *testing.T) {
 			"http: ; same: ; other: timeout; https: ; pass: ; 443:"},
 		{"a guard that cannot be applied, where it means something", []string{clientPolicy("c", toGateway, noClient)},
 			"http: ; same: ; other: ; https: denied InvalidClientTrafficPolicy; pass: ; 443:"},
+		{"a policy that cannot be read", []string{unreadable(clientPolicy("c", toGateway))},
+			"http: denied UnreadableClientTrafficPolicy; same: denied UnreadableClientTrafficPolicy; " +
+				"other: denied UnreadableClientTrafficPolicy; https: denied UnreadableClientTrafficPolicy; " +
+				"pass: denied UnreadableClientTrafficPolicy; 443:"},
 		{"of the port, for one of its listeners", []string{clientPolicy("c", at("https"), buffer)},
 			"http: ; same: ; other: ; https: connection; pass: ; 443:"},
 		{"of the port, for all", []string{clientPolicy("c", at("https"), buffer), clientPolicy("d", at("pass"), buffer)},
@@ -146,6 +150,11 @@ func TestClientPolicies(t *testing.T) {
 		text, _ := ofPort.Peek(model.PortKey{Proxy: "local", Port: 443})
 		expect(t, tt.name, strings.Join(append(out, strings.TrimSpace("443: "+text)), "; "), tt.want)
 	}
+}
+
+// unreadable marks a policy as what is left of one that could not be read.
+func unreadable(policy string) string {
+	return strings.Replace(policy, "metadata: {", `metadata: {annotations: {sluice.dev/unreadable: "true"}, `, 1)
 }
 
 func fieldNames(list []model.Attached) string {

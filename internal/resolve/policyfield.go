@@ -24,7 +24,7 @@ type policyFields struct {
 	Attached []model.Attached
 	// Denied says that something that guards cannot be applied: why, for a [model.Fault]; else empty.
 	Denied string
-	// Unguarded are the features that guard and cannot be applied.
+	// Unguarded are the features that guard and cannot be applied; empty if it is the policy as a whole that cannot.
 	Unguarded []string
 	// Report is what is wrong.
 	Report status.Report
