@@ -251,9 +251,9 @@ func TestFetchOnce(t *testing.T) {
 	}
 }
 
-// TestCase49LocalAddresses says that in a cluster nobody can send the control plane to its own machine, neither by
+// TestA49LocalAddresses says that in a cluster nobody can send the control plane to its own machine, neither by
 // address, name or redirect.
-func TestCase49LocalAddresses(t *testing.T) {
+func TestA49LocalAddresses(t *testing.T) {
 	t.Parallel()
 	asked := false
 	url := serve(t, func(http.ResponseWriter, *http.Request) { asked = true })

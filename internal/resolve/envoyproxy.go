@@ -54,18 +54,23 @@ func (t *Tables) checkParameters(spec *egv1a1.EnvoyProxySpec) string {
 	return strings.Join(problems, "; ")
 }
 
-// withoutEffect lists the fields of an EnvoyProxy that are accepted and do nothing yet, as far as they are set.
+// withoutEffect lists the fields of an EnvoyProxy that are accepted and do nothing, as far as they are set, and why.
 func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
+	const started = "on one machine Envoy is started before the files are read"
+	const never = "filters and routes have the order that the APIs give them"
 	fields := []struct {
 		path string
 		set  bool
+		why  string
 	}{
-		{"routingType", spec.RoutingType != nil},
-		{"filterOrder", len(spec.FilterOrder) > 0},
-		{"preserveRouteOrder", spec.PreserveRouteOrder != nil},
-		{"luaValidation", spec.LuaValidation != nil},
-		{"dynamicModules", len(spec.DynamicModules) > 0},
-		{"geoIP", spec.GeoIP != nil},
+		{"routingType", spec.RoutingType != nil, "set it in a BackendTrafficPolicy"},
+		{"filterOrder", len(spec.FilterOrder) > 0, never},
+		{"preserveRouteOrder", spec.PreserveRouteOrder != nil, never},
+		{"mergeBackends", spec.MergeBackends != nil, "backends are always merged"},
+		{"luaValidation", spec.LuaValidation != nil, "scripts are always parsed, and never run"},
+		{"dynamicModules", len(spec.DynamicModules) > 0, "modules are not run"},
+		{"geoIP", spec.GeoIP != nil, "places are not looked up"},
+		{"provider.kubernetes.useListenerPortAsContainerPort", portsShifted(spec), "Envoys always bind to those ports"},
 	}
 	if t.opts.Fleets == nil {
 		metrics := &egv1a1.ProxyMetrics{}
@@ -75,27 +80,35 @@ func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 		fields = append(fields, []struct {
 			path string
 			set  bool
+			why  string
 		}{
-			{"telemetry.metrics.prometheus", metrics.Prometheus != nil},
-			{"telemetry.metrics.matches", len(metrics.Matches) > 0},
-			{"telemetry.metrics.sinks", len(metrics.Sinks) > 0},
-			{"provider", spec.Provider != nil},
-			{"logging", len(spec.Logging.Level) > 0},
-			{"bootstrap", spec.Bootstrap != nil},
-			{"concurrency", spec.Concurrency != nil},
-			{"extraArgs", len(spec.ExtraArgs) > 0},
-			{"shutdown", spec.Shutdown != nil},
-			{"ipFamily", spec.IPFamily != nil},
+			{"telemetry.metrics.prometheus", metrics.Prometheus != nil, started},
+			{"telemetry.metrics.matches", len(metrics.Matches) > 0, started},
+			{"telemetry.metrics.sinks", len(metrics.Sinks) > 0, started},
+			{"provider", spec.Provider != nil, started},
+			{"logging", len(spec.Logging.Level) > 0, started},
+			{"bootstrap", spec.Bootstrap != nil, started},
+			{"concurrency", spec.Concurrency != nil, started},
+			{"extraArgs", len(spec.ExtraArgs) > 0, started},
+			{"shutdown", spec.Shutdown != nil, started},
+			{"ipFamily", spec.IPFamily != nil, started},
 		}...)
 	}
 	var out []string
 	for _, f := range fields {
 		if f.set {
-			out = append(out, "spec."+f.path)
+			out = append(out, fmt.Sprintf("spec.%s (%s)", f.path, f.why))
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// portsShifted reports whether an EnvoyProxy wants containers to have other ports than listeners, or says that they
+// have the same.
+func portsShifted(spec *egv1a1.EnvoyProxySpec) bool {
+	return spec.Provider != nil && spec.Provider.Kubernetes != nil &&
+		spec.Provider.Kubernetes.UseListenerPortAsContainerPort != nil
 }
 
 // envoyProxyRef returns the EnvoyProxy that a parametersRef names, or why it names none.
@@ -188,7 +201,7 @@ func (t *Tables) envoyProxyStatus(r *incr.Reader, key model.Name) (egv1a1.EnvoyP
 			problems = status.Report{{Reason: status.ReasonInvalidParameters, Message: p.Problem}}
 		}
 		if ignored := t.withoutEffect(p.Spec); len(ignored) > 0 {
-			notes = append(notes, "these fields have no effect yet: "+strings.Join(ignored, ", "))
+			notes = append(notes, "these fields have no effect: "+strings.Join(ignored, ", "))
 		}
 		message := strings.Join(append([]string{"The parameters are accepted"}, notes...), "; ")
 		group := gwv1.Group(model.GroupGateway)

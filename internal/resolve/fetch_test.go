@@ -145,9 +145,9 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestCase02FetchReferences says that CAs and credentials of other namespaces are used by those alone who are granted
+// TestA02FetchReferences says that CAs and credentials of other namespaces are used by those alone who are granted
 // it.
-func TestCase02FetchReferences(t *testing.T) {
+func TestA02FetchReferences(t *testing.T) {
 	const secrets = `
 apiVersion: v1
 kind: Secret

@@ -51,19 +51,16 @@ var elsewhere = map[string]struct{ says, file, test string }{
 	"HTTPRouteFilter.matches": {"`route.match`", "internal/resolve/routefilter_test.go", "TestHTTPRouteFilter"},
 }
 
-// unclaimed are the fields that no feature is named after yet.
-var unclaimed = []string{
-	"ClientTrafficPolicy.http3",
-	"EnvoyExtensionPolicy.dynamicModule",
+// unclaimed are the fields that are refused because there is no feature for them, and why.
+var unclaimed = map[string]string{
+	"ClientTrafficPolicy.http3":          "there are no QUIC listeners",
+	"EnvoyExtensionPolicy.dynamicModule": "modules would run with all rights of the proxy",
 }
 
-// unfinished are the features of which some leaf fields are not shown by golden files yet.
-var unfinished []string
-
-// TestEveryField says that every leaf field of the policies has an effect, which a golden file of its feature asserts,
-// or is refused, and that the reference says so.
+// TestEveryField says that every leaf field of the API has an effect, which a file whose outcome another test asserts
+// shows, or is refused, and that the reference says so.
 //
-// A field has an effect if changing or removing its value in a golden file changes what the feature makes of the file.
+// A field has an effect if changing or removing its value in such a file changes what the program makes of the file.
 func TestEveryField(t *testing.T) {
 	features := map[string]feature.Feature{}
 	for _, f := range all.Chain().Features() {
@@ -72,7 +69,7 @@ func TestEveryField(t *testing.T) {
 	var page bytes.Buffer
 	page.WriteString(preamble)
 	for _, api := range apis {
-		fmt.Fprintf(&page, "\n## %s\n\n| Field | Default | Becomes | Shown by |\n| --- | --- | --- | --- |\n", api.kind)
+		page.WriteString(heading(api.kind))
 		sch := openAPI(t, api.plural)
 		for _, m := range members(api.spec) {
 			name := api.kind + "." + m.Name
@@ -81,14 +78,26 @@ func TestEveryField(t *testing.T) {
 				continue
 			}
 			f, ok := features[name]
-			if ok == slices.Contains(unclaimed, name) {
-				t.Errorf("%s has a feature: %v: change the list of those that have none", name, ok)
+			if why, none := unclaimed[name]; ok == none {
+				t.Errorf("%s has a feature: %v. Is it among those that have none?", name, ok)
+			} else if none {
+				fmt.Fprintf(&page, "| `%s` | | refused: %s | |\n", m.Name, why)
+				continue
 			}
-			if ok {
-				t.Run(name, func(t *testing.T) { page.WriteString(every(t, f, m, sch.at(m.Name))) })
-			}
+			t.Run(name, func(t *testing.T) { page.WriteString(every(t, f, m, sch.at(m.Name))) })
 		}
 	}
+	for _, api := range configured {
+		page.WriteString(heading(api.kind))
+		t.Run(api.kind, func(t *testing.T) {
+			page.WriteString(everyConfigured(t, api.kind, api.spec, openAPI(t, api.plural)))
+		})
+	}
+	featuretest.Generated(t, reference, page.Bytes())
+}
+
+func heading(kind string) string {
+	return fmt.Sprintf("\n## %s\n\n| Field | Default | Becomes | Shown by |\n| --- | --- | --- | --- |\n", kind)
 }
 
 // unfeatured returns the row of a field that is no feature, nothing for one that is.
@@ -122,35 +131,49 @@ func every(t *testing.T, f feature.Feature, m member, sch *openAPISchema) string
 	for _, r := range featuretest.Refusals(t, folder) {
 		refused[r.Field] = r.Says
 	}
+	return (&listing{t: t, within: m.Name, folder: folder, schema: sch}).rows(leaves(api), found, refused)
+}
+
+// listing makes rows of the reference.
+type listing struct {
+	t *testing.T
+	// within is the field that all are part of, empty for a whole spec.
+	within string
+	folder string
+	schema *openAPISchema
+}
+
+// rows returns the rows of all leaf fields, and fails the test for those that have neither an effect nor a refusal.
+func (l *listing) rows(fields []string, found map[string]effect, refused map[string]string) string {
+	l.t.Helper()
 	var rows strings.Builder
-	var missing []string
-	for _, path := range leaves(api) {
-		field := strings.TrimSuffix(m.Name+"."+path, ".")
+	for _, path := range fields {
+		field := strings.Trim(l.within+"."+path, ".")
 		if strings.HasPrefix(path, "[]") {
-			field = m.Name + path
+			field = l.within + path
 		}
 		effect, ok := found[path]
 		says, no := refusedBy(refused, path)
 		switch {
 		case ok && no:
-			t.Errorf("%s is listed as refused, but %s shows an effect", field, effect.File)
+			l.t.Errorf("%s is listed as refused, but %s shows an effect", field, effect.File)
 		case no:
 			fmt.Fprintf(&rows, "| `%s` | | refused: %s | |\n", field, says)
 		case ok:
-			file := strings.TrimPrefix(filepath.Clean(effect.File), filepath.Clean(root)+"/")
-			fmt.Fprintf(&rows, "| `%s` | %s | %s | [%s](../../%s) |\n", field, sch.at(path).defaulted(),
-				effect, filepath.Base(file), file)
+			file, err := filepath.Rel(root, effect.File)
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			fmt.Fprintf(&rows, "| `%s` | %s | %s | [%s](../../%s) |\n", field, l.schema.at(path).defaulted(), effect,
+				filepath.Base(file), file)
 		default:
-			missing = append(missing, field)
+			l.t.Errorf("%s has to be in a file in %s such that a change of it has an effect, or in refused.yaml", field,
+				l.folder)
 		}
 	}
-	if slices.Contains(unfinished, f.Name()) != (len(missing) > 0) {
-		t.Errorf("each field has to be in a golden file in %s such that a change of it has an effect, or in refused.yaml; "+
-			"these are not: %q. Is it among the unfinished? It has to be if some are missing.", folder, missing)
-	}
 	for path := range refused {
-		if !slices.ContainsFunc(leaves(api), func(leaf string) bool { return within(leaf, path) }) {
-			t.Errorf("refused.yaml lists %q, and there is no such field", path)
+		if !slices.ContainsFunc(fields, func(leaf string) bool { return within(leaf, path) }) {
+			l.t.Errorf("refused.yaml lists %q, and there is no such field", path)
 		}
 	}
 	return rows.String()
@@ -250,9 +273,10 @@ func (s *openAPISchema) defaulted() string {
 
 const preamble = `# Fields of policies
 
-Every field of the policies of Envoy Gateway's API, the default that its CRD gives it, and what it becomes in Envoy:
-settings of the route, of the cluster of a backend, of a listener or of an HTTP filter (by its name), three of them at
-most. The last column is the file whose test asserts it. What is refused is said in the status of the policy.
+Every field of the policies, Backends and EnvoyProxies of Envoy Gateway's API, the default that its CRD gives it, and what
+it becomes in Envoy: settings of the route, of the cluster of a backend, of a listener or of an HTTP filter (by its name),
+or in the objects of a fleet, three of them at most. The last column is the file that shows it. What is refused, or has no
+effect, is said in the status of the object.
 
 This page is generated by the test that every field is on it.
 `

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -238,38 +237,15 @@ func worldRefusals(t *testing.T, folder string, worlds []world) map[string]strin
 	return out
 }
 
-// unconfigured are the fields of those kinds whose effect is not shown yet, with all that is in them.
-var unconfigured = map[string][]string{
-	model.KindEnvoyProxy: {
-		"routingType", "filterOrder", "preserveRouteOrder", "luaValidation", "dynamicModules", "geoIP", "mergeBackends",
-		"provider.host", "provider.kubernetes.useListenerPortAsContainerPort",
-	},
-}
-
-// TestEveryOtherField says the same as TestEveryField of the kinds that are no policies.
-func TestEveryOtherField(t *testing.T) {
-	for _, api := range configured {
-		t.Run(api.kind, func(t *testing.T) {
-			folder := filepath.Join("testdata", api.kind)
-			worlds := readWorlds(t, folder)
-			if len(worlds) == 0 {
-				t.Fatalf("no files in %s", folder)
-			}
-			found := worldEffects(t, worlds, api.spec, openAPI(t, api.plural))
-			refused := worldRefusals(t, folder, worlds)
-			var missing []string
-			for _, path := range leaves(api.spec) {
-				_, ok := found[path]
-				_, no := refusedBy(refused, path)
-				yet := slices.ContainsFunc(unconfigured[api.kind], func(of string) bool { return within(path, of) })
-				if !ok && !no && !yet {
-					missing = append(missing, path)
-				}
-			}
-			if len(missing) > 0 {
-				t.Errorf("each field has to be in a file in %s such that a change of it has an effect, or in refused.yaml; "+
-					"these are not: %q", folder, missing)
-			}
-		})
+// everyConfigured is like every for a kind that is no policy.
+func everyConfigured(t *testing.T, kind string, api reflect.Type, schema *openAPISchema) string {
+	t.Helper()
+	folder := filepath.Join(root, "test/coverage/testdata", kind)
+	worlds := readWorlds(t, folder)
+	if len(worlds) == 0 {
+		t.Fatalf("no files in %s", folder)
 	}
+	found := worldEffects(t, worlds, api, schema)
+	refused := worldRefusals(t, folder, worlds)
+	return (&listing{t: t, folder: folder, schema: schema}).rows(leaves(api), found, refused)
 }

@@ -70,9 +70,9 @@ func proxyHeader2(from net.IP) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(out, 4711), 80)
 }
 
-// TestCase26ProxyProtocol: behind a PROXY protocol header of either version a request has the client's address. Without
+// TestA26ProxyProtocol: behind a PROXY protocol header of either version a request has the client's address. Without
 // one nobody gets in, unless it is optional; and what a client says of itself in X-Forwarded-For stays what it says.
-func TestCase26ProxyProtocol(t *testing.T) {
+func TestA26ProxyProtocol(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"gateway.yaml": portsGateway, "backends.yaml": backendsYAML, "route.yaml": everything,
@@ -163,9 +163,9 @@ func TestClientConnectionLimit(t *testing.T) {
 	})
 }
 
-// TestCase38SlowClients: clients that take too long for the headers of a request, its body or a TLS handshake are sent
+// TestA38SlowClients: clients that take too long for the headers of a request, its body or a TLS handshake are sent
 // away.
-func TestCase38SlowClients(t *testing.T) {
+func TestA38SlowClients(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	in := start(t, files{

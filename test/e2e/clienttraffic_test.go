@@ -25,8 +25,8 @@ spec:
     rules: [{name: one, action: Allow, principal: {clientCIDRs: [192.0.2.7/32]}}]
 `
 
-// TestCase26ClientAddress: authorization goes by the address that the policy says, and nobody gets in by claiming one.
-func TestCase26ClientAddress(t *testing.T) {
+// TestA26ClientAddress: authorization goes by the address that the policy says, and nobody gets in by claiming one.
+func TestA26ClientAddress(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"gateway.yaml": portsGateway, "backends.yaml": backendsYAML, "route.yaml": allowing,
@@ -65,8 +65,8 @@ func TestCase26ClientAddress(t *testing.T) {
 	in.condition(t, conditionWant{kind: "ClientTrafficPolicy", name: "default/hops", condition: "Accepted=False/Invalid"})
 }
 
-// TestCase32PathNormalization: what becomes of slashes is what the policy says, for routes and for what guards them.
-func TestCase32PathNormalization(t *testing.T) {
+// TestA32PathNormalization: what becomes of slashes is what the policy says, for routes and for what guards them.
+func TestA32PathNormalization(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"gateway.yaml": portsGateway, "backends.yaml": backendsYAML,
@@ -192,9 +192,9 @@ func (a *authority) revoking(t *testing.T, name string, serials ...*big.Int) str
 	return fmt.Sprintf("\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {ca.crl: %q}\n", name, text)
 }
 
-// TestCase24ClientCertificate: clients with certificates that are right, wrong, missing, for another name and revoked.
+// TestA24ClientCertificate: clients with certificates that are right, wrong, missing, for another name and revoked.
 // What cannot be validated is refused, and a new revocation list cuts no connection.
-func TestCase24ClientCertificate(t *testing.T) {
+func TestA24ClientCertificate(t *testing.T) {
 	t.Parallel()
 	ca, clients, other := newAuthority(t), newAuthority(t), newAuthority(t)
 	alice, bob := clients.certificate(t, "alice.example"), clients.certificate(t, "bob.example")

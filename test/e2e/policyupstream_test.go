@@ -177,9 +177,9 @@ func TestUpgradeProtocols(t *testing.T) {
 	}
 }
 
-// TestCase23UpgradeBypass: what keeps requests away from a backend keeps away CONNECT requests and those that are to be
+// TestA23UpgradeBypass: what keeps requests away from a backend keeps away CONNECT requests and those that are to be
 // upgraded too, and a page in the place of the refusal lets none through.
-func TestCase23UpgradeBypass(t *testing.T) {
+func TestA23UpgradeBypass(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"routes.yaml": hostRoute("guarded", `[{backendRefs: [{${one}}]}]`),

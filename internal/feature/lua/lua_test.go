@@ -19,8 +19,8 @@ type list = []egv1a1.Lua
 
 func TestGolden(t *testing.T) { featuretest.Golden[list](t, Feature{Allowed: true}) }
 
-// TestCase16Lua says which scripts are refused.
-func TestCase16Lua(t *testing.T) {
+// TestA16Lua says which scripts are refused.
+func TestA16Lua(t *testing.T) {
 	inline := func(code string) list { return list{{Type: egv1a1.LuaValueTypeInline, Inline: &code}} }
 	byRef := list{{Type: egv1a1.LuaValueTypeValueRef, ValueRef: &gwv1.LocalObjectReference{Kind: "ConfigMap", Name: "x"}}}
 	withContext := inline("x = 1")
@@ -61,8 +61,8 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// TestCase13Context says that nothing in a context is anything but a value.
-func TestCase13Context(t *testing.T) {
+// TestA13Context says that nothing in a context is anything but a value.
+func TestA13Context(t *testing.T) {
 	context, err := structpb.NewStruct(map[string]any{
 		"a\"]=os": "]]\n\\\x00%é", "b": []any{true, nil, -1.5, 1e300}, "c": map[string]any{},
 	})

@@ -24,6 +24,7 @@ apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyProxy
 metadata: {name: bench, namespace: ` + envoygateway.Namespace + `}
 spec:
+  telemetry: {accessLog: {disable: true}}
   provider:
     type: Kubernetes
     kubernetes:

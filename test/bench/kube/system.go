@@ -30,14 +30,34 @@ type system struct {
 // pods are found by namespace and labels, and their process by its name.
 type pods struct{ namespace, selector, process string }
 
+// quietClass is a class of Sluice's whose Envoys write no access logs, as those of the peer's do not.
+var quietClass = `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: bench, namespace: ` + release.Default.Namespace + `}
+spec:
+  telemetry: {accessLog: {disable: true}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: bench-sluice}
+spec:
+  controllerName: sluice.dev/gateway-controller
+  parametersRef:
+    {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: bench, namespace: ` + release.Default.Namespace + `}
+`
+
 // sluice runs with one replica, for the peer has one.
 var sluice = system{
 	name:    "sluice",
-	class:   "sluice",
+	class:   "bench-sluice",
 	control: pods{release.Default.Namespace, release.Default.Selector(), "sluice"},
 	proxy:   pods{namespace, "gateway.networking.k8s.io/gateway-name=" + gatewayName, "envoy"},
 	install: func(ctx context.Context, c *cluster.Cluster) error {
-		return release.Default.Install(ctx, c, "replicas=1", "resources.limits.memory=4Gi")
+		if err := release.Default.Install(ctx, c, "replicas=1", "resources.limits.memory=4Gi"); err != nil {
+			return err
+		}
+		return release.Apply(ctx, c, quietClass)
 	},
 	uninstall: release.Default.Uninstall,
 }
