@@ -101,6 +101,7 @@ func (k *check) values() {
 	if x := k.config.XDSServer; x != nil {
 		k.size("xdsServer.maxReceiveMessageSize", x.MaxReceiveMessageSize)
 	}
+	//lint:ignore SA1019 deprecated, but part of the API and of configurations that people have
 	if a := k.config.ExtensionAPIs; a != nil && a.DisableLua != nil && *a.DisableLua == a.EnableLua {
 		k.problem("extensionApis.disableLua", "contradicts enableLua: remove it")
 	}

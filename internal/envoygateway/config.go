@@ -167,11 +167,15 @@ func (c *Config) NoBackends() bool {
 
 // Lua says whether scripts of policies may be run; nil if the file does not say.
 func (c *Config) Lua() *bool {
-	switch {
-	case c.Says("extensionApis.enableLua"):
+	if c.Says("extensionApis.enableLua") {
 		return &c.ExtensionAPIs.EnableLua
-	case c.ExtensionAPIs != nil && c.ExtensionAPIs.DisableLua != nil:
-		allowed := !*c.ExtensionAPIs.DisableLua
+	}
+	if c.ExtensionAPIs == nil {
+		return nil
+	}
+	//lint:ignore SA1019 deprecated, but part of the API and of configurations that people have
+	if disable := c.ExtensionAPIs.DisableLua; disable != nil {
+		allowed := !*disable
 		return &allowed
 	}
 	return nil

@@ -185,7 +185,8 @@ func TestEnvoyProxyStatus(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s: %s", *a.AncestorRef.Kind, a.AncestorRef.Name, conditions(a.Conditions),
 			a.Conditions[0].Message))
 	}
-	const message = "Accepted: The parameters are accepted; these fields have no effect: spec.geoIP (places are not looked up)"
+	const message = "Accepted: The parameters are accepted; these fields have no effect: " +
+		"spec.geoIP (places are not looked up)"
 	expect(t, "ancestors", strings.Join(got, "\n"), "GatewayClass sluice "+message+"\nGateway gw "+message)
 	if _, ok := w.EnvoyProxyStatus.Peek(inDefault("unused")); ok {
 		t.Error("an EnvoyProxy that nothing of ours uses has a status")

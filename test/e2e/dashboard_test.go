@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -119,7 +120,9 @@ func (in *instance) askEnvoy(t *testing.T, path string) string {
 	t.Helper()
 	client := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", in.adminSocket(t)) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", in.adminSocket(t))
+		},
 	}}
 	res, err := client.Get("http://envoy" + path)
 	if err != nil {

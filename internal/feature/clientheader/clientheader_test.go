@@ -39,6 +39,7 @@ func TestCheck(t *testing.T) {
 		{certificate(egv1a1.XFCCForwardModeForwardOnly), "adds nothing"},
 		{egv1a1.HeaderSettings{WithUnderscoresAction: new(egv1a1.WithUnderscoresAction("Drop"))}, "no action"},
 		{egv1a1.HeaderSettings{RequestID: new(egv1a1.RequestIDAction("None"))}, "no action"},
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		{egv1a1.HeaderSettings{RequestID: new(egv1a1.RequestIDActionDisable), PreserveXRequestID: new(true)},
 			"contradicts requestID"},
 		{set("x-a", "b"), ""},

@@ -155,10 +155,11 @@ func validate(tls *tlsv3.DownstreamTlsContext, spec *egv1a1.ClientValidationCont
 
 // modeOf is how a spec says that clients are validated, in either of two ways.
 func modeOf(spec *egv1a1.ClientValidationContext) egv1a1.ClientValidationModeType {
-	switch {
-	case spec.Mode != nil:
+	if spec.Mode != nil {
 		return *spec.Mode
-	case spec.Optional: //nolint:staticcheck // deprecated, but part of the API and of policies that people have
+	}
+	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
+	if spec.Optional {
 		return egv1a1.ClientValidationVerifyIfGiven
 	}
 	return egv1a1.ClientValidationRequireAndVerify

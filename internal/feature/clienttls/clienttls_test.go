@@ -68,6 +68,7 @@ func TestCheck(t *testing.T) {
 		{settings(egv1a1.TLSSettings{SignatureAlgorithms: []string{"x"}}), "Envoy knows no signature algorithm"},
 		{settings(egv1a1.TLSSettings{ALPNProtocols: []egv1a1.ALPNProtocol{""}}), "is no protocol"},
 		{clients(egv1a1.ClientValidationContext{}), "name the CA certificates"},
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		{clients(egv1a1.ClientValidationContext{Optional: true}), "VerifyIfGiven verifies"},
 		{clients(egv1a1.ClientValidationContext{Mode: any}), ""},
 		{clients(egv1a1.ClientValidationContext{Mode: any, SPKIHashes: []string{spki}, Crl: &egv1a1.CrlContext{

@@ -109,6 +109,7 @@ func TestBackends(t *testing.T) {
 func TestBackendReferences(t *testing.T) {
 	settings := &egv1a1.ClusterSettings{CircuitBreaker: &egv1a1.CircuitBreaker{}, Retry: &egv1a1.Retry{}}
 	got := BackendReferences(&egv1a1.BackendCluster{
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		BackendRef: &gwv1.BackendObjectReference{Name: "old"}, BackendRefs: make([]egv1a1.BackendRef, 1),
 		BackendSettings: settings,
 	}, "spec.extAuth.grpc", model.AppGRPC)

@@ -15,6 +15,7 @@ func TestGolden(t *testing.T) { featuretest.Golden[egv1a1.BackendTelemetry](t, F
 func TestCheck(t *testing.T) {
 	tracing := func(spec egv1a1.Tracing) egv1a1.BackendTelemetry { return egv1a1.BackendTelemetry{Tracing: &spec} }
 	custom := func(tag egv1a1.CustomTag) egv1a1.BackendTelemetry {
+		//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 		return tracing(egv1a1.Tracing{CustomTags: map[string]egv1a1.CustomTag{"a": tag}})
 	}
 	stat := func(name string) egv1a1.BackendTelemetry {
