@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,7 +82,7 @@ type client struct {
 	service discoveryv3.AggregatedDiscoveryServiceClient
 	stream  discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	got     chan *discoveryv3.DeltaDiscoveryResponse
-	err     error // the end of the stream
+	ended   atomic.Pointer[error]
 	cancel  func()
 	first   bool
 }
@@ -109,7 +110,7 @@ func (h *harness) connect() *client {
 		for {
 			r, err := stream.Recv()
 			if err != nil {
-				c.err = err
+				c.ended.Store(&err)
 				return
 			}
 			c.got <- r
@@ -122,6 +123,14 @@ func (h *harness) connect() *client {
 	}
 	h.clients = append(h.clients, c)
 	return c
+}
+
+// end is how the stream ended, nil if it has not.
+func (c *client) end() error {
+	if err := c.ended.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (c *client) send(req *discoveryv3.DeltaDiscoveryRequest) {

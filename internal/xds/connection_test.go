@@ -19,13 +19,13 @@ func TestMaxConnectionAge(t *testing.T) {
 			c.subscribe(Cluster, "*")
 			time.Sleep(50 * time.Minute)
 			synctest.Wait()
-			if c.err != nil {
-				t.Fatalf("age %s: it ends early: %v", age, c.err)
+			if c.end() != nil {
+				t.Fatalf("age %s: it ends early: %v", age, c.end())
 			}
 			time.Sleep(20 * time.Minute)
 			synctest.Wait()
-			if ended := c.err != nil; ended != ends {
-				t.Errorf("age %s: the stream has ended: %v (%v), want %v", age, ended, c.err, ends)
+			if ended := c.end() != nil; ended != ends {
+				t.Errorf("age %s: the stream has ended: %v (%v), want %v", age, ended, c.end(), ends)
 			}
 		})
 	}
@@ -39,8 +39,8 @@ func TestMaxRequest(t *testing.T) {
 			c.send(&discoveryv3.DeltaDiscoveryRequest{
 				TypeUrl: Cluster.URL(), ResourceNamesSubscribe: []string{strings.Repeat("x", 2<<10)},
 			})
-			if got := status.Code(c.err); got != want {
-				t.Errorf("at most %d bytes: %v, want %s", most, c.err, want)
+			if got := status.Code(c.end()); got != want {
+				t.Errorf("at most %d bytes: %v, want %s", most, c.end(), want)
 			}
 		})
 	}

@@ -44,8 +44,8 @@ func TestStreamsAreAuthorized(t *testing.T) {
 				c.first = false
 				c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Cluster.URL(), Node: tt.node})
 				synctest.Wait()
-				if got := status.Code(c.err); got != tt.want {
-					t.Errorf("%v, want %v", c.err, tt.want)
+				if got := status.Code(c.end()); got != tt.want {
+					t.Errorf("%v, want %v", c.end(), tt.want)
 				}
 			})
 		})
