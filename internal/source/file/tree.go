@@ -112,11 +112,21 @@ func (t *tree) unuse(dir string) {
 	}
 }
 
+// parent returns the folder that a shown path is in, nil if none is known. The folders "." and "/" are in none, though
+// they are what is above them.
+func (t *tree) parent(path string) *folder {
+	dir := filepath.Dir(path)
+	if dir == path {
+		return nil
+	}
+	return t.folders[dir]
+}
+
 // examine looks at a shown path, and at everything below it.
 func (t *tree) examine(path string) found {
 	r, isRoot := t.roots[path]
 	real := r.abs
-	parent := t.folders[filepath.Dir(path)]
+	parent := t.parent(path)
 	if parent != nil && !isRoot {
 		real = filepath.Join(parent.real, filepath.Base(path))
 	}
@@ -215,7 +225,7 @@ func (t *tree) members(path string, f *folder, entries []fs.DirEntry) found {
 // forget drops what is known of a path that is not there.
 func (t *tree) forget(path string) found {
 	out := t.forgetFolder(path)
-	if parent := t.folders[filepath.Dir(path)]; parent != nil {
+	if parent := t.parent(path); parent != nil {
 		delete(parent.children, path)
 	}
 	if _, isRoot := t.roots[path]; !isRoot {

@@ -348,3 +348,16 @@ func TestUnreadableGuard(t *testing.T) {
 		t.Errorf("the good version is not kept, deleted %v", w.deleted)
 	}
 }
+
+// TestHere watches the folder that the program runs in, by its shortest name.
+func TestHere(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1")})
+	t.Chdir(w.path("."))
+	w.load(Options{Paths: []string{"."}}).watch()
+	w.write("a.yaml", configMap("a", "2"))
+	w.untilData("a", "2")
+	w.write("b.yaml", configMap("b", "1"))
+	w.untilData("b", "1")
+	w.must(os.Remove(w.path("b.yaml")))
+	w.untilDeleted("ConfigMap/default/b")
+}
