@@ -13,11 +13,14 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")
@@ -174,10 +177,27 @@ func TestWants(t *testing.T) {
 		{"gateway", class, false},
 		{"gatewayclass", class, true},
 		{"gatewayclasses", class, true},
+		{"gc/sluice", class, true},
+		{"GTW", class, false},
 	}
 	for _, tt := range tests {
-		if got := (statusClient{wanted: []string{tt.arg}}).wants(tt.o); got != tt.wants {
+		w, err := parseWanted(tt.arg)
+		if err != nil {
+			t.Error(err)
+		}
+		if got := (statusClient{wanted: []wanted{w}}).wants(tt.o); got != tt.wants {
 			t.Errorf("%q takes %s: %v", tt.arg, tt.o.Kind, got)
+		}
+	}
+	for _, arg := range []string{"", "pods", "web"} {
+		if w, err := parseWanted(arg); err == nil || !strings.Contains(err.Error(), "httproutes") {
+			t.Errorf("%q is %+v (%v), want an error that lists the kinds", arg, w, err)
+		}
+	}
+	for plural, short := range statusKinds {
+		k := slices.IndexFunc(resource.Kinds, func(k resource.Kind) bool { return k.Plural == plural })
+		if k < 0 || singular(plural) != strings.ToLower(resource.Kinds[k].Kind) {
+			t.Errorf("%s (%s) are no objects", plural, short)
 		}
 	}
 }

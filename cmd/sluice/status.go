@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,10 +25,18 @@ func statusCommand() *cobra.Command {
 		Use:   "status [KIND[/NAME]]...",
 		Short: "Ask the running instance how every object is",
 		Long: `Ask the running instance how every object is: whether it is accepted, whether its references resolve, and
-whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and in any case.`,
+whether Envoy runs it. Kinds and names narrow the list; kinds can be plural, or short as kubectl has them, in any
+case.`,
 		Example: "  sluice status\n  sluice status httproutes\n  sluice status gateway/web -o yaml\n  sluice status -w",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c := statusClient{address: address, output: output, wanted: args}
+			c := statusClient{address: address, output: output}
+			for _, arg := range args {
+				want, err := parseWanted(arg)
+				if err != nil {
+					return err
+				}
+				c.wanted = append(c.wanted, want)
+			}
 			if watch {
 				return c.watch(cmd.Context(), cmd.OutOrStdout())
 			}
@@ -39,7 +48,7 @@ whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and 
 		},
 	}
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return statusKinds, cobra.ShellCompDirectiveNoFileComp
+		return slices.Sorted(maps.Keys(statusKinds)), cobra.ShellCompDirectiveNoFileComp
 	}
 	cmd.Flags().StringVar(&address, "admin-address", defaultAdminAddress, "Address of the instance's admin API")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "Output format: table, yaml or json")
@@ -48,10 +57,31 @@ whether Envoy runs it. Kinds and names narrow the list; kinds can be plural and 
 	return cmd
 }
 
-// statusKinds are the kinds that have a status, as shells complete them.
-var statusKinds = []string{
-	"backends", "backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets",
-	"tcproutes", "tlsroutes", "udproutes", "xbackends", "xbackendtrafficpolicies", "xtelemetrypolicies",
+// statusKinds are the kinds that have a status, by their plurals, with their short names.
+var statusKinds = map[string]string{
+	"backends": "be", "backendtlspolicies": "btlspolicy", "backendtrafficpolicies": "btp",
+	"clienttrafficpolicies": "ctp", "envoyextensionpolicies": "eep", "envoyproxies": "eproxy", "gatewayclasses": "gc",
+	"gateways": "gtw", "grpcroutes": "", "httproutes": "", "listenersets": "lset", "securitypolicies": "sp",
+	"tcproutes": "", "tlsroutes": "", "udproutes": "", "xbackends": "", "xbackendtrafficpolicies": "xbtrafficpolicy",
+	"xtelemetrypolicies": "",
+}
+
+// wanted is what the user asks for: the objects of a kind, or one name among them.
+type wanted struct {
+	// kind is singular and in lower case.
+	kind, name string
+	named      bool
+}
+
+func parseWanted(arg string) (wanted, error) {
+	kind, name, named := strings.Cut(arg, "/")
+	for plural, short := range statusKinds {
+		if singular(kind) == singular(plural) || short != "" && strings.EqualFold(kind, short) {
+			return wanted{kind: singular(plural), name: name, named: named}, nil
+		}
+	}
+	return wanted{}, fmt.Errorf("no kind with a status is named %q: there are %s", kind,
+		strings.Join(slices.Sorted(maps.Keys(statusKinds)), ", "))
 }
 
 // completeFormats makes shells complete the values of --output.
@@ -83,7 +113,7 @@ func (o statusObject) name() string {
 
 type statusClient struct {
 	address, output string
-	wanted          []string
+	wanted          []wanted
 }
 
 func (c statusClient) get(ctx context.Context) ([]statusObject, error) {
@@ -111,20 +141,16 @@ func (c statusClient) wants(o statusObject) bool {
 	if len(c.wanted) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(c.wanted, func(w string) bool {
-		kind, name, named := strings.Cut(w, "/")
-		if singular(kind) != singular(o.Kind) {
-			return false
-		}
-		return !named || name == o.Metadata.Name || name == o.name()
+	return slices.ContainsFunc(c.wanted, func(w wanted) bool {
+		return singular(o.Kind) == w.kind && (!w.named || w.name == o.Metadata.Name || w.name == o.name())
 	})
 }
 
 // singular is a kind as the user may have written it, in lower case and without the ending of its plural.
 func singular(kind string) string {
 	kind = strings.ToLower(kind)
-	if policy, ok := strings.CutSuffix(kind, "policies"); ok {
-		return policy + "policy"
+	if stem, ok := strings.CutSuffix(kind, "ies"); ok {
+		return stem + "y"
 	}
 	if strings.HasSuffix(kind, "sses") {
 		return strings.TrimSuffix(kind, "es")
