@@ -17,6 +17,8 @@ import (
 const (
 	// controllerName is what a GatewayClass names to be ours.
 	controllerName = "sluice.dev/gateway-controller"
+	// envoyGateway is the controller of the classes that users of Envoy Gateway have.
+	envoyGateway = "gateway.envoyproxy.io/gatewayclass-controller"
 	// localProxy is the one proxy of this machine: it serves every Gateway.
 	localProxy model.ProxyName = "local"
 )
@@ -24,7 +26,8 @@ const (
 // pipelineOptions are the options of a pipeline that serves everything with the one local proxy.
 func pipelineOptions() pipeline.Options {
 	return pipeline.Options{
-		Controllers: []string{controllerName},
+		// There is nobody else on this machine to serve these classes.
+		Controllers: []string{controllerName, envoyGateway},
 		Proxy:       func(model.Name) model.ProxyName { return localProxy },
 		Proxies:     []model.ProxyName{localProxy},
 		Chain:       all.Chain(),

@@ -114,7 +114,7 @@ func (v *externalResolver) ip(path, address string) {
 	switch {
 	case err != nil:
 		v.issue(path, fmt.Sprintf("%q is not an IP address", address))
-	case ip.IsUnspecified() || ip.IsMulticast():
+	case ip.IsMulticast() || ip.IsUnspecified() && !v.local:
 		v.issue(path, fmt.Sprintf("%s is not the address of a machine", ip))
 	case !v.local && (ip.IsLoopback() || ip.IsLinkLocalUnicast()):
 		v.issue(path, fmt.Sprintf("%s is on the proxy's own machine or link: it cannot be a backend", ip))
@@ -140,6 +140,18 @@ func (v *externalResolver) port(path string, port int32) {
 	}
 }
 
+// connectable is the address to connect to: for the one that stands for all of a machine, as servers listen on it, that
+// of the machine itself.
+func connectable(ip netip.Addr) netip.Addr {
+	switch ip {
+	case netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case netip.IPv6Unspecified():
+		return netip.IPv6Loopback()
+	}
+	return ip
+}
+
 // externalEndpoints returns the endpoints of a Backend object that has been checked.
 func externalEndpoints(b *egv1a1.Backend) []model.Endpoint {
 	var out []model.Endpoint
@@ -155,7 +167,7 @@ func externalEndpoints(b *egv1a1.Backend) []model.Endpoint {
 		case e.IP != nil:
 			ep.Address = e.IP.Address
 			if ip, err := netip.ParseAddr(ep.Address); err == nil {
-				ep.Address = ip.Unmap().String()
+				ep.Address = connectable(ip.Unmap()).String()
 			}
 			ep.Port = uint16(e.IP.Port) // checked to be a port
 		}

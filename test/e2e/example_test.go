@@ -219,3 +219,39 @@ func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
+
+// TestClassOfEnvoyGateway serves what a user of Envoy Gateway has on one machine, as it is: a class of its controller,
+// and a backend at the address that a server listens on.
+func TestClassOfEnvoyGateway(t *testing.T) {
+	t.Parallel()
+	in := start(t, files{"gateway.yaml": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: eg}
+spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: eg}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: http, protocol: HTTP, port: ${HTTP}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: backend}
+spec:
+  parentRefs: [{name: eg}]
+  hostnames: [www.example.com]
+  rules:
+  - backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: everywhere}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: everywhere}
+spec:
+  endpoints: [{ip: {address: 0.0.0.0, port: ${PORT_one}}}]
+`})
+	in.must(t, request{host: "www.example.com"}, expect{backend: "one"})
+	in.condition(t, conditionWant{kind: "HTTPRoute", name: "default/backend", condition: "Accepted=True/Accepted"})
+}
