@@ -179,18 +179,22 @@ func TestWants(t *testing.T) {
 		{"gatewayclasses", class, true},
 		{"gc/sluice", class, true},
 		{"GTW", class, false},
+		{"httproute web", o, true},
+		{"httproute other shop/web", o, true},
+		{"httproute other gc", o, false},
+		{"httproute/other gc", class, true},
 	}
 	for _, tt := range tests {
-		w, err := parseWanted(tt.arg)
+		w, err := parseWanted(strings.Fields(tt.arg))
 		if err != nil {
 			t.Error(err)
 		}
-		if got := (statusClient{wanted: []wanted{w}}).wants(tt.o); got != tt.wants {
+		if got := (statusClient{wanted: w}).wants(tt.o); got != tt.wants {
 			t.Errorf("%q takes %s: %v", tt.arg, tt.o.Kind, got)
 		}
 	}
 	for _, arg := range []string{"", "pods", "web"} {
-		if w, err := parseWanted(arg); err == nil || !strings.Contains(err.Error(), "httproutes") {
+		if w, err := parseWanted([]string{arg}); err == nil || !strings.Contains(err.Error(), "httproutes") {
 			t.Errorf("%q is %+v (%v), want an error that lists the kinds", arg, w, err)
 		}
 	}

@@ -22,21 +22,18 @@ func statusCommand() *cobra.Command {
 	var address, output string
 	var watch bool
 	cmd := &cobra.Command{
-		Use:   "status [KIND[/NAME]]...",
+		Use:   "status [KIND[/NAME] | KIND NAME...]...",
 		Short: "Ask the running instance how every object is",
 		Long: `Ask the running instance how every object is: whether it is accepted, whether its references resolve, and
 whether Envoy runs it. Kinds and names narrow the list; kinds can be plural, or short as kubectl has them, in any
 case.`,
 		Example: "  sluice status\n  sluice status httproutes\n  sluice status gateway/web -o yaml\n  sluice status -w",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c := statusClient{address: address, output: output}
-			for _, arg := range args {
-				want, err := parseWanted(arg)
-				if err != nil {
-					return err
-				}
-				c.wanted = append(c.wanted, want)
+			list, err := parseWanted(args)
+			if err != nil {
+				return err
 			}
+			c := statusClient{address: address, output: output, wanted: list}
 			if watch {
 				return c.watch(cmd.Context(), cmd.OutOrStdout())
 			}
@@ -73,15 +70,36 @@ type wanted struct {
 	named      bool
 }
 
-func parseWanted(arg string) (wanted, error) {
-	kind, name, named := strings.Cut(arg, "/")
-	for plural, short := range statusKinds {
-		if singular(kind) == singular(plural) || short != "" && strings.EqualFold(kind, short) {
-			return wanted{kind: singular(plural), name: name, named: named}, nil
+// parseWanted reads KIND, KIND/NAME, and KIND NAME as kubectl has it.
+func parseWanted(args []string) ([]wanted, error) {
+	var out []wanted
+	for _, arg := range args {
+		kind, name, named := strings.Cut(arg, "/")
+		known := knownKind(kind)
+		last := len(out) - 1
+		switch {
+		case known != "":
+			out = append(out, wanted{kind: known, name: name, named: named})
+		case last >= 0 && !out[last].named:
+			out[last].name, out[last].named = arg, true
+		case last >= 0:
+			out = append(out, wanted{kind: out[last].kind, name: arg, named: true})
+		default:
+			return nil, fmt.Errorf("no kind with a status is named %q: there are %s", kind,
+				strings.Join(slices.Sorted(maps.Keys(statusKinds)), ", "))
 		}
 	}
-	return wanted{}, fmt.Errorf("no kind with a status is named %q: there are %s", kind,
-		strings.Join(slices.Sorted(maps.Keys(statusKinds)), ", "))
+	return out, nil
+}
+
+// knownKind returns a kind as [wanted] has it, empty if there is none of the name.
+func knownKind(name string) string {
+	for plural, short := range statusKinds {
+		if singular(name) == singular(plural) || short != "" && strings.EqualFold(name, short) {
+			return singular(plural)
+		}
+	}
+	return ""
 }
 
 // completeFormats makes shells complete the values of --output.
