@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -21,8 +22,9 @@ stringData:
 `
 }
 
-// raw sends a request as it is written, and returns the status; 0 if the connection is closed without an answer.
-func (in *instance) raw(t *testing.T, lines ...string) int {
+// raw sends a request as it is written, and returns the status and the body of the answer; 0 if the connection is
+// closed without one.
+func (in *instance) raw(t *testing.T, lines ...string) (status int, body []byte) {
 	t.Helper()
 	conn, err := net.Dial("tcp", in.address("HTTP"))
 	if err != nil {
@@ -37,10 +39,13 @@ func (in *instance) raw(t *testing.T, lines ...string) int {
 	}
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return 0
+		return 0, nil
 	}
-	_ = res.Body.Close()
-	return res.StatusCode
+	defer func() { _ = res.Body.Close() }()
+	if body, err = io.ReadAll(res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, body
 }
 
 // TestA23NoWayAroundTheDoor asks a Gateway whose policy wants a password in every way that HTTP has, without one: by
@@ -90,7 +95,7 @@ spec:
 		"dropped header": {"GET / HTTP/1.1", "Host: shop.example", "Connection: Authorization"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if status := in.raw(t, append(lines, "Content-Length: 0")...); status > 0 && status < 400 {
+			if status, _ := in.raw(t, append(lines, "Content-Length: 0")...); status > 0 && status < 400 {
 				t.Errorf("it is answered with %d", status)
 			}
 		})

@@ -1,17 +1,13 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	pathpkg "path"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sluice-gateway/sluice/test/echo"
 )
@@ -99,25 +95,8 @@ func read(target string) string {
 // reaches sends a request for a target as it is written, and returns the path that a backend got, if one did.
 func (in *instance) reaches(t *testing.T, target string) (string, bool) {
 	t.Helper()
-	conn, err := net.Dial("tcp", in.address("HTTP"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n", target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return "", false // Envoy has closed the connection: it was no HTTP
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
+	status, body := in.raw(t, "GET "+target+" HTTP/1.1", "Host: shop.example", "Connection: close")
+	if status != http.StatusOK {
 		return "", false
 	}
 	var reply echo.Reply

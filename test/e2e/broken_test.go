@@ -152,14 +152,13 @@ func TestUnreadablePolicy(t *testing.T) {
 	t.Parallel()
 	const deny = `
   authorization: {defaultAction: Deny}`
-	limited := strings.ReplaceAll(guardedRoute("limited", `
-  rateLimit: {type: Local, local: {rules: [{limit: {requests: many, unit: Hour}}]}}`),
-		"SecurityPolicy", "BackendTrafficPolicy")
+	limited := policedRoute("BackendTrafficPolicy", "limited", `
+  rateLimit: {type: Local, local: {rules: [{limit: {requests: many, unit: Hour}}]}}`)
 	in := start(t, files{
 		"guarded.yaml": guardedRoute("guarded", strings.Replace(deny, "Deny", "Denied", 1)),
 		"limited.yaml": limited,
-		"slow.yaml": strings.ReplaceAll(guardedRoute("slow", `
-  retry: {numRetries: many}`), "SecurityPolicy", "BackendTrafficPolicy"),
+		"slow.yaml": policedRoute("BackendTrafficPolicy", "slow", `
+  retry: {numRetries: many}`),
 		"open.yaml": route("open", "[open.example]", [2]string{"open", `[{path: {value: /}}]`}),
 	})
 	in.must(t, request{host: "guarded.example"}, expect{status: 500})

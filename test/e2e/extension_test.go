@@ -5,25 +5,7 @@ import (
 )
 
 // extendedRoute is an HTTPRoute for a host, and an EnvoyExtensionPolicy for it.
-func extendedRoute(name, spec string) string {
-	return `
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: ` + name + `}
-spec:
-  parentRefs: [{name: gw}]
-  hostnames: [` + name + `.example]
-  rules:
-  - backendRefs: [{${one}}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: EnvoyExtensionPolicy
-metadata: {name: ` + name + `}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: ` + name + `}]
-` + spec
-}
+func extendedRoute(name, spec string) string { return policedRoute("EnvoyExtensionPolicy", name, spec) }
 
 const luaConfigMap = `
 apiVersion: v1
@@ -61,14 +43,8 @@ func TestLua(t *testing.T) {
   - type: Inline
     inline: `
 	locked := func(name, spec string) string {
-		return extendedRoute(name, spec) + `
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: ` + name + `}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: ` + name + `}]
-  basicAuth: {users: {name: users}}`
+		return extendedRoute(name, spec) + routePolicy("SecurityPolicy", name, name, `
+  basicAuth: {users: {name: users}}`)
 	}
 	in := start(t, files{
 		"scripts.yaml":        luaConfigMap,

@@ -156,7 +156,7 @@ func roomRoute(name, client string) string {
     redirectURL: https://rooms.example/`+name+`/back
     logoutPath: /`+name+`/bye`))
 	return strings.NewReplacer("["+name+".example]", "[rooms.example]",
-		"  - backendRefs", "  - matches: [{path: {value: /"+name+"}}]\n    backendRefs").Replace(route)
+		"[{backendRefs", "[{matches: [{path: {value: /"+name+"}}], backendRefs").Replace(route)
 }
 
 // TestA29LoginsOfOthers tries to get in without a login: with codes and cookies of others, past the provider, and while

@@ -9,14 +9,24 @@ import (
 
 // trafficPolicy is a BackendTrafficPolicy for an HTTPRoute.
 func trafficPolicy(name, route, fields string) string {
+	return routePolicy("BackendTrafficPolicy", name, route, fields)
+}
+
+// routePolicy is a policy of Envoy Gateway for an HTTPRoute.
+func routePolicy(kind, name, route, fields string) string {
 	return `
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: BackendTrafficPolicy
+kind: ` + kind + `
 metadata: {name: ` + name + `}
 spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: ` + route + `}]
 ` + fields
+}
+
+// policedRoute is an HTTPRoute of a host of its name, and a policy for it.
+func policedRoute(kind, name, fields string) string {
+	return hostRoute(name, "[{backendRefs: [{${one}}]}]") + routePolicy(kind, name, name, fields)
 }
 
 // hostRoute is an HTTPRoute of a host of its name.

@@ -20,25 +20,7 @@ import (
 )
 
 // guardedRoute is an HTTPRoute for a host, and a SecurityPolicy for it.
-func guardedRoute(name, spec string) string {
-	return `
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: ` + name + `}
-spec:
-  parentRefs: [{name: gw}]
-  hostnames: [` + name + `.example]
-  rules:
-  - backendRefs: [{${one}}]
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: SecurityPolicy
-metadata: {name: ` + name + `}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: ` + name + `}]
-` + spec
-}
+func guardedRoute(name, spec string) string { return policedRoute("SecurityPolicy", name, spec) }
 
 // runChecks sends each request once, in subtests.
 func runChecks(t *testing.T, in *instance, checks map[string]check) {

@@ -28,6 +28,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/predicate"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -60,7 +61,7 @@ func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	for i := range spec.Rules {
 		rule := &spec.Rules[i]
 		list = append(list, &xdsmatcherv3.Matcher_MatcherList_FieldMatcher{
-			Predicate: allOf(conditions(rule)), OnMatch: action(nameOf(rule, i), rule.Action),
+			Predicate: predicate.All(conditions(rule)), OnMatch: action(nameOf(rule, i), rule.Action),
 		})
 	}
 	if len(list) > 0 { // Envoy takes no empty list
@@ -91,8 +92,8 @@ func action(name string, do egv1a1.AuthorizationAction) *xdsmatcherv3.Matcher_On
 }
 
 // conditions returns what a request has to be for a rule to match it.
-func conditions(rule *egv1a1.AuthorizationRule) []*predicate {
-	var out []*predicate
+func conditions(rule *egv1a1.AuthorizationRule) []*predicate.Predicate {
+	var out []*predicate.Predicate
 	if op := rule.Operation; op != nil {
 		if len(op.Methods) > 0 {
 			out = append(out, methods(op.Methods))
@@ -122,14 +123,14 @@ func conditions(rule *egv1a1.AuthorizationRule) []*predicate {
 
 // listed matches a header with values. Whoever sends a header can send it twice, and proxies append to it: so a rule
 // that denies looks for its values among all of them, and one that allows matches only what is there alone.
-func listed(h egv1a1.AuthorizationHeaderMatch, action egv1a1.AuthorizationAction) *predicate {
+func listed(h egv1a1.AuthorizationHeaderMatch, action egv1a1.AuthorizationAction) *predicate.Predicate {
 	if action == egv1a1.AuthorizationActionDeny {
 		return headerAmong(h.Name, h.Values)
 	}
 	return headerValue(h.Name, h.Values, false)
 }
 
-func methods(list []gwv1.HTTPMethod) *predicate {
+func methods(list []gwv1.HTTPMethod) *predicate.Predicate {
 	values := make([]string, len(list))
 	for i, method := range list {
 		values[i] = string(method)
@@ -139,7 +140,7 @@ func methods(list []gwv1.HTTPMethod) *predicate {
 
 // path matches paths whatever their query is. A semicolon begins parameters of the last segment, which servers leave
 // out when they look for what the path names.
-func path(spec *egv1a1.PathMatch) *predicate {
+func path(spec *egv1a1.PathMatch) *predicate.Predicate {
 	var regex string
 	switch kind, value := pathType(spec), spec.Value; kind {
 	case gwv1.PathMatchRegularExpression:
@@ -149,9 +150,9 @@ func path(spec *egv1a1.PathMatch) *predicate {
 	default:
 		regex = regexp.QuoteMeta(strings.TrimSuffix(value, "/")) + "(?:[/?#;].*)?"
 	}
-	p := single("path", requestHeader(":path"), matching(regex))
+	p := predicate.Text("path", requestHeader(":path"), predicate.Matching(regex))
 	if spec.Invert != nil && *spec.Invert {
-		return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
+		return predicate.Not(p)
 	}
 	return p
 }
@@ -164,15 +165,15 @@ func pathType(spec *egv1a1.PathMatch) gwv1.PathMatchType {
 }
 
 // token matches claims of a token. Scopes are in one of two claims.
-func token(who *egv1a1.JWTPrincipal) []*predicate {
-	var out []*predicate
+func token(who *egv1a1.JWTPrincipal) []*predicate.Predicate {
+	var out []*predicate.Predicate
 	for _, scope := range who.Scopes {
-		out = append(out, anyOf([]*predicate{
+		out = append(out, predicate.Any([]*predicate.Predicate{
 			claim(who.Provider, "scope", inList(string(scope))), claim(who.Provider, "scp", inList(string(scope))),
 		}))
 	}
 	for _, c := range who.Claims {
-		var values []*predicate
+		var values []*predicate.Predicate
 		for _, value := range c.Values {
 			want := exactly(value)
 			if c.ValueType != nil && *c.ValueType == egv1a1.JWTClaimValueTypeStringArray {
@@ -180,7 +181,7 @@ func token(who *egv1a1.JWTPrincipal) []*predicate {
 			}
 			values = append(values, claim(who.Provider, c.Name, want))
 		}
-		out = append(out, anyOf(values))
+		out = append(out, predicate.Any(values))
 	}
 	return out
 }

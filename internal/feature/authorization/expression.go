@@ -10,6 +10,8 @@ import (
 	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	"github.com/google/cel-go/cel"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-gateway/sluice/internal/feature/predicate"
 )
 
 // attributes are those of Envoy that are known before a request is answered.
@@ -70,8 +72,8 @@ func firstLine(err error) error {
 }
 
 // expression holds if the expression is true.
-func expression(parsed *expr.ParsedExpr) *predicate {
-	return custom("cel", &xdsmatcherv3.HttpAttributesCelMatchInput{}, &xdsmatcherv3.CelMatcher{
+func expression(parsed *expr.ParsedExpr) *predicate.Predicate {
+	return predicate.Custom("cel", &xdsmatcherv3.HttpAttributesCelMatchInput{}, &xdsmatcherv3.CelMatcher{
 		ExprMatch: &xdstypev3.CelExpression{CelExprParsed: parsed},
 	})
 }

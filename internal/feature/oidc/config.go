@@ -159,7 +159,7 @@ func denied(spec *egv1a1.OIDCDenyRedirect) []*routev3.HeaderMatcher {
 	}
 	var out []*routev3.HeaderMatcher
 	for _, h := range spec.Headers {
-		out = append(out, headerMatcher(h.Name, matching(h.StringMatch)))
+		out = append(out, headerMatcher(h.Name, policy.Matcher(h.StringMatch)))
 	}
 	return out
 }
@@ -167,21 +167,6 @@ func denied(spec *egv1a1.OIDCDenyRedirect) []*routev3.HeaderMatcher {
 func headerMatcher(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{
 		Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value},
-	}
-}
-
-func matching(m egv1a1.StringMatch) *matcherv3.StringMatcher {
-	switch policy.Or(m.Type, egv1a1.StringMatchExact) {
-	case egv1a1.StringMatchPrefix:
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: m.Value}}
-	case egv1a1.StringMatchSuffix:
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: m.Value}}
-	case egv1a1.StringMatchRegularExpression:
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-			SafeRegex: &matcherv3.RegexMatcher{Regex: m.Value},
-		}}
-	default:
-		return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: m.Value}}
 	}
 }
 

@@ -6,20 +6,19 @@ import (
 	"strconv"
 	"strings"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/policy"
+	"github.com/sluice-gateway/sluice/internal/feature/predicate"
 )
 
-// predicate is what has to be true of a response: its status is one of those, all headers match, and it comes from the
+// condition is what has to be true of a response: its status is one of those, all headers match, and it comes from the
 // source.
-func predicate(o *egv1a1.ResponseOverride) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	var all []*xdsmatcherv3.Matcher_MatcherList_Predicate
+func condition(o *egv1a1.ResponseOverride) *predicate.Predicate {
+	var all []*predicate.Predicate
 	if len(o.Match.StatusCodes) > 0 {
 		all = append(all, single(&matcherv3.HttpResponseStatusCodeMatchInput{}, statusMatcher(o.Match.StatusCodes)))
 	}
@@ -29,46 +28,17 @@ func predicate(o *egv1a1.ResponseOverride) *xdsmatcherv3.Matcher_MatcherList_Pre
 	}
 	switch policy.Or(o.Source, egv1a1.ResponseOverrideSourceAll) {
 	case egv1a1.ResponseOverrideSourceLocal:
-		all = append(all, single(&matcherv3.HttpResponseLocalReplyMatchInput{}, exactly("true")))
+		all = append(all, single(&matcherv3.HttpResponseLocalReplyMatchInput{}, predicate.Exactly("true")))
 	case egv1a1.ResponseOverrideSourceBackend:
-		all = append(all, single(&matcherv3.HttpResponseLocalReplyMatchInput{}, exactly("false")))
+		all = append(all, single(&matcherv3.HttpResponseLocalReplyMatchInput{}, predicate.Exactly("false")))
 	case egv1a1.ResponseOverrideSourceAll:
 	}
-	if len(all) == 1 {
-		return all[0]
-	}
-	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
-		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-			AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: all},
-		},
-	}
+	return predicate.All(all)
 }
 
 // single compares one thing about the response.
-func single(input proto.Message, with *xdsmatcherv3.StringMatcher) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
-		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-			SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-				Input: &xdscorev3.TypedExtensionConfig{
-					Name: string(input.ProtoReflect().Descriptor().Name()), TypedConfig: feature.Pack(input),
-				},
-				Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: with},
-			},
-		},
-	}
-}
-
-func exactly(text string) *xdsmatcherv3.StringMatcher {
-	return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: text}}
-}
-
-func regular(expr string) *xdsmatcherv3.StringMatcher {
-	return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{
-		SafeRegex: &xdsmatcherv3.RegexMatcher{
-			Regex:      expr,
-			EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
-		},
-	}}
+func single(input proto.Message, with *xdsmatcherv3.StringMatcher) *predicate.Predicate {
+	return predicate.Text(string(input.ProtoReflect().Descriptor().Name()), input, with)
 }
 
 func stringMatcher(spec egv1a1.StringMatch) *xdsmatcherv3.StringMatcher {
@@ -78,10 +48,10 @@ func stringMatcher(spec egv1a1.StringMatch) *xdsmatcherv3.StringMatcher {
 	case egv1a1.StringMatchSuffix:
 		return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Suffix{Suffix: spec.Value}}
 	case egv1a1.StringMatchRegularExpression:
-		return regular(spec.Value)
+		return predicate.Matching(spec.Value)
 	case egv1a1.StringMatchExact:
 	}
-	return exactly(spec.Value)
+	return predicate.Exactly(spec.Value)
 }
 
 // statusMatcher compares the status with all codes and ranges at once. Envoy compares it as text.
@@ -96,9 +66,9 @@ func statusMatcher(spec []egv1a1.StatusCodeMatch) *xdsmatcherv3.StringMatcher {
 	slices.Sort(codes)
 	codes = slices.Compact(codes)
 	if len(codes) == 1 {
-		return exactly(strconv.Itoa(codes[0]))
+		return predicate.Exactly(strconv.Itoa(codes[0]))
 	}
-	return regular(expression(codes))
+	return predicate.Matching(expression(codes))
 }
 
 // span returns the first and the last status of a match.

@@ -83,7 +83,7 @@ func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	objects := objectsOf(a)
 	for i, o := range a.Spec.([]*egv1a1.ResponseOverride) {
 		list.Matchers = append(list.Matchers, &xdsmatcherv3.Matcher_MatcherList_FieldMatcher{
-			Predicate: predicate(o),
+			Predicate: condition(o),
 			OnMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
 				// Envoy tells policies apart by their names.
 				Action: &xdscorev3.TypedExtensionConfig{
