@@ -31,7 +31,7 @@ func (e *Envoy) Stop(ctx context.Context) error {
 	e.stop.Do(func() {
 		close(e.stopping)
 		var drained error
-		if e.child.pid() != 0 {
+		if e.child.Pid() != 0 {
 			drained = e.drain(ctx)
 		}
 		e.end()
@@ -43,11 +43,11 @@ func (e *Envoy) Stop(ctx context.Context) error {
 
 // end ends the process, one way or the other.
 func (e *Envoy) end() {
-	e.child.terminate()
+	e.child.Terminate()
 	select {
 	case <-e.ended:
 	case <-time.After(killAfter):
-		e.child.kill()
+		e.child.Kill()
 		<-e.ended
 	}
 }
@@ -98,7 +98,7 @@ func quiet() func(Traffic) bool {
 
 // undrained is the error for an Envoy that cannot be talked to. One that has died meanwhile has nothing to drain.
 func (e *Envoy) undrained(err error) error {
-	if err == nil || e.child.pid() == 0 {
+	if err == nil || e.child.Pid() == 0 {
 		return nil
 	}
 	return fmt.Errorf("Envoy could not be drained: %w", err)

@@ -1,13 +1,10 @@
 package local
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"syscall"
 	"time"
 )
 
@@ -55,66 +52,11 @@ func environment(extra []string) []string {
 	return append(out, extra...)
 }
 
-// child is the process of the moment.
-type child struct {
-	mu sync.Mutex
-	// leader is the process id, and the id of its process group; 0 while there is none.
-	leader int
-}
-
-// run starts Envoy, waits for its end and returns its last lines and how it ended. It starts nothing once stopping is
-// closed.
-func (p *child) run(c Config, stopping <-chan struct{}) ([]Line, error) {
+// command returns Envoy as it is to be run, and what collects the lines that it writes.
+func command(c Config) (*exec.Cmd, *lineWriter) {
 	output := &lineWriter{emit: c.OnLine}
 	cmd := exec.Command(c.Binary, arguments(c)...)
 	cmd.Env = environment(c.Env)
 	cmd.Stdout, cmd.Stderr = c.Stdout, output
-	cmd.SysProcAttr = childAttributes()
-	cmd.WaitDelay = outputGrace
-	if err := p.start(cmd, stopping); err != nil {
-		return nil, err
-	}
-	err := cmd.Wait()
-	p.mu.Lock()
-	p.leader = 0
-	p.mu.Unlock()
-	// A wrapper around Envoy can die and leave Envoy, which would hold on to its ports.
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	if err == nil {
-		err = errors.New("exit status 0")
-	}
-	return output.flush(), err
-}
-
-func (p *child) start(cmd *exec.Cmd, stopping <-chan struct{}) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-stopping:
-		return errors.New("is being stopped")
-	default:
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p.leader = cmd.Process.Pid
-	return nil
-}
-
-func (p *child) pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.leader
-}
-
-// terminate asks the process to end, kill makes it. Without a process they do nothing.
-func (p *child) terminate() { p.signal(syscall.SIGTERM) }
-func (p *child) kill()      { p.signal(syscall.SIGKILL) }
-
-func (p *child) signal(s syscall.Signal) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.leader != 0 {
-		_ = syscall.Kill(-p.leader, s) // fails only if it is gone already
-	}
+	return cmd, output
 }

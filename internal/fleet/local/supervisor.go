@@ -15,6 +15,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 
+	"github.com/sluice-gateway/sluice/internal/child"
 	"github.com/sluice-gateway/sluice/internal/fleet"
 )
 
@@ -103,7 +104,7 @@ type Envoy struct {
 
 	stop    sync.Once
 	stopErr error
-	child   child
+	child   child.Process
 }
 
 // Start starts Envoy and returns when its admin interface answers; whether it has configuration yet is for
@@ -131,7 +132,7 @@ func Start(ctx context.Context, c Config) (*Envoy, error) {
 	go e.supervise(answers, died)
 	if err := e.awaitAnswer(ctx, died); err != nil {
 		e.stop.Do(func() { close(e.stopping) })
-		e.child.kill()
+		e.child.Kill()
 		<-e.ended
 		return nil, errors.Join(fmt.Errorf("start Envoy: %w", err), c.Dir.Remove())
 	}
@@ -187,7 +188,7 @@ func (e *Envoy) awaitAnswer(ctx context.Context, died <-chan Crash) error {
 func (e *Envoy) Admin() Admin { return e.admin }
 
 // Pid returns the process id of the running Envoy, or 0 while there is none.
-func (e *Envoy) Pid() int { return e.child.pid() }
+func (e *Envoy) Pid() int { return e.child.Pid() }
 
 // Wait returns when Stop is done, and what it returns. Nothing but Stop ends Envoy for good.
 func (e *Envoy) Wait() error {
@@ -197,15 +198,14 @@ func (e *Envoy) Wait() error {
 
 // supervise runs Envoy until it is told to stop. A first Envoy that dies before answers is closed is the last.
 func (e *Envoy) supervise(answers <-chan struct{}, died chan<- Crash) {
-	// The kernel kills the child when the thread that started it ends, and Go ends threads as it likes; a locked thread
-	// ends with its goroutine. Hence it is never unlocked.
-	runtime.LockOSThread()
+	runtime.LockOSThread() // as child.Process wants it
 	defer close(e.ended)
 	inARow, delay := 0, firstDelay
 	for {
 		started := time.Now()
-		tail, err := e.child.run(e.config, e.stopping)
-		crash := Crash{Err: err, Uptime: time.Since(started), Tail: tail}
+		cmd, output := command(e.config)
+		err := e.child.Run(cmd, e.stopping)
+		crash := Crash{Err: err, Uptime: time.Since(started), Tail: output.flush()}
 		select {
 		case <-e.stopping:
 			return
