@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
+	"github.com/sluice-gateway/sluice/internal/keeper"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/resource"
@@ -195,6 +196,29 @@ func (a *announcer) crashed(c local.Crash) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.line("envoy", "%s", c.Error())
+}
+
+// ended prints that the control plane died.
+func (a *announcer) ended(e keeper.End) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	times := ""
+	if e.InARow > 1 {
+		times = fmt.Sprintf(", %d times in a row", e.InARow)
+	}
+	a.line("restart", "the control plane has ended (%v)%s; Envoy goes on serving, and it is started again in %s",
+		e.Err, times, e.RestartIn)
+}
+
+// upgraded prints what came of an upgrade.
+func (a *announcer) upgraded(to string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.line("upgrade", "the new control plane has not started: %v", err)
+		return
+	}
+	a.line("upgrade", "the control plane is Sluice %s now; Envoy went on serving", to)
 }
 
 // logged prints what Envoy warns of.

@@ -8,7 +8,9 @@ import (
 )
 
 // startEnvoy starts Envoy as a child.
-func (i *instance) startEnvoy(ctx context.Context, binary local.Binary, dir *local.RuntimeDir) (*local.Envoy, error) {
+func (h *household) startEnvoy(
+	ctx context.Context, binary local.Binary, dir *local.RuntimeDir,
+) (*local.Envoy, error) {
 	bootstrap, err := fleet.Bootstrap(fleet.Config{
 		Node: "local", Cluster: string(localProxy), XDSSocket: dir.XDSSocket(), AdminSocket: dir.AdminSocket(),
 		RateLimitSocket: dir.RateLimitSocket(),
@@ -18,21 +20,21 @@ func (i *instance) startEnvoy(ctx context.Context, binary local.Binary, dir *loc
 	}
 	return local.Start(ctx, local.Config{
 		Binary: binary.Path, Dir: dir, Bootstrap: bootstrap,
-		Concurrency: i.flags.concurrency, DrainTimeout: i.flags.drain, Stdout: i.say.out,
+		Concurrency: h.flags.concurrency, DrainTimeout: h.flags.drain, Stdout: h.out,
 		OnLine: func(l local.Line) {
 			// At the end it complains that its configuration source goes away.
 			if ctx.Err() == nil {
-				i.say.logged(l)
+				h.say.logged(l)
 			}
 		},
-		OnCrash: i.say.crashed,
+		OnCrash: h.say.crashed,
 	})
 }
 
 // stopEnvoy drains Envoy and ends it. It must work when everything else is over, so it has a context of its own.
-func (i *instance) stopEnvoy(child *local.Envoy) {
-	i.say.stopping(i.flags.drain)
+func (h *household) stopEnvoy(child *local.Envoy) {
+	h.say.stopping(h.flags.drain)
 	if err := child.Stop(context.Background()); err != nil {
-		i.say.failed(err)
+		h.say.failed(err)
 	}
 }

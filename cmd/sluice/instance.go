@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/fetch"
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
+	"github.com/sluice-gateway/sluice/internal/keeper"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
@@ -27,7 +29,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// instance is a running sluice: files in, a supervised Envoy out.
+// instance is the control plane of a running sluice: files in, xDS for the Envoy out that a household holds.
 type instance struct {
 	flags runFlags
 	paths []string
@@ -40,6 +42,8 @@ type instance struct {
 	board    *statusfile.Board
 	metrics  *ops.Metrics
 	ports    *portGuard
+	worker   *keeper.Worker
+	stopXDS  func()
 	seed     pki.Seed
 	began    time.Time
 
@@ -50,17 +54,13 @@ type instance struct {
 func newInstance(flags runFlags, paths []string, out io.Writer) *instance {
 	return &instance{
 		flags: flags, paths: paths, say: newAnnouncer(out), began: time.Now(),
-		board: statusfile.NewBoard(time.Now), metrics: ops.NewMetrics(),
+		board: statusfile.NewBoard(time.Now), metrics: ops.NewMetrics(), stopXDS: func() {},
 	}
 }
 
-// run serves until the context ends, and leaves nothing behind.
-func (i *instance) run(ctx context.Context) error {
+// run serves until the context ends, and answers Envoy until the keeper needs it no more.
+func (i *instance) run(ctx context.Context, worker *keeper.Worker) error {
 	limitGarbage(loadGC)
-	binary, err := findEnvoy(ctx, i.flags.envoy, i.flags.cache, i.say.out)
-	if err != nil {
-		return err
-	}
 	if err := i.open(); err != nil {
 		return err
 	}
@@ -69,18 +69,14 @@ func (i *instance) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = admin.Close() }()
-	dir, err := local.OpenRuntimeDir(i.flags.runtimeDir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Remove() }()
-	i.say.envoy(binary)
+	i.worker = worker
+	dir := local.JoinRuntimeDir(worker.Dir)
 	i.build()
-	stopServing, err := i.serveEnvoy(ctx, dir)
+	stopCounting, err := i.serveCounters(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer stopServing()
+	defer stopCounting()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -90,27 +86,48 @@ func (i *instance) run(ctx context.Context) error {
 	defer pushed()
 	defer cancel() // before it is waited for
 
-	// Envoy starts while the files are read: it takes about as long.
-	child, err := i.startEnvoy(ctx, binary, dir)
-	if err != nil {
-		return err
+	defer func() { i.stopXDS() }()
+	if err := i.begin(ctx, dir); err != nil {
+		return ended(err)
 	}
-	defer i.stopEnvoy(child)
+	go func() { failed <- i.source.Watch(ctx, i.apply) }()
+	go i.ports.watch(ctx, i.pipeline)
+
+	select {
+	case <-ctx.Done():
+		<-worker.Released // Envoy drains until then
+		return nil
+	case <-worker.Released:
+		return nil
+	case err := <-failed:
+		return ended(err)
+	}
+}
+
+// begin reads everything and serves it to Envoy. One that is starting is served at once: that takes about as long as
+// reading the files. One that serves already, on behalf of a control plane before this one, is served when everything
+// is known: nothing that it has may be taken from it only because it is not known yet.
+func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
+	held := heldListeners(ctx, local.Admin{Socket: dir.AdminSocket()})
+	if held == nil {
+		if err := i.serveXDS(dir.XDSSocket()); err != nil {
+			return err
+		}
+	}
+	i.ports.hold(held)
 	batch, err := i.source.Load(ctx)
 	if err != nil {
 		return err
 	}
 	i.apply(batch)
-	go func() { failed <- i.source.Watch(ctx, i.apply) }()
-	go i.ports.watch(ctx, i.pipeline)
 	go i.fetcher.Run(ctx)
-
-	select {
-	case <-ctx.Done():
+	if held == nil {
 		return nil
-	case err := <-failed:
-		return ended(err)
 	}
+	settled, cancel := context.WithTimeout(ctx, fetchSettle)
+	defer cancel()
+	i.fetcher.Settle(settled)
+	return i.serveXDS(dir.XDSSocket())
 }
 
 // open opens the files, and what is kept of the last run.
@@ -148,38 +165,32 @@ func (i *instance) build() {
 	i.ports = newPortGuard(opts.Bind, i.say)
 }
 
-// serveEnvoy serves what Envoy asks for. The returned function ends it.
-func (i *instance) serveEnvoy(ctx context.Context, dir *local.RuntimeDir) (func(), error) {
-	stopXDS, err := i.serveXDS(dir.XDSSocket())
-	if err != nil {
-		return nil, err
-	}
+// serveCounters answers Envoy about global rate limits. The returned function ends it.
+func (i *instance) serveCounters(ctx context.Context, dir *local.RuntimeDir) (func(), error) {
 	// Until a policy has a global rate limit nobody asks.
 	c := &counter{flags: i.flags.counters, registry: i.metrics.Registry(), log: i.say.logger("limits")}
-	stopCounting, err := c.serve(ctx, "unix:"+dir.RateLimitSocket(), nil)
-	if err != nil {
-		stopXDS()
-		return nil, err
-	}
-	return func() {
-		stopCounting()
-		stopXDS()
-	}, nil
+	return c.serve(ctx, "unix:"+dir.RateLimitSocket(), nil)
 }
 
-// serveXDS serves xDS on a Unix socket that only this user can open. The returned function ends it.
-func (i *instance) serveXDS(path string) (func(), error) {
+// serveXDS serves xDS on a Unix socket that only this user can open, until stopXDS.
+func (i *instance) serveXDS(path string) error {
+	// A control plane that was killed has left it.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("xDS socket: %w", err)
+	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("xDS socket: %w", err)
+		return fmt.Errorf("xDS socket: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("xDS socket: %w", err)
+		return fmt.Errorf("xDS socket: %w", err)
 	}
 	server := grpc.NewServer(xds.ServerOptions(xds.Connection{})...)
 	i.server.Register(server)
 	go func() { _ = server.Serve(listener) }()
-	return server.Stop, nil
+	i.stopXDS = server.Stop
+	i.worker.Serving()
+	return nil
 }
 
 // apply takes a batch of changes through the pipeline and says what became of it.
@@ -219,16 +230,17 @@ func (i *instance) observe(e xds.Event) {
 	}
 }
 
-func (i *instance) live(version uint64) {
+func (i *instance) live(v uint64) {
 	i.mu.Lock()
-	first := !i.ready && version > 0
+	first := !i.ready && v > 0
 	i.ready = i.ready || first
 	i.mu.Unlock()
 	if first {
-		i.say.start(i.pipeline, version, i.flags.admin, time.Since(i.began))
+		i.say.start(i.pipeline, v, i.flags.admin, time.Since(i.began))
+		i.worker.Ready(version)
 		settleMemory()
 	}
-	i.say.live(version)
+	i.say.live(v)
 }
 
 // publish keeps the statuses for whoever asks.

@@ -30,10 +30,32 @@ type portGuard struct {
 	ours map[model.PortKey]bool
 	// unbound are the ports that cannot be bound, and why.
 	unbound map[model.PortKey]string
+	// held are the names of the listeners that Envoy had when this control plane started: their ports are in use by us.
+	held map[string]bool
 }
 
 func newPortGuard(bind string, say *announcer) *portGuard {
 	return &portGuard{bind: bind, say: say, ours: map[model.PortKey]bool{}, unbound: map[model.PortKey]string{}}
+}
+
+// heldListeners returns the names of the listeners of an Envoy that runs already, nil if there is none.
+func heldListeners(ctx context.Context, admin local.Admin) map[string]bool {
+	names, err := admin.Listeners(ctx)
+	if err != nil {
+		return nil
+	}
+	held := make(map[string]bool, len(names))
+	for _, name := range names {
+		held[name] = true
+	}
+	return held
+}
+
+// hold notes which listeners Envoy has already.
+func (g *portGuard) hold(names map[string]bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = names
 }
 
 // check probes the ports that the Gateways and ListenerSets of a batch ask for, and returns all that cannot be bound.
@@ -66,6 +88,10 @@ func localPort(number gwv1.PortNumber, protocol gwv1.ProtocolType) model.PortKey
 // probe tries a port that is not ours. The caller holds the lock.
 func (g *portGuard) probe(key model.PortKey) {
 	if g.ours[key] {
+		return
+	}
+	if g.held[pipeline.ListenerName(key)] {
+		g.ours[key] = true
 		return
 	}
 	if err := local.ProbePort(g.bind, key); err != nil {

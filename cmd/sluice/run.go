@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
+	"github.com/sluice-gateway/sluice/internal/keeper"
 )
 
 // runFlags are the flags of sluice run.
@@ -36,7 +37,10 @@ func runCommand() *cobra.Command {
 watched: a change is live as soon as it is written. What is wrong with an object is said, with file and line, and hurts
 nothing else; its last good version stays.
 
-The GatewayClass "sluice" is there without being written. Namespaces exist when they are used.`,
+The GatewayClass "sluice" is there without being written. Namespaces exist when they are used.
+
+The control plane is a process of its own: Envoy goes on serving while it is started again. At SIGUSR2 that is done on
+purpose, with the program that is at its path by then: that is how to upgrade without losing a request.`,
 		Example: "  sluice run ./config\n  sluice run gateway.yaml routes/",
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			config, err := f.config.load(envoygateway.Run)
@@ -50,10 +54,14 @@ The GatewayClass "sluice" is there without being written. Namespaces exist when 
 			if len(paths) == 0 {
 				return errors.New("there is nothing to read: name a file or a folder")
 			}
+			if worker := keeper.Join(); worker != nil {
+				return newInstance(f, paths, cmd.OutOrStdout()).run(cmd.Context(), worker)
+			}
 			for _, n := range config.Notices {
 				_, _ = fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
 			}
-			return newInstance(f, paths, cmd.OutOrStdout()).run(cmd.Context())
+			h := &household{flags: f, out: cmd.OutOrStdout(), say: newAnnouncer(cmd.OutOrStdout())}
+			return h.run(cmd.Context())
 		},
 	}
 	f.register(cmd)

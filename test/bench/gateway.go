@@ -107,6 +107,22 @@ func (g *gateway) envoyPID() (int, error) {
 	return 0, errors.New("the gateway has no Envoy")
 }
 
+// controlPlane returns the processes of the gateway's control plane: the one that was started, and those of the same
+// program that it has started.
+func (g *gateway) controlPlane() []int {
+	program := func(pid int) string {
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // empty for a process that has ended
+		return exe
+	}
+	out := []int{g.cmd.Process.Pid}
+	for _, pid := range usage.Descendants(out[0]) {
+		if program(pid) == program(out[0]) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
 // allServing checks that every route is served.
 func (g *gateway) allServing() error {
 	conn := load.NewConn(g.address)

@@ -44,10 +44,10 @@ func (b *bench) addMemory(ctx context.Context, g *gateway, n int, when string) e
 	}
 	for _, p := range []struct {
 		name   string
-		pid    int
+		pids   []int
 		target float64
-	}{{"control plane", g.cmd.Process.Pid, 150}, {"Envoy", envoy, 260}} {
-		now, peak, err := usage.Resident(p.pid)
+	}{{"control plane", g.controlPlane(), 150}, {"Envoy", []int{envoy}, 260}} {
+		now, peak, err := usage.Resident(p.pids...)
 		if err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func (g *gateway) policyEdits(ctx context.Context, t target, samples int) (media
 	// The first makes the policy: it is no edit.
 	for i := range samples + 1 {
 		if i == 1 {
-			if before, err = usage.CPU(g.cmd.Process.Pid); err != nil {
+			if before, err = usage.CPU(g.controlPlane()...); err != nil {
 				return 0, 0, err
 			}
 		}
@@ -114,7 +114,7 @@ func (g *gateway) policyEdits(ctx context.Context, t target, samples int) (media
 			took = append(took, at.Sub(begin))
 		}
 	}
-	after, err := usage.CPU(g.cmd.Process.Pid)
+	after, err := usage.CPU(g.controlPlane()...)
 	slices.Sort(took)
 	return took[len(took)/2], after - before, err
 }

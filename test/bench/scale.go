@@ -122,7 +122,7 @@ func measure(ctx context.Context, b *bench, s session) (figures, error) {
 	if out.add, err = g.changes(ctx, conn, s.samples, add); err != nil {
 		return out, err
 	}
-	before, err := usage.CPU(g.cmd.Process.Pid)
+	before, err := usage.CPU(g.controlPlane()...)
 	if err != nil {
 		return out, err
 	}
@@ -130,7 +130,7 @@ func measure(ctx context.Context, b *bench, s session) (figures, error) {
 	if _, err = g.changes(ctx, conn, s.cpuSamples, again); err != nil {
 		return out, err
 	}
-	after, err := usage.CPU(g.cmd.Process.Pid)
+	after, err := usage.CPU(g.controlPlane()...)
 	out.cpu = table.InMilliseconds(after-before) / float64(s.cpuSamples)
 	return out, err
 }

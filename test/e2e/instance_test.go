@@ -26,6 +26,8 @@ const patience = 20 * time.Second
 // instance is a running `sluice run` with its own Envoy, folders and ports.
 type instance struct {
 	t *testing.T
+	// binary is the program to run.
+	binary string
 	// config is the folder that it serves.
 	config string
 	root   string
@@ -69,7 +71,9 @@ func prepare(t *testing.T, f files, args ...string) *instance {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	in := &instance{t: t, root: root, config: filepath.Join(root, "config"), vars: map[string]string{}}
+	in := &instance{
+		t: t, binary: shared.binary, root: root, config: filepath.Join(root, "config"), vars: map[string]string{},
+	}
 	for _, dir := range []string{"config", "state", "run", "staging"} {
 		if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -131,7 +135,7 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: ${PORT_three}}}]}
 // run starts the binary. At the end of the test it is stopped and must leave nothing behind.
 func (in *instance) run() {
 	in.t.Helper()
-	p := &process{cmd: exec.Command(shared.binary, in.args...), output: &program.Output{}, done: make(chan struct{})}
+	p := &process{cmd: exec.Command(in.binary, in.args...), output: &program.Output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.Env = append(os.Environ(), in.env...)
 	// If the test binary itself is killed, for example by its timeout, nobody else would end it.

@@ -96,6 +96,23 @@ func (a Admin) ServerInfo(ctx context.Context) (*adminv3.ServerInfo, error) {
 	return info, nil
 }
 
+// Listeners returns the names of the listeners that Envoy has, of xDS and of its bootstrap.
+func (a Admin) Listeners(ctx context.Context) ([]string, error) {
+	body, err := a.Get(ctx, "/listeners?format=json")
+	if err != nil {
+		return nil, err
+	}
+	list := &adminv3.Listeners{}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(body, list); err != nil {
+		return nil, fmt.Errorf("Envoy's listeners: %w", err)
+	}
+	names := make([]string, 0, len(list.ListenerStatuses))
+	for _, l := range list.ListenerStatuses {
+		names = append(names, l.Name)
+	}
+	return names, nil
+}
+
 // Get returns what Envoy answers to a GET of a path and query, for example "/stats/prometheus". Any status but 200 is
 // an error.
 func (a Admin) Get(ctx context.Context, path string) ([]byte, error) {

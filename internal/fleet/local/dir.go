@@ -77,6 +77,9 @@ func openIn(base string) (*RuntimeDir, error) {
 	return dir, nil
 }
 
+// JoinRuntimeDir returns the directory that another process has opened at a path. It is that process's to remove.
+func JoinRuntimeDir(path string) *RuntimeDir { return &RuntimeDir{path: path} }
+
 // Path returns the absolute path of the directory.
 func (d *RuntimeDir) Path() string { return d.path }
 

@@ -44,37 +44,43 @@ func stat(pid int) ([]string, error) {
 	return fields, nil
 }
 
-// CPU returns the CPU time that a process has used, in steps of 10 ms.
-func CPU(pid int) (time.Duration, error) {
-	fields, err := stat(pid)
-	if err != nil {
-		return 0, err
+// CPU returns the CPU time that processes have used together, in steps of 10 ms.
+func CPU(pids ...int) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range pids {
+		fields, err := stat(pid)
+		if err != nil {
+			return 0, err
+		}
+		user, err1 := strconv.Atoi(fields[11])
+		system, err2 := strconv.Atoi(fields[12])
+		if err := errors.Join(err1, err2); err != nil {
+			return 0, err
+		}
+		sum += time.Duration(user+system) * 10 * time.Millisecond
 	}
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, err
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond, nil
+	return sum, nil
 }
 
-// Resident returns the memory of a process in MiB, now and at most.
-func Resident(pid int) (now, peak float64, err error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
+// Resident returns the memory of processes in MiB, now and at most, summed.
+func Resident(pids ...int) (now, peak float64, err error) {
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0, 0, err
 		}
-		kib, _ := strconv.ParseFloat(fields[1], 64)
-		switch fields[0] {
-		case "VmRSS:":
-			now = kib / 1024
-		case "VmHWM:":
-			peak = kib / 1024
+		for line := range strings.Lines(string(b)) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 {
+				continue
+			}
+			kib, _ := strconv.ParseFloat(fields[1], 64)
+			switch fields[0] {
+			case "VmRSS:":
+				now += kib / 1024
+			case "VmHWM:":
+				peak += kib / 1024
+			}
 		}
 	}
 	return now, peak, nil
