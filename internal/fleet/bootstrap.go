@@ -276,12 +276,16 @@ func admin(c Config) *bootstrapv3.Admin {
 	return &bootstrapv3.Admin{Address: address, IgnoreGlobalConnLimit: true}
 }
 
+// layeredRuntime is what Envoy is told besides its configuration: layered_runtime.
 func layeredRuntime() *bootstrapv3.LayeredRuntime {
 	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
 		Name: "sluice",
 		LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{
 			Fields: map[string]*structpb.Value{
 				"re2.max_program_size.error_level": structpb.NewNumberValue(maxRegexProgramSize),
+				// A chunk that does not end where its size says is where another parser sees another request. Envoy lets it
+				// pass unless it is told not to.
+				"envoy.reloadable_features.strict_chunk_parsing": structpb.NewBoolValue(true),
 			},
 		}},
 	}}}
