@@ -92,24 +92,12 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 var errLocal = errors.New("it is an address of the control plane's own machine, its link or its cloud's metadata, " +
 	"which is not fetched from")
 
-// metadata are addresses of the metadata services of clouds that are not link-local.
-var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200")}
-
 // refuseLocal refuses connections to addresses that only this machine, or its link, should reach. It sees the address
 // that a name was resolved to.
 func refuseLocal(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
-	if err != nil {
+	if err != nil || model.OwnAddress(to.Addr()) {
 		return errLocal
-	}
-	ip := to.Addr().Unmap().WithZone("")
-	if ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() {
-		return errLocal
-	}
-	for _, m := range metadata {
-		if ip == m {
-			return errLocal
-		}
 	}
 	return nil
 }

@@ -111,9 +111,9 @@ func (t *Tables) serviceEndpoints(r *incr.Reader, key model.BackendKey) ([]model
 		for i := range s.Endpoints {
 			switch e := &s.Endpoints[i]; {
 			case deref(e.Conditions.Ready, true):
-				ready = appendAddresses(ready, e, number, false)
+				ready = t.appendAddresses(ready, e, number, false)
 			case deref(e.Conditions.Serving, true) && deref(e.Conditions.Terminating, false):
-				draining = appendAddresses(draining, e, number, true)
+				draining = t.appendAddresses(draining, e, number, true)
 			}
 		}
 	}
@@ -135,11 +135,14 @@ func slicePort(s *discoveryv1.EndpointSlice, port servicePort) (uint16, bool) {
 }
 
 // appendAddresses adds an endpoint: once for each address, of which the EndpointSlice controller writes one, and people
-// who write slices by hand may write several.
-func appendAddresses(list []model.Endpoint, e *discoveryv1.Endpoint, port uint16, draining bool) []model.Endpoint {
+// who write slices by hand may write several. What nobody may name in a Backend they may not name here either; API
+// servers refuse most of it, but not all (CVE-2021-25740).
+func (t *Tables) appendAddresses(
+	list []model.Endpoint, e *discoveryv1.Endpoint, port uint16, draining bool,
+) []model.Endpoint {
 	for _, address := range e.Addresses {
 		ip, err := netip.ParseAddr(address)
-		if err != nil {
+		if err != nil || !t.opts.LocalBackends && model.OwnAddress(ip) {
 			continue
 		}
 		list = append(list, model.Endpoint{

@@ -116,8 +116,9 @@ func (v *externalResolver) ip(path, address string) {
 		v.issue(path, fmt.Sprintf("%q is not an IP address", address))
 	case ip.IsMulticast() || ip.IsUnspecified() && !v.local:
 		v.issue(path, fmt.Sprintf("%s is not the address of a machine", ip))
-	case !v.local && (ip.IsLoopback() || ip.IsLinkLocalUnicast()):
-		v.issue(path, fmt.Sprintf("%s is on the proxy's own machine or link: it cannot be a backend", ip))
+	case !v.local && model.OwnAddress(ip):
+		v.issue(path, fmt.Sprintf("%s is on the proxy's own machine or link, or is the metadata service of its cloud: "+
+			"it cannot be a backend", ip))
 	}
 }
 
