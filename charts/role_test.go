@@ -64,9 +64,9 @@ func expected(cluster bool) rights {
 	return out
 }
 
-// TestRoles compares the rights with what is done with them: every kind of the table is read and its status written,
+// TestA52Roles compares the rights with what is done with them: every kind of the table is read and its status written,
 // what a fleet consists of is made, and nothing else.
-func TestRoles(t *testing.T) {
+func TestA52Roles(t *testing.T) {
 	namespaced := expected(false)
 	cluster := expected(true)
 	for _, rule := range kube.Rules() {
@@ -118,8 +118,8 @@ func TestRolesSufficeForFleets(t *testing.T) {
 	}
 }
 
-// TestRolesStayInNamespaces checks that an installation for some namespaces has no right to Secrets anywhere else.
-func TestRolesStayInNamespaces(t *testing.T) {
+// TestA52RolesStayInNamespaces checks that an installation for some namespaces has no right to Secrets anywhere else.
+func TestA52RolesStayInNamespaces(t *testing.T) {
 	objects := render(t, "watchNamespaces: [shop]")
 	everywhere := map[string]bool{}
 	for _, o := range objects {

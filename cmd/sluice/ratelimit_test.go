@@ -105,8 +105,8 @@ func TestRateLimitOnASocket(t *testing.T) {
 	}
 }
 
-// TestRateLimitWithCertificates has Envoys answered, and nobody else who has a certificate.
-func TestRateLimitWithCertificates(t *testing.T) {
+// TestA57RateLimitWithCertificates has Envoys answered, and nobody else who has a certificate.
+func TestA57RateLimitWithCertificates(t *testing.T) {
 	roster, err := pki.ParseRoster(nil, pki.DefaultTerm)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestRateLimitWithCertificates(t *testing.T) {
 	}
 }
 
-func TestRateLimitIsNotForEverybody(t *testing.T) {
+func TestA57RateLimitIsNotForEverybody(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", "[::]:0", "192.0.2.1:18002", ":18002"} {
 		f := ratelimitFlags{address: address, admin: "127.0.0.1:0"}
 		err := f.run(t.Context(), slog.New(slog.DiscardHandler))

@@ -17,7 +17,7 @@ import (
 )
 
 // What is secret must not be shown, wherever it is in a resource, and all else must be.
-func TestRenderHidesSecrets(t *testing.T) {
+func TestA51RenderHidesSecrets(t *testing.T) {
 	scope := &feature.Scope{}
 	scope.Add("basic", &basicv3.BasicAuth{Users: inline([]byte("me:hush"))})
 	scope.Add("key", &keyv3.ApiKeyAuth{Credentials: []*keyv3.Credential{{Key: "hush", Client: "shown"}}})

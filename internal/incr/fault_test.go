@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/incr"
 )
 
-// TestPanicKeepsTheOldValue breaks one key of many, with one goroutine and with several.
-func TestPanicKeepsTheOldValue(t *testing.T) {
+// TestA50PanicKeepsTheOldValue breaks one key of many, with one goroutine and with several.
+func TestA50PanicKeepsTheOldValue(t *testing.T) {
 	for _, workers := range []int{1, 4} {
 		e := incr.New(workers)
 		in := incr.NewInput[name, int](e, "in")

@@ -85,7 +85,7 @@ func TestAdmin(t *testing.T) {
 }
 
 // In a cluster the kubelet and Prometheus get in from outside, and nobody else gets at anything else.
-func TestPublicHealth(t *testing.T) {
+func TestA47PublicHealth(t *testing.T) {
 	admin := &ops.Admin{
 		Metrics: ops.NewMetrics().Registry(), Public: true, Ready: func() error { return nil },
 		Config: func() (any, error) { return "secret", nil },
@@ -109,7 +109,7 @@ func TestPublicHealth(t *testing.T) {
 	}
 }
 
-func TestListenIsForLoopbackOnly(t *testing.T) {
+func TestA47ListenIsForLoopbackOnly(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "example.com:0", "127.0.0.1"} {
 		if l, err := ops.Listen(address); err == nil {
 			_ = l.Close()

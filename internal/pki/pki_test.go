@@ -320,7 +320,7 @@ func clientConfig(t *testing.T, p pki.Pair) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}}
 }
 
-func TestServerRefuses(t *testing.T) {
+func TestA46ServerRefuses(t *testing.T) {
 	a, stranger := pki.NewAuthority(time.Now), pki.NewAuthority(time.Now)
 	empty := pki.NewAuthority(time.Now)
 	now := time.Now()
@@ -378,7 +378,7 @@ func TestServerRefuses(t *testing.T) {
 }
 
 // A proxy's certificate is no server's: a replica does not take it for another replica.
-func TestReplicaKnowsReplicas(t *testing.T) {
+func TestA46ReplicaKnowsReplicas(t *testing.T) {
 	a := pki.NewAuthority(time.Now)
 	roster, _ := advance(t, newRoster(t), time.Now())
 	a.Set(roster)

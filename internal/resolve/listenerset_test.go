@@ -262,9 +262,9 @@ func TestParentNotAccepted(t *testing.T) {
 	expect(t, "set of a Gateway that is not ours", w.set("default", "set"), "none")
 }
 
-// TestConflictDisclosesNoOtherNamespace: the author of a ListenerSet learns that a host is taken, but not by whom if
+// TestA04ConflictDisclosesNoOtherNamespace: the author of a ListenerSet learns that a host is taken, but not by whom if
 // that is in a namespace which is not theirs.
-func TestConflictDisclosesNoOtherNamespace(t *testing.T) {
+func TestA04ConflictDisclosesNoOtherNamespace(t *testing.T) {
 	w := newWorld(t, shared(), classYAML, allowing(gatewayYAML("gw", host("a", "gw.example")), "from: All"),
 		setYAML("aaa", "hidden", "gw", host("secret", "x.example")),
 		setYAML("blue", "set", "gw", host("x", "x.example"), host("g", "gw.example")))

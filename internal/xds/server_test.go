@@ -17,7 +17,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-func TestStreamsAreAuthorized(t *testing.T) {
+func TestA46StreamsAreAuthorized(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		node      *corev3.Node
@@ -52,7 +52,7 @@ func TestStreamsAreAuthorized(t *testing.T) {
 	}
 }
 
-func TestStateOfTheWorldIsUnimplemented(t *testing.T) {
+func TestA46StateOfTheWorldIsUnimplemented(t *testing.T) {
 	bubble(t, time.Minute, func(h *harness) {
 		c := h.connect()
 		stream, err := c.service.StreamAggregatedResources(context.Background())

@@ -92,7 +92,7 @@ func TestEveryPageIsListed(t *testing.T) {
 	}
 }
 
-var testName = regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
+var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
 
 // TestFeaturesAreTested checks that the tests exist which docs/features.md names.
 func TestFeaturesAreTested(t *testing.T) {
@@ -113,11 +113,55 @@ func TestFeaturesAreTested(t *testing.T) {
 	}
 }
 
+// abuseTest is a test that is named after an abuse case.
+var abuseTest = regexp.MustCompile(`\nfunc (Test(A\d\d)[A-Za-z0-9]*)\(`)
+
+// TestAbuseCasesAreListed compares the tests that are named after abuse cases with docs/security.md: each is in the row
+// of its case, and the tests of each row exist.
+func TestAbuseCasesAreListed(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := testCode(t)
+	there := map[string]string{}
+	for _, m := range abuseTest.FindAllStringSubmatch(code, -1) {
+		there[m[1]] = m[2]
+	}
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "A") {
+			continue
+		}
+		found := testName.FindAllStringSubmatch(cells[3], -1)
+		if len(found) == 0 {
+			t.Errorf("docs/security.md names no test of %s", cells[1])
+		}
+		for _, m := range found {
+			name, of := m[1], there[m[1]]
+			listed[name] = true
+			if of != "" && of != strings.TrimSpace(cells[1]) {
+				t.Errorf("docs/security.md lists %s for %s", name, cells[1])
+			}
+			if !strings.Contains(code, "\nfunc "+name+"(") {
+				t.Errorf("docs/security.md names %s, which does not exist", name)
+			}
+		}
+	}
+	for name := range there {
+		if !listed[name] {
+			t.Errorf("docs/security.md does not list %s", name)
+		}
+	}
+}
+
 // testCode is the text of all tests of Sluice.
 func testCode(t *testing.T) string {
 	t.Helper()
 	var code strings.Builder
-	for _, dir := range []string{"internal", "test"} {
+	for _, dir := range []string{"build", "charts", "cmd", "internal", "test"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 				return err

@@ -289,9 +289,9 @@ func TestMisdirected(t *testing.T) {
 	}
 }
 
-// TestListenerIsolation checks that a request is served by the most specific listener only, even if that has no route
-// for it.
-func TestListenerIsolation(t *testing.T) {
+// TestA06ListenerIsolation checks that a request is served by the most specific listener only, even if that has no
+// route for it.
+func TestA06ListenerIsolation(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"gateway.yaml": `

@@ -158,8 +158,8 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// TestRequestBuffer refuses requests with longer bodies than the buffer, and upgrades, which have no end.
-func TestRequestBuffer(t *testing.T) {
+// TestA41RequestBuffer refuses requests with longer bodies than the buffer, and upgrades, which have no end.
+func TestA41RequestBuffer(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
 		"routes.yaml":   hostRoute("small", `[{backendRefs: [{${one}}]}]`),

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/test/echo"
 )
@@ -131,16 +132,17 @@ spec:
 	}
 }
 
-// TestReferenceGrant gives and takes the consent to references across namespaces.
-func TestReferenceGrant(t *testing.T) {
+// TestA03ReferenceGrant gives and takes the consent to references across namespaces: what is taken ends at once, on
+// connections that are open too, and what is for somebody or something else is none.
+func TestA03ReferenceGrant(t *testing.T) {
 	t.Parallel()
 	const grant = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: ReferenceGrant
 metadata: {namespace: team, name: grant}
 spec:
-  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: ${FROM}}]
-  to: [{group: gateway.envoyproxy.io, kind: Backend${TO}}]
+  from: [{${FROM}}]
+  to: [{${TO}}]
 `
 	in := prepare(t, files{"route.yaml": `
 apiVersion: gateway.networking.k8s.io/v1
@@ -157,6 +159,9 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: ${PORT_one}}}]}
 `})
 	in.run()
 	in.waitReady()
+	const route, to = "group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: ",
+		"group: gateway.envoyproxy.io, kind: Backend"
+	const from = route + "default"
 	allow := func(from, to string) {
 		in.vars["FROM"], in.vars["TO"] = from, to
 		in.write("grant.yaml", grant)
@@ -170,16 +175,37 @@ spec: {endpoints: [{ip: {address: 127.0.0.1, port: ${PORT_one}}}]}
 		want   expect
 	}{
 		{"no grant", func() {}, refused, expect{status: 500}},
-		{"given", func() { allow("default", "") }, resolved, expect{backend: "one"}},
+		{"given", func() { allow(from, to) }, resolved, expect{backend: "one"}},
 		{"taken", func() { in.remove("grant.yaml") }, refused, expect{status: 500}},
-		{"for another namespace", func() { allow("other", "") }, refused, expect{status: 500}},
-		{"for another name", func() { allow("default", ", name: two") }, refused, expect{status: 500}},
-		{"for this name", func() { allow("default", ", name: one") }, resolved, expect{backend: "one"}},
+		{"for another namespace", func() { allow(route+"other", to) }, refused, expect{status: 500}},
+		{"for this name", func() { allow(from, to+", name: one") }, resolved, expect{backend: "one"}},
+		{"for another name", func() { allow(from, to+", name: two") }, refused, expect{status: 500}},
+		{"given again", func() { allow(from, to) }, resolved, expect{backend: "one"}},
+		{"for another kind of route", func() { allow(strings.Replace(from, "HTTPRoute", "TCPRoute", 1), to) }, refused,
+			expect{status: 500}},
+		{"for another group of routes", func() { allow(strings.Replace(from, "networking", "example", 1), to) }, refused,
+			expect{status: 500}},
+		{"for another kind", func() { allow(from, strings.Replace(to, "Backend", "Service", 1)) }, refused,
+			expect{status: 500}},
+		{"for another group", func() { allow(from, `group: "", kind: Backend`) }, refused, expect{status: 500}},
+		{"the other way round", func() { allow(to+", namespace: default", route[:strings.LastIndex(route, ",")]) }, refused,
+			expect{status: 500}},
 	}
+	open := in.client(request{})
+	defer open.CloseIdleConnections()
 	for _, s := range steps {
 		s.do()
+		begun := time.Now()
+		eventually(t, func() error {
+			a, err := in.sendOn(t.Context(), open, request{})
+			if err != nil {
+				return err
+			}
+			return in.check(s.want, a)
+		})
+		ends(t, s.name+": it", begun)
 		in.condition(t, s.status)
-		in.want(t, request{}, s.want)
+		in.must(t, request{}, s.want)
 	}
 }
 

@@ -267,7 +267,7 @@ func TestPathThatDoesNotExist(t *testing.T) {
 	}
 }
 
-func TestOddFiles(t *testing.T) {
+func TestA54OddFiles(t *testing.T) {
 	w := newWorld(t, map[string]string{"good.yaml": configMap("good", "1")})
 	mkfifo(t, w.path("pipe.yaml"))
 	w.must(os.Symlink("/dev/zero", w.path("device.yaml")))

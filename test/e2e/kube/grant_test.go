@@ -29,9 +29,9 @@ const (
 	extended     = "gateway.networking.x-k8s.io"
 )
 
-// TestReferenceGrants makes every kind of reference to another namespace: refused without a ReferenceGrant, in words
-// and in traffic, right with one, and refused again without it.
-func TestReferenceGrants(t *testing.T) {
+// TestA03GrantsOnKubernetes makes every kind of reference to another namespace: refused without a ReferenceGrant, in
+// words and in traffic, right with one, and refused again without it.
+func TestA03GrantsOnKubernetes(t *testing.T) {
 	w := begin(t)
 	to := w.namespace("-to")
 	for _, ns := range []string{w.ns, to} {

@@ -28,8 +28,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/pki"
 )
 
-// TestEnvoyGetsItsOwnGateway connects to every replica as the Envoys of two Gateways, each claiming to be the other's.
-func TestEnvoyGetsItsOwnGateway(t *testing.T) {
+// TestA46EnvoyGetsItsOwnGateway connects to every replica as the Envoys of two Gateways, each claiming to be the other.
+func TestA46EnvoyGetsItsOwnGateway(t *testing.T) {
 	w := begin(t)
 	other := w.namespace("-other")
 	for _, ns := range []string{w.ns, other} {
@@ -68,8 +68,8 @@ func ownOnly(got resources, ns, foreign string) error {
 	return nil
 }
 
-// TestNobodyWithoutCertificate tries every way of asking a control plane that is no Envoy's.
-func TestNobodyWithoutCertificate(t *testing.T) {
+// TestA46NobodyWithoutCertificate tries every way of asking a control plane that is no Envoy's.
+func TestA46NobodyWithoutCertificate(t *testing.T) {
 	w := begin(t)
 	w.apply(proxy(w.ns, "{envoyDeployment: {replicas: 0}}") + gateway(w.ns, "gateway"))
 	pair, roots := w.identity(w.ns, "gateway")
