@@ -253,6 +253,17 @@ func (l lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// keeping prints that the state cannot be written, or can be again.
+func (a *announcer) keeping(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.line("state", "%v; until that works, a start with broken files would find older versions. It is tried again", err)
+		return
+	}
+	a.line("state", "everything is kept again")
+}
+
 // stopping prints that the end has come.
 func (a *announcer) stopping(drain time.Duration) {
 	a.mu.Lock()

@@ -133,7 +133,7 @@ func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
 // open opens the files, and what is kept of the last run.
 func (i *instance) open() (err error) {
 	i.source, err = file.New(file.Options{
-		Paths: i.paths, StateDir: i.flags.stateDir, Workers: runtime.GOMAXPROCS(0),
+		Paths: i.paths, StateDir: i.flags.stateDir, Workers: runtime.GOMAXPROCS(0), Keeping: i.say.keeping,
 	})
 	if err != nil {
 		return err

@@ -29,6 +29,9 @@ type Options struct {
 	// StateDir is a folder, made if needed, in which the last good content of each file is kept, for a start with
 	// files that are then broken. Empty keeps nothing. It can hold secrets: its files are for their owner only.
 	StateDir string
+	// Keeping is told when that begins to fail, which is then tried again and again, and with nil when everything is kept
+	// again. It must not block; it may be nil.
+	Keeping func(error)
 	// Workers is how many goroutines decode documents; 0 stands for one per CPU.
 	Workers int
 }
@@ -76,7 +79,7 @@ func New(opts Options) (*Source, error) {
 		s.workers = runtime.GOMAXPROCS(0)
 	}
 	if opts.StateDir != "" {
-		st, err := openState(opts.StateDir)
+		st, err := openState(opts.StateDir, opts.Keeping)
 		if err != nil {
 			return nil, err
 		}
@@ -158,8 +161,8 @@ func (s *Source) Load(ctx context.Context) (source.Batch, error) {
 	return batch, nil
 }
 
-// Flush waits until the last good content of everything read so far is on disk. It returns the first error of keeping
-// it since the last Flush.
+// Flush waits until the last good content of everything read so far is on disk. It returns the first error of
+// keeping it since the last Flush, if something is still not kept.
 func (s *Source) Flush() error {
 	if s.state == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,7 +31,16 @@ type state struct {
 	order   []string
 	running bool
 	err     error
+	// failed are jobs that could not be done, for example because the disk is full. They are tried again.
+	failed map[string]job
+	// waiting says that they will be, without anything more having to happen.
+	waiting bool
+	// changed is told when jobs begin to fail, and, with nil, when none does any more.
+	changed func(error)
 }
+
+// retryAfter is how long after a failure all that has failed is tried again.
+const retryAfter = time.Second
 
 // job is what to do with the saved version of a file.
 type job struct {
@@ -50,11 +60,11 @@ type header struct {
 
 const savedSuffix = ".last-good"
 
-func openState(dir string) (*state, error) {
+func openState(dir string, changed func(error)) (*state, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	st := &state{dir: dir, jobs: map[string]job{}}
+	st := &state{dir: dir, jobs: map[string]job{}, failed: map[string]job{}, changed: changed}
 	st.idle = sync.NewCond(&st.mu)
 	return st, nil
 }
@@ -73,6 +83,11 @@ func (st *state) forget(path string) { st.enqueue(path, job{}) }
 func (st *state) enqueue(path string, j job) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.add(path, j)
+}
+
+// add puts a job at the end of the queue. The caller holds the lock.
+func (st *state) add(path string, j job) {
 	if _, ok := st.jobs[path]; !ok {
 		st.order = append(st.order, path)
 	}
@@ -94,12 +109,48 @@ func (st *state) work() {
 		st.mu.Unlock()
 		err := st.do(path, j)
 		st.mu.Lock()
-		if err != nil && st.err == nil {
-			st.err = fmt.Errorf("keep the last good version of %s: %w", path, err)
+		if err != nil {
+			err = fmt.Errorf("keep the last good version of %s: %w", path, err)
 		}
+		st.note(path, j, err)
 	}
 	st.running = false
 	st.idle.Broadcast()
+	if len(st.failed) > 0 && !st.waiting {
+		st.waiting = true
+		time.AfterFunc(retryAfter, st.retry)
+	}
+}
+
+// note takes in what became of a job. The caller holds the lock.
+func (st *state) note(path string, j job, err error) {
+	before := len(st.failed)
+	delete(st.failed, path)
+	if err != nil {
+		st.failed[path] = j
+		if st.err == nil {
+			st.err = err
+		}
+	}
+	after := len(st.failed)
+	if after == 0 {
+		st.err = nil
+	}
+	if (before == 0) != (after == 0) && st.changed != nil {
+		st.changed(err)
+	}
+}
+
+// retry puts what has failed into the queue again, but for what there is a later version of.
+func (st *state) retry() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.waiting = false
+	for _, path := range slices.Sorted(maps.Keys(st.failed)) {
+		if _, later := st.jobs[path]; !later {
+			st.add(path, st.failed[path])
+		}
+	}
 }
 
 // flush waits until all is written.

@@ -114,3 +114,33 @@ func TestStateForgets(t *testing.T) {
 		t.Errorf("the state has %v", got)
 	}
 }
+
+// TestStateIsTriedAgain makes the state folder of no use for a while: what could not be kept is kept later, without
+// another change.
+func TestStateIsTriedAgain(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	told := make(chan error, 10)
+	w.load(Options{StateDir: state, Keeping: func(err error) { told <- err }})
+	w.must(w.src.Flush())
+	w.must(os.Rename(state, state+".away"))
+	w.src.state.save(w.path("a.yaml"), []byte(configMap("a", "2")))
+	w.src.state.save(w.path("b.yaml"), []byte(configMap("b", "2")))
+	if err := <-told; err == nil || !strings.Contains(err.Error(), "keep the last good version of "+w.dir) {
+		t.Fatalf("told of %v, want that the state cannot be kept", err)
+	}
+	if err := w.src.Flush(); err == nil {
+		t.Error("Flush has no error while nothing can be kept")
+	}
+	w.must(os.Rename(state+".away", state))
+	if err := <-told; err != nil {
+		t.Fatalf("told of %v again, want that all is well", err)
+	}
+	w.must(w.src.Flush())
+	for _, name := range []string{"a", "b"} {
+		content, _, ok := w.src.state.load(w.path(name + ".yaml"))
+		if !ok || string(content) != configMap(name, "2") {
+			t.Errorf("%s.yaml is kept as %q", name, content)
+		}
+	}
+}
