@@ -15,7 +15,7 @@ CLUSTER_NODES ?= 1
 RACE ?= $(if $(shell command -v gcc || command -v clang),-race)
 TOOL := go tool -modfile=tools/go.mod
 # Tests of the whole program, which cannot run beside others, and all the others.
-WHOLE = ./test/e2e ./test/cluster ./test/release ./test/e2e/kube
+WHOLE = ./test/e2e ./test/drill ./test/cluster ./test/release ./test/e2e/kube
 # Tests with Envoy Gateway, which takes minutes to build: test-kube runs them.
 PEERED = '^TestBesideEnvoyGateway$$'
 UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway/sluice/%,$(WHOLE) ./test/conformance))
@@ -24,7 +24,7 @@ UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway
 REPORT = experimental-$(VERSION)-default-report.yaml
 CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
 
-.PHONY: help build image run envoy cluster cluster-down test-kube conformance test check lint generate fuzz bench bench-kube microbench clean
+.PHONY: help build image run envoy cluster cluster-down test-kube conformance test check lint generate fuzz bench bench-kube microbench drill drill-all clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +108,12 @@ bench-kube: envoy ## Measure in Kubernetes, as root; PEER=envoy-gateway beside i
 
 microbench: ## Go benchmarks of the packages; BENCH chooses which
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...
+
+drill: envoy ## Inject faults under load and count what is lost, some minutes; DRILLFLAGS='-only F13' and others
+	@go run ./test/drill -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" $(DRILLFLAGS)
+
+drill-all: envoy ## The same at full length, up to an hour, and docs/reliability.md anew
+	@go run ./test/drill -all -update -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" $(DRILLFLAGS)
 
 clean: ## Remove what was built
 	rm -rf bin
