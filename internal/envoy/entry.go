@@ -3,6 +3,7 @@ package envoy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -140,6 +141,9 @@ func (s *site) policed(rule *model.Rule) (*model.Rule, resolve.Policed) {
 // apply gives a route what policies ask for, and what is attached to it: that comes later, since it is nearer.
 func (s *site) apply(r *feature.Route, policed resolve.Policed, attached []model.Attached) {
 	all := slices.Concat(policed.Attached, attached)
+	if r.Rule.GRPC {
+		all = append(all, model.Attached{Feature: feature.GRPCWeb})
+	}
 	s.chain.ApplyRoute(r, all)
 	if !policed.Own && !s.chain.Filtered(attached) {
 		if s.policies != nil && s.policies.describes() {
@@ -155,7 +159,12 @@ func (s *site) apply(r *feature.Route, policed resolve.Policed, attached []model
 	if s.policies != nil {
 		wider = s.policies.wider()
 	}
-	r.Proto.TypedPerFilterConfig = scope.Fill(s.place, wider)
+	filters := scope.Fill(s.place, wider)
+	if r.Proto.TypedPerFilterConfig == nil {
+		r.Proto.TypedPerFilterConfig = filters
+	} else {
+		maps.Copy(r.Proto.TypedPerFilterConfig, filters)
+	}
 	r.Needs = append(r.Needs, scope.Needs...)
 }
 

@@ -222,8 +222,12 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// A GRPCRoute leaves the other requests of its host to other routes.
+// A GRPCRoute leaves the other requests of its host to other routes, but for the preflights of its calls.
 func TestGRPCRoutesTakeGRPCOnly(t *testing.T) {
+	preflight := routeMatch(model.Match{Method: "OPTIONS"}, true)
+	if len(preflight.GetHeaders()) != 1 || preflight.GetHeaders()[0].GetName() != ":method" {
+		t.Errorf("a preflight is %v", preflight)
+	}
 	for kind, want := range map[string]bool{model.KindGRPCRoute: true, model.KindHTTPRoute: false} {
 		s := site{chain: feature.NewChain(), route: &model.Route{
 			Key: model.RouteKey{Kind: kind, Name: model.Name{Namespace: "ns", Name: "r"}},
@@ -236,7 +240,10 @@ func TestGRPCRoutesTakeGRPCOnly(t *testing.T) {
 		if err := proto.Unmarshal(s.entries()[0].Body, &r); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.GetMatch().GetGrpc() != nil; got != want {
+		got := slices.ContainsFunc(r.GetMatch().GetHeaders(), func(h *routev3.HeaderMatcher) bool {
+			return h.GetName() == "content-type" && h.GetStringMatch().GetPrefix() == "application/grpc"
+		})
+		if got != want {
 			t.Errorf("%s: takes gRPC only: %v", kind, got)
 		}
 	}

@@ -16,7 +16,7 @@ func httpFilters(chain *feature.Chain, late bool) []*hcmv3.HttpFilter {
 	out := make([]*hcmv3.HttpFilter, 0, len(all)+1)
 	for _, f := range all {
 		out = append(out, &hcmv3.HttpFilter{
-			Name: f.Name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(f.Config)},
+			Name: f.Name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(f.Config)}, Disabled: f.Disabled,
 		})
 	}
 	return out

@@ -42,10 +42,18 @@ func routeMatch(m model.Match, grpc bool) *routev3.RouteMatch {
 	for _, c := range m.Cookies {
 		out.Cookies = append(out.Cookies, &routev3.CookieMatcher{Name: c.Name, StringMatch: stringMatch(c.ValueMatch)})
 	}
-	if grpc {
-		out.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
+	if grpc && m.Method == "" { // with a method it is the preflight of a call
+		out.Headers = append(out.Headers, contentOfCalls)
 	}
 	return out
+}
+
+// contentOfCalls takes what gRPC and gRPC-Web send. RouteMatch.grpc would take gRPC alone.
+var contentOfCalls = &routev3.HeaderMatcher{
+	Name: "content-type",
+	HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+		MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "application/grpc"},
+	}},
 }
 
 func headerMatch(name string, v model.ValueMatch) *routev3.HeaderMatcher {

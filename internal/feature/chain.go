@@ -286,7 +286,7 @@ func (c *Chain) Matches(rule *model.Rule, policies []model.Attached) []model.Mat
 			continue
 		}
 		for _, m := range rule.Matches {
-			out = append(out, f.Matches(a, m)...)
+			out = append(out, f.Matches(a, rule, m)...)
 		}
 	}
 	return out

@@ -17,6 +17,7 @@ import (
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
@@ -143,8 +144,8 @@ type Stander interface {
 
 // Matcher is a feature that needs more requests than the rule's matches take.
 type Matcher interface {
-	// Matches returns the matches that a needs besides m.
-	Matches(a model.Attached, m model.Match) []model.Match
+	// Matches returns the matches that a needs besides m, which is one of the rule's.
+	Matches(a model.Attached, rule *model.Rule, m model.Match) []model.Match
 }
 
 // HTTPFilter is an HTTP filter of a listener.
@@ -153,7 +154,16 @@ type HTTPFilter struct {
 	Name string
 	// Config is the filter's listener-level configuration.
 	Config proto.Message
+	// Disabled says that it runs only for routes that enable it (HttpFilter.disabled).
+	Disabled bool
 }
+
+const (
+	// GRPCWeb is the name of the feature that every rule of a GRPCRoute has without asking for it.
+	GRPCWeb = "GRPCWeb"
+	// GRPCWebFilter is the name of its filter, which listeners can switch on and off.
+	GRPCWebFilter = "envoy.filters.http.grpc_web"
+)
 
 // Referrer is a feature whose configuration refers to other objects.
 type Referrer interface {
@@ -200,6 +210,14 @@ type Route struct {
 
 // Action returns the route's RouteAction, or nil if it redirects or responds directly.
 func (r *Route) Action() *routev3.RouteAction { return r.Proto.GetRoute() }
+
+// Set configures a filter that every listener has.
+func (r *Route) Set(filter string, config proto.Message) {
+	if r.Proto.TypedPerFilterConfig == nil {
+		r.Proto.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	r.Proto.TypedPerFilterConfig[filter] = Pack(config)
+}
 
 // Use returns the cluster of a backend that a feature sends requests to, and notes that the route needs it. For an
 // invalid backend it returns a name that no cluster has.

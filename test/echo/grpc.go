@@ -58,6 +58,19 @@ func (s *testService) FullDuplexCall(stream testpb.TestService_FullDuplexCallSer
 	}
 }
 
+// StreamingOutputCall answers with a message of each size that is asked for.
+func (s *testService) StreamingOutputCall(
+	in *testpb.StreamingOutputCallRequest, stream testpb.TestService_StreamingOutputCallServer,
+) error {
+	for _, p := range in.GetResponseParameters() {
+		payload := &testpb.Payload{Body: make([]byte, p.GetSize())}
+		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: payload}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func echoMetadata(ctx context.Context) metadata.MD {
 	out := metadata.MD{}
 	in, _ := metadata.FromIncomingContext(ctx)

@@ -28,6 +28,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/extproc"
 	"github.com/sluice-gateway/sluice/internal/feature/fault"
+	"github.com/sluice-gateway/sluice/internal/feature/grpcweb"
 	"github.com/sluice-gateway/sluice/internal/feature/headermodifier"
 	"github.com/sluice-gateway/sluice/internal/feature/healthcheck"
 	"github.com/sluice-gateway/sluice/internal/feature/jwt"
@@ -72,6 +73,7 @@ func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}, 
 func ChainWith(o Options) *feature.Chain {
 	return feature.NewChain(append([]feature.Feature{
 		extauth.Listener{},         // before everything: a route is chosen for what it lets in
+		grpcweb.Feature{},          // all below see gRPC, and their answers become gRPC-Web again
 		responseoverride.Feature{}, // sees what all others answer
 		fault.Feature{},            // clients see failures whoever they are
 		cors.Policy{},              // before what asks for credentials: the preflights that it answers have none

@@ -9,6 +9,6 @@
 // Envoy shuts down.
 //
 // Defaults: HTTP/1.0 is refused, trailers of HTTP/1 are dropped, names of headers are lower case; 100 streams,
-// windows of 64 KiB for a stream and 1 MiB for a connection; the scheme of the client. gRPC-Web is off, for
-// GRPCRoutes too, where Envoy Gateway has it on.
+// windows of 64 KiB for a stream and 1 MiB for a connection; the scheme of the client. gRPC-Web is on for
+// GRPCRoutes (package grpcweb); where grpc is there and does not enable it, it is off for these too.
 package clienthttp

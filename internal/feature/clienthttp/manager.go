@@ -60,10 +60,16 @@ func (Scheme) ApplyListener(l *feature.Listener, a model.Attached) {
 // Name returns the name of the policy's field.
 func (GRPC) Name() string { return model.KindClientTrafficPolicy + ".grpc" }
 
-// ApplyListener lets browsers make gRPC calls.
+// ApplyListener lets browsers make gRPC calls, or keeps them from it: routes cannot enable what is not there.
 func (GRPC) ApplyListener(l *feature.Listener, a model.Attached) {
-	if l.Manager != nil && policy.Or(a.Spec.(*egv1a1.GRPCSettings).EnableWeb, false) {
-		first(l.Manager, "envoy.filters.http.grpc_web", &webv3.GrpcWeb{})
+	if l.Manager == nil {
+		return
+	}
+	l.Manager.HttpFilters = slices.DeleteFunc(l.Manager.HttpFilters, func(f *hcmv3.HttpFilter) bool {
+		return f.GetName() == feature.GRPCWebFilter
+	})
+	if policy.Or(a.Spec.(*egv1a1.GRPCSettings).EnableWeb, false) {
+		first(l.Manager, feature.GRPCWebFilter, &webv3.GrpcWeb{})
 	}
 }
 

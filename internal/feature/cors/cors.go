@@ -59,7 +59,10 @@ func (Feature) Standing() []feature.HTTPFilter {
 
 // Matches adds the preflight of the requests that m takes: it has their path and query, but another method, and it
 // only names their headers.
-func (Feature) Matches(_ model.Attached, m model.Match) []model.Match {
+func (Feature) Matches(_ model.Attached, rule *model.Rule, m model.Match) []model.Match {
+	if rule.GRPC {
+		m.Method = string(gwv1.HTTPMethodPost) // every call is one, and no preflight has the content type of a call
+	}
 	if m.Method == "" && len(m.Headers) == 0 || len(m.Cookies) > 0 {
 		return nil // takes the preflight itself; or nothing tells that one is for the rule, since it has no cookies
 	}

@@ -56,20 +56,25 @@ func TestMatches(t *testing.T) {
 	tests := map[string]struct {
 		match model.Match
 		want  []model.Match
+		grpc  bool
 	}{
-		"path only": {model.Match{Path: path}, nil},
+		"path only": {match: model.Match{Path: path}},
+		"gRPC": {
+			match: model.Match{Path: path, Headers: []model.NamedMatch{{Name: "x-version"}}},
+			want:  []model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Exact, "POST")}}, grpc: true,
+		},
 		"method": {
-			model.Match{Path: path, Method: "PUT"},
-			[]model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Exact, "PUT")}},
+			match: model.Match{Path: path, Method: "PUT"},
+			want:  []model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Exact, "PUT")}},
 		},
 		"header": {
-			model.Match{Path: path, Headers: []model.NamedMatch{{Name: "x-version"}}},
-			[]model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Regex, ".+")}},
+			match: model.Match{Path: path, Headers: []model.NamedMatch{{Name: "x-version"}}},
+			want:  []model.Match{{Path: path, Method: "OPTIONS", Headers: asked(model.Regex, ".+")}},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, Feature{}.Matches(model.Attached{}, tt.match)); diff != "" {
+			if diff := cmp.Diff(tt.want, Feature{}.Matches(model.Attached{}, &model.Rule{GRPC: tt.grpc}, tt.match)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -39,7 +39,9 @@ const varyFilter = filter + "/vary"
 func (Policy) Name() string { return model.KindSecurityPolicy + ".cors" }
 
 // Matches adds the preflight of the requests that m takes, as the filter of a rule does.
-func (Policy) Matches(a model.Attached, m model.Match) []model.Match { return Feature{}.Matches(a, m) }
+func (Policy) Matches(a model.Attached, rule *model.Rule, m model.Match) []model.Match {
+	return Feature{}.Matches(a, rule, m)
+}
 
 // Check refuses what is not an origin, a method or a header name.
 func (Policy) Check(a model.Attached, _ *model.Rule) []feature.Problem {

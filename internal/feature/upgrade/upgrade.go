@@ -87,7 +87,7 @@ func isProtocol(kind string) bool {
 func isConnect(u *egv1a1.ProtocolUpgradeConfig) bool { return strings.EqualFold(u.Type, connect) }
 
 // Matches returns the match of CONNECT requests, if there are to be any.
-func (Feature) Matches(a model.Attached, m model.Match) []model.Match {
+func (Feature) Matches(a model.Attached, _ *model.Rule, m model.Match) []model.Match {
 	list := a.Spec.([]*egv1a1.ProtocolUpgradeConfig)
 	if !slices.ContainsFunc(list, isConnect) || m.Method != "" && m.Method != connect || len(m.Query) > 0 {
 		return nil

@@ -51,7 +51,7 @@ func TestMatches(t *testing.T) {
 		"other method": {list{{Type: "CONNECT"}}, model.Match{Method: "GET"}, nil},
 		"query":        {list{{Type: "CONNECT"}}, model.Match{Query: header}, nil},
 	} {
-		if diff := cmp.Diff(tt.want, Feature{}.Matches(model.Attached{Spec: tt.spec}, tt.in)); diff != "" {
+		if diff := cmp.Diff(tt.want, Feature{}.Matches(model.Attached{Spec: tt.spec}, nil, tt.in)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
