@@ -66,15 +66,24 @@ func (g *portGuard) check(batch source.Batch) map[model.PortKey]string {
 		switch object := o.Object.(type) {
 		case *gwv1.Gateway:
 			for _, l := range object.Spec.Listeners {
-				g.probe(localPort(l.Port, l.Protocol))
+				g.probeListener(l.Port, l.Protocol)
 			}
 		case *gwv1.ListenerSet:
 			for _, l := range object.Spec.Listeners {
-				g.probe(localPort(l.Port, l.Protocol))
+				g.probeListener(l.Port, l.Protocol)
 			}
 		}
 	}
 	return g.copy()
+}
+
+// probeListener tries the ports that a listener can be on: a policy may have an HTTPS listener reached by QUIC too. The
+// caller holds the lock.
+func (g *portGuard) probeListener(number gwv1.PortNumber, protocol gwv1.ProtocolType) {
+	g.probe(localPort(number, protocol))
+	if protocol == gwv1.HTTPSProtocolType {
+		g.probe(localPort(number, gwv1.UDPProtocolType))
+	}
 }
 
 // localPort is the port of this machine that a listener is on.

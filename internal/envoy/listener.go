@@ -38,9 +38,12 @@ const secretTimeout = 5 * time.Second
 
 // tableBody returns the RouteConfiguration of a route table without its virtual hosts. A port in the Host header is
 // ignored when a host is looked up, and left alone otherwise.
-func tableBody(key model.RouteTableKey, filters map[string]*anypb.Any) []byte {
+func tableBody(
+	key model.RouteTableKey, filters map[string]*anypb.Any, responseHeaders []*corev3.HeaderValueOption,
+) []byte {
 	return marshal(&routev3.RouteConfiguration{
 		Name: key.String(), IgnorePortInHostMatching: true, TypedPerFilterConfig: filters,
+		ResponseHeadersToAdd:           responseHeaders,
 		MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(feature.MaxDirectResponse),
 	})
 }
@@ -114,11 +117,16 @@ func httpChain(
 	if under.TLS != nil {
 		under.Chain.TransportSocket = tlsSocket(under.TLS)
 	}
-	under.Chain.Filters = append(under.Chain.Filters, &listenerv3.Filter{
-		Name:       "envoy.filters.network.http_connection_manager",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(under.Manager)},
-	})
+	under.Chain.Filters = append(under.Chain.Filters, managerFilter(under.Manager))
 	return under.Chain
+}
+
+// managerFilter is the last filter of a chain for HTTP.
+func managerFilter(manager *hcmv3.HttpConnectionManager) *listenerv3.Filter {
+	return &listenerv3.Filter{
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(manager)},
+	}
 }
 
 // refuseAll closes every connection: rules that allow nobody.

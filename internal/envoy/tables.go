@@ -113,6 +113,8 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	b.addGuards(e)
 	b.addManagers(e)
 	b.addPolicies(e)
+	b.overQUIC = incr.NewIndex(e, "listeners over quic", in.QUIC,
+		func(_ model.PortKey, list []model.ListenerKey) []model.ListenerKey { return list })
 	sites := incr.NewIndex(e, "route sites", in.Bindings, sitesOf)
 	b.served = incr.NewTable(e, "envoy routes", b.serve, sites).Equal(equalServed)
 	backends := incr.NewIndex(e, "backend uses", b.served, func(k siteKey, s served) []BackendKey {
@@ -147,7 +149,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets, clientSecrets).Equal(equalResource)
 	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts, b.clientTrusts).
 		Equal(equalResource)
-	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports).Equal(equalResource)
+	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports, in.QUIC).Equal(equalResource)
 	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
 		return a.Hash == b.Hash
 	})
@@ -186,6 +188,8 @@ type builder struct {
 	policyBackends *incr.Index[BackendKey, model.PortKey, []BackendKey]
 	hosts          *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
 	chains         *incr.Table[chainKey, chain]
+	// overQUIC says which HTTPS listeners are reached by QUIC too.
+	overQUIC *incr.Index[model.ListenerKey, model.PortKey, []model.ListenerKey]
 	// portChains are the chains by port.
 	portChains *incr.Index[model.PortKey, chainKey, chain]
 }
@@ -310,6 +314,9 @@ func (b *builder) security(r *incr.Reader, k BackendKey) (security, bool) {
 }
 
 func (b *builder) listener(r *incr.Reader, k model.PortKey) (*xds.Resource, bool) {
+	if listeners, ok := incr.Get(r, b.in.QUIC, k); ok {
+		return b.quicListener(r, k, listeners)
+	}
 	port, ok := incr.Get(r, b.in.Ports, k)
 	if !ok || len(port.Listeners) == 0 {
 		return nil, false
@@ -341,10 +348,11 @@ func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, b
 	if regime, ok := incr.Get(r, b.regimes, k); ok && !regime.Mixed {
 		scope = b.scopeFor(r, regime.stance)
 	}
-	body := tableBody(k, scope.Fill(b.place(r, k.Port()), nil))
+	headers := b.altSvc(r, k)
+	body := tableBody(k, scope.Fill(b.place(r, k.Port()), nil), headers)
 	if refused, ok := incr.Get(r, b.closed, k); ok && refused == hash(body) {
 		scope = scope.Closed()
-		body = tableBody(k, scope.Fill(b.place(r, k.Port()), nil))
+		body = tableBody(k, scope.Fill(b.place(r, k.Port()), nil), headers)
 	}
 	out := &xds.Resource{
 		Name: k.String(), Body: body, Needs: clusterNames(scope.Needs), Parts: make([]*xds.Part, 0, b.hosts.Len(r, k)),

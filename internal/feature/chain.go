@@ -177,6 +177,12 @@ func (c *Chain) CheckListener(a model.Attached, l *model.Listener, hostnames []s
 	return report
 }
 
+// OverQUIC reports whether what is asked of a feature is that clients reach a listener by QUIC too: see [QUICUser].
+func (c *Chain) OverQUIC(a model.Attached) bool {
+	f, ok := c.feature(a.Feature).(QUICUser)
+	return ok && f.OverQUIC(a)
+}
+
 // Filters adds the HTTP filters that the attached configurations need to s: filters of a listener in the order in which
 // they were written, all else in chain order.
 func (c *Chain) Filters(s *Scope, attached []model.Attached) {

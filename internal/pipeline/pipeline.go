@@ -144,7 +144,7 @@ func New(opts Options) *Pipeline {
 		NoBackends: opts.NoBackends, Scope: opts.Scope,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
-		CheckListener: opts.Chain.CheckListener, Fetches: opts.Fetch != nil,
+		CheckListener: opts.Chain.CheckListener, OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{
 		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey,

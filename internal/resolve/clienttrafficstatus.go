@@ -34,6 +34,7 @@ func (t *Tables) unfitForListeners(r *incr.Reader, use policyUse) status.Report 
 				continue
 			}
 			out = append(out, t.disputed(r, use.Policy, port, l, a)...)
+			out = append(out, t.withoutQUIC(r, use.Policy, port.Key, a)...)
 			for _, issue := range t.checkListener(a, port, l) {
 				issue.Object = use.Policy
 				out = append(out, issue)

@@ -133,6 +133,11 @@ func (t *Tables) addFleets(e *incr.Engine) {
 				ports[p] = true
 			}
 		}
+		for _, port := range t.quicByProxy.Values(r, key) {
+			if _, reserved := t.opts.Fleets.Reserved[port.Port]; !reserved {
+				ports[FleetPort{Port: port.Port, Protocol: corev1.ProtocolUDP}] = true
+			}
+		}
 		out.Ports = slices.SortedFunc(maps.Keys(ports), func(a, b FleetPort) int {
 			return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 		})

@@ -43,6 +43,8 @@ type Options struct {
 	Clusters func(a model.Attached) bool
 	// PortSettings returns what is asked of a whole port, as a text to compare, empty for nothing; may be nil.
 	PortSettings func(model.Attached) string
+	// OverQUIC says whether a feature is asked to have a listener reached by QUIC too; nil if none is.
+	OverQUIC func(model.Attached) bool
 	// CheckListener returns why a listener cannot have what is asked of a feature; may be nil. hostnames are those of all
 	// listeners that share its connection manager. Its issues have Path, Reason and Message filled.
 	CheckListener func(a model.Attached, l *model.Listener, hostnames []string) status.Report
@@ -87,6 +89,8 @@ type Tables struct {
 	Fleets *incr.Table[model.ProxyName, *Fleet]
 	// Ports are the ports on which some valid listener takes traffic.
 	Ports *incr.Table[model.PortKey, model.Port]
+	// QUIC are the HTTPS listeners, of the TCP port of the same number, that are reached by QUIC on a UDP port.
+	QUIC *incr.Table[model.PortKey, []model.ListenerKey]
 	// Routes are the routes that name one of our Gateways as a parent, attached or not.
 	Routes *incr.Table[model.RouteKey, *Route]
 	// Bindings say where each route is attached.
@@ -195,7 +199,10 @@ type Tables struct {
 	sourcePolicies *incr.Table[model.Ref, heldPolicies]
 	stacks         *incr.Table[model.ListenerKey, model.PolicyStack]
 	// accords are what the ClientTrafficPolicies of the listeners of a port agree on.
-	accords        *incr.Table[model.PortKey, *accord]
+	accords *incr.Table[model.PortKey, *accord]
+	// quicDoors are the listeners that are to be reached by QUIC, with the UDP port for that.
+	quicDoors      *incr.Table[model.ListenerKey, model.PortKey]
+	quicByProxy    *incr.Index[model.ProxyName, model.ListenerKey, model.PortKey]
 	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
 	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
 	// proxyFields are what EnvoyProxies ask of features, proxyWide what those of all Gateways of a proxy do.
@@ -303,10 +310,12 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addPolicyFields(e)
 	t.addProxyFields(e)
 	t.addProxyWide(e)
+	t.addQUICDoors(e)
 	t.addFleets(e)
 	t.addTelemetry(e)
 	t.addPorts(e)
 	t.addAccords(e)
+	t.addQUIC(e)
 	t.addCertificates(e)
 	t.addAuthorities(e)
 	t.addRouteFilters(e)

@@ -44,16 +44,18 @@ var apis = []struct {
 
 // elsewhere are the fields that are no features: what they say, and the test of it.
 var elsewhere = map[string]struct{ says, file, test string }{
-	"targetRef":               {"where the policy holds", "internal/resolve/policed_test.go", "TestPolicyLevels"},
-	"targetRefs":              {"where the policy holds", "internal/resolve/policed_test.go", "TestPolicyLevels"},
-	"targetSelectors":         {"where the policy holds", "internal/resolve/policed_test.go", "TestPolicySelectors"},
-	"mergeType":               {"how policies are merged", "internal/resolve/policed_test.go", "TestMergedPolicies"},
+	"targetRef":       {"where the policy holds", "internal/resolve/policed_test.go", "TestPolicyLevels"},
+	"targetRefs":      {"where the policy holds", "internal/resolve/policed_test.go", "TestPolicyLevels"},
+	"targetSelectors": {"where the policy holds", "internal/resolve/policed_test.go", "TestPolicySelectors"},
+	"mergeType":       {"how policies are merged", "internal/resolve/policed_test.go", "TestMergedPolicies"},
+	"ClientTrafficPolicy.http3": {
+		"`listener.udp_listener_config.quic_options` on UDP, `alt-svc` on TCP", "test/e2e/http3_test.go", "TestHTTP3",
+	},
 	"HTTPRouteFilter.matches": {"`route.match`", "internal/resolve/routefilter_test.go", "TestHTTPRouteFilter"},
 }
 
 // unclaimed are the fields that are refused because there is no feature for them, and why.
 var unclaimed = map[string]string{
-	"ClientTrafficPolicy.http3":          "there are no QUIC listeners",
 	"EnvoyExtensionPolicy.dynamicModule": "modules would run with all rights of the proxy",
 }
 

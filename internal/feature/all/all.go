@@ -143,6 +143,7 @@ func clients() []feature.Feature {
 		clienttls.Feature{},
 		clienthttp.HTTP1{}, // behind the duration of connections, of which it takes something back
 		clienthttp.HTTP2{},
+		clienthttp.HTTP3{},
 		clienthttp.Scheme{},
 		clienthttp.GRPC{},
 		clienthttp.HealthCheck{}, // in front of the filter above
