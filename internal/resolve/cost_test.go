@@ -130,7 +130,7 @@ func TestCostOfAChange(t *testing.T) {
 		{"a listener with a host of its own", func() incr.Result {
 			return w.apply(fleetGateway("new", `{name: other, port: 80, protocol: HTTP, hostname: "*.example.org"}`))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 3/1, sections 1/1, " +
-			"listener policies 1/0, gateway policies 1/0, " +
+			"listener policies 1/0, quic listeners 1/0, gateway policies 1/0, " +
 			"contenders 3/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, port accords 1/0, gateway status 1/1"},
 		{"a policy for a backend", func() incr.Result { return w.apply(fleetPolicy(9, "a.example"), caYAML(t, "ca")) },
 			"ca bundles 1/1, backendtlspolicy holders 1/1, backendtlspolicies 1/1, backend guards 1/1, authorities 1/1, " +

@@ -40,6 +40,37 @@ func TestDefaultHost(t *testing.T) {
 	featuretest.Expect(t, HTTP1{}.CheckListener(a, l, nil), "")
 }
 
+// TestHTTP3: where QUIC would let in somebody whom TCP does not, or would not know who it is, there is none.
+func TestHTTP3(t *testing.T) {
+	field := func(name string, spec any) model.Attached {
+		return model.Attached{Feature: "ClientTrafficPolicy." + name, Spec: spec, Path: "spec." + name}
+	}
+	http3 := field("http3", &egv1a1.HTTP3Settings{})
+	version := func(v egv1a1.TLSVersion) model.Attached {
+		return field("tls", &egv1a1.ClientTLSSettings{TLSSettings: egv1a1.TLSSettings{MaxVersion: &v}})
+	}
+	for _, tt := range []struct {
+		beside model.Attached
+		want   string
+	}{
+		{field("tls", &egv1a1.ClientTLSSettings{}), ""},
+		{field("tls", &egv1a1.ClientTLSSettings{ClientValidation: &egv1a1.ClientValidationContext{}}), "for certificates"},
+		{version(egv1a1.TLSAuto), ""},
+		{version(egv1a1.TLSv13), ""},
+		{version(egv1a1.TLSv12), "TLS 1.3 alone"},
+		{field("proxyProtocol", &egv1a1.ProxyProtocolSettings{}), "no PROXY protocol"},
+		{field("proxyProtocol", &egv1a1.ProxyProtocolSettings{Optional: new(true)}), ""},
+		{field("enableProxyProtocol", new(true)), "no PROXY protocol"},
+		{field("enableProxyProtocol", new(false)), ""},
+	} {
+		rule := &model.Rule{Attached: []model.Attached{http3, tt.beside}}
+		featuretest.Expect(t, HTTP3{}.Check(http3, rule), tt.want)
+	}
+	featuretest.Expect(t, HTTP3{}.CheckListener(http3, &model.Listener{}, nil), "")
+	asking := &model.Listener{Clients: &model.ClientValidation{}}
+	featuretest.Expect(t, HTTP3{}.CheckListener(http3, asking, nil), "for certificates")
+}
+
 func TestCheck(t *testing.T) {
 	match := egv1a1.StringMatch{Type: new(egv1a1.StringMatchRegularExpression), Value: "["}
 	http1 := &egv1a1.HTTP1Settings{IgnoredUpgradeTypes: []egv1a1.StringMatch{match}}
