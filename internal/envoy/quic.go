@@ -22,8 +22,8 @@ import (
 const altSvcAge = 86400
 
 // quicListener returns the Envoy listener of a UDP port for HTTP/3: a filter chain for each of the HTTPS listeners of
-// the TCP port of the same number that are reached so, which serves the listener's route table. Envoy finds the chain by
-// SNI, and a connection without one that fits is refused.
+// the TCP port of the same number that are reached so, which serves the listener's route table. Envoy finds the chain
+// by SNI, and a connection without one that fits is refused.
 func (b *builder) quicListener(r *incr.Reader, k model.PortKey, listeners []model.ListenerKey) (*xds.Resource, bool) {
 	tcp := k
 	tcp.Transport = model.OverTCP
@@ -92,8 +92,8 @@ func quicChain(
 	return under.Chain
 }
 
-// quicSocket wraps a TLS context for QUIC. Requests in early data (0-RTT) are not taken: whoever has seen one could send
-// it again.
+// quicSocket wraps a TLS context for QUIC. Requests in early data (0-RTT) are not taken: whoever has seen one could
+// send it again.
 func quicSocket(tls *tlsv3.DownstreamTlsContext) *corev3.TransportSocket {
 	return &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.quic",

@@ -126,8 +126,8 @@ type ListenerChecker interface {
 	CheckListener(a model.Attached, l *model.Listener, hostnames []string) []Problem
 }
 
-// QUICUser is a feature that can have clients reach an HTTPS listener by QUIC too, that is by HTTP/3: on the UDP port of
-// the same number, with the same certificates and routes.
+// QUICUser is a feature that can have clients reach an HTTPS listener by QUIC too, that is by HTTP/3: on the UDP port
+// of the same number, with the same certificates and routes.
 type QUICUser interface {
 	// OverQUIC reports whether a asks for that.
 	OverQUIC(a model.Attached) bool
@@ -262,7 +262,8 @@ type Listener struct {
 	// Hostnames are those of the listener or, for plain HTTP, of all on the port, the most specific first; empty ones are
 	// left out.
 	Hostnames []string
-	// QUIC says that the filter chain is for HTTP/3. What TLS asks of clients there cannot be had: such a chain is left out.
+	// QUIC says that the filter chain is for HTTP/3. Envoy cannot ask clients for certificates there: a chain of which TLS
+	// does is left out.
 	QUIC bool
 	// Needs collects the backends that the listener itself sends requests to.
 	Needs []model.BackendKey

@@ -1,8 +1,8 @@
-// Package clienthttp is how a ClientTrafficPolicy has listeners speak HTTP: the fields http1, http2, http3, scheme, grpc
-// and healthCheck.
+// Package clienthttp is how a ClientTrafficPolicy has listeners speak HTTP: the fields http1, http2, http3, scheme,
+// grpc and healthCheck.
 //
-// http3 has HTTPS listeners reached by QUIC too: package envoy makes the listener on the UDP port of the same number, and
-// has answers say so (alt-svc). It is refused where clients show certificates, which Envoy does not verify over QUIC,
+// http3 has HTTPS listeners reached by QUIC too: package envoy makes the listener on the UDP port of the same number,
+// and has answers say so (alt-svc). It is refused where clients show certificates, which Envoy does not verify over QUIC,
 // where TLS 1.3 is not spoken, and where the PROXY protocol is demanded.
 //
 // http1 is http_protocol_options of the connection manager: enableTrailers enable_trailers, preserveHeaderCase the

@@ -18,8 +18,8 @@ var (
 )
 
 // noCertificates is why listeners that ask for certificates of clients are left to TCP.
-const noCertificates = "Envoy cannot ask clients for certificates over QUIC, and here they show some: requests come by " +
-	"HTTP/2 and HTTP/1.1 alone; remove http3, or ask for no certificates"
+const noCertificates = "Envoy cannot ask clients for certificates over QUIC, and here they show some: requests come " +
+	"by HTTP/2 and HTTP/1.1 alone; remove http3, or ask for no certificates"
 
 // Name returns the name of the policy's field.
 func (HTTP3) Name() string { return model.KindClientTrafficPolicy + ".http3" }
@@ -54,8 +54,8 @@ func (HTTP3) Check(a model.Attached, rule *model.Rule) []feature.Problem {
 }
 
 // noAddresses is why there is no HTTP/3 behind load balancers that speak the PROXY protocol.
-const noAddresses = "There is no PROXY protocol for QUIC, so addresses of clients would be those of the load balancer: " +
-	"remove http3 or proxyProtocol"
+const noAddresses = "There is no PROXY protocol for QUIC, so addresses of clients would be those of the load " +
+	"balancer: remove http3 or proxyProtocol"
 
 // CheckListener refuses listeners whose Gateway asks clients for certificates.
 func (HTTP3) CheckListener(_ model.Attached, l *model.Listener, _ []string) []feature.Problem {
