@@ -313,7 +313,8 @@ func TestCostOfAListenerSet(t *testing.T) {
 				"listenerset acceptance 1/0, route status 1/1"},
 		{"another hostname", func() incr.Result { return w.apply(set(7, secure("s", "new.example", "{name: cert}"))) },
 			"listenerset parents 1/0, listenersets 1/1, doors 1/1, sections 1/0, quic listeners 1/0, " +
-				"contenders 1/1, arenas 1/0, owners 2/2, seats 1/1, ports 1/1, port accords 1/0, bindings 2/2, listenerset status 1/0, route status 2/0"},
+				"contenders 1/1, arenas 1/0, owners 2/2, seats 1/1, ports 1/1, port accords 1/0, bindings 2/2, " +
+				"listenerset status 1/0, route status 2/0"},
 		{"remove one", func() incr.Result { return w.delete(model.GroupGateway, model.KindListenerSet, "default", "set8") },
 			"listenerset parents 1/1, listenersets 1/1, doors 1/1, sections 1/1, policies of listener sources 1/0, " +
 				"listener policies 1/0, quic listeners 1/0, contenders 1/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, " +

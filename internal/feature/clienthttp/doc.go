@@ -2,8 +2,8 @@
 // grpc and healthCheck.
 //
 // http3 has HTTPS listeners reached by QUIC too: package envoy makes the listener on the UDP port of the same number,
-// and has answers say so (alt-svc). It is refused where clients show certificates, which Envoy does not verify over QUIC,
-// where TLS 1.3 is not spoken, and where the PROXY protocol is demanded.
+// and has answers say so (alt-svc). It is refused where clients show certificates, which Envoy does not verify over
+// QUIC, where TLS 1.3 is not spoken, and where the PROXY protocol is demanded.
 //
 // http1 is http_protocol_options of the connection manager: enableTrailers enable_trailers, preserveHeaderCase the
 // formatter preserve_case, http10 accept_http_10 and default_host_for_http_10, ignoredUpgradeTypes
