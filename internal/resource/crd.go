@@ -27,7 +27,11 @@ type crd struct {
 	err        error
 	structural *structuralschema.Structural
 	schema     validation.SchemaValidator
-	rules      *cel.Validator
+	// rules are nil if there are none, or if only the validator can check them: then ruled is false.
+	rules *ruleTree
+	ruled bool
+	// validator says what is wrong with an object that does not satisfy the rules, or may not.
+	validator func() *cel.Validator
 }
 
 func (c *crd) compile(k *Kind) error {
@@ -55,7 +59,10 @@ func (c *crd) load(k *Kind) error {
 	if c.schema, _, err = validation.NewSchemaValidator(&internal); err != nil {
 		return fmt.Errorf("schema of %s: %w", k.Kind, err)
 	}
-	c.rules = cel.NewValidator(c.structural, true, celconfig.PerCallLimit)
+	c.rules, c.ruled = newRuleTree(c.structural)
+	c.validator = sync.OnceValue(func() *cel.Validator {
+		return cel.NewValidator(c.structural, true, celconfig.PerCallLimit)
+	})
 	return nil
 }
 
@@ -68,11 +75,21 @@ func (c *crd) admit(obj map[string]any) (unknown []string, errs field.ErrorList)
 		structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	errs = validation.ValidateCustomResource(nil, obj, c.schema)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, obj)...)
-	if c.rules != nil && !blocksRules(errs) {
-		failed, _ := c.rules.Validate(context.Background(), nil, c.structural, obj, nil, celconfig.RuntimeCELCostBudget)
-		errs = append(errs, failed...)
+	if !blocksRules(errs) {
+		errs = append(errs, c.broken(obj)...)
 	}
 	return unknown, errs
+}
+
+// broken returns the rules that an object does not satisfy.
+func (c *crd) broken(obj map[string]any) field.ErrorList {
+	budget := int64(celconfig.RuntimeCELCostBudget)
+	if c.ruled && c.rules.hold(obj, &budget) {
+		return nil
+	}
+	failed, _ := c.validator().Validate(context.Background(), nil, c.structural, obj, nil,
+		celconfig.RuntimeCELCostBudget)
+	return failed
 }
 
 // blocksRules reports whether an object is so wrong that CEL rules cannot be evaluated on it.

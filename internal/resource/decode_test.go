@@ -181,6 +181,9 @@ func TestSchemas(t *testing.T) {
 		if err := k.crd.compile(k); err != nil {
 			t.Errorf("%s: %v", k.Kind, err)
 		}
+		if !k.crd.ruled {
+			t.Errorf("%s has rules that a ruleTree does not check, so that it is slow to read", k.Kind)
+		}
 	}
 }
 
