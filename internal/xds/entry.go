@@ -43,12 +43,13 @@ func (e *entry) size() int {
 	return n
 }
 
-func (e *entry) appendTo(b []byte) []byte {
-	b = append(b, e.body...)
+// pieces calls f with what the value is put together from, in order.
+func (e *entry) pieces(f func([]byte)) {
+	f(e.body)
 	for _, p := range e.parts {
-		b = append(b, p.Body...)
+		f(p.Body)
 	}
-	return append(b, e.tail...)
+	f(e.tail)
 }
 
 // part returns the part with the name, nil if there is none.
@@ -93,7 +94,10 @@ type assembly struct {
 }
 
 func (a *assembly) get(e *entry) []byte {
-	a.once.Do(func() { a.data = e.appendTo(make([]byte, 0, e.size())) })
+	a.once.Do(func() {
+		a.data = make([]byte, 0, e.size())
+		e.pieces(func(b []byte) { a.data = append(a.data, b...) })
+	})
 	return a.data
 }
 

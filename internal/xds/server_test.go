@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -131,11 +132,45 @@ func TestResponseIsADeltaDiscoveryResponse(t *testing.T) {
 	}
 }
 
-// BenchmarkOnePartOf5000 is the whole of the server's work for one changed virtual host and one Envoy: the update,
-// the response, and the ACK.
-func BenchmarkOnePartOf5000(b *testing.B) {
+// TestLargeResponse says that a response larger than the pool's buffers is in several, and whole.
+func TestLargeResponse(t *testing.T) {
+	var parts []*Part
+	for i := range 300 {
+		parts = append(parts, &Part{
+			Name: fmt.Sprint(i), Hash: uint64(i), Body: bytes.Repeat([]byte{byte(i)}, 10_000+i), //nolint:gosec // below 300
+		})
+	}
+	parts[7].Body = make([]byte, 3*pieceSize)
+	e := entry{name: "r", body: []byte("body"), parts: parts, tail: []byte("tail")}
+	var want []byte
+	e.pieces(func(b []byte) { want = append(want, b...) })
+	data := encode(&flight{typ: Routes, nonce: "1", entries: []entry{e}}).data
+	var got discoveryv3.DeltaDiscoveryResponse
+	if err := proto.Unmarshal(data.Materialize(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Resources[0].Resource.Value, want) {
+		t.Errorf("%d bytes, want %d", len(got.Resources[0].Resource.Value), len(want))
+	}
+	for i, b := range data {
+		if b.Len() > pieceSize && b.Len() < 3*pieceSize {
+			t.Errorf("buffer %d has %d bytes", i, b.Len())
+		}
+	}
+	data.Free()
+}
+
+// BenchmarkOnePart is the whole of the server's work for one changed virtual host of many and one Envoy: the update, the
+// response, and the ACK.
+func BenchmarkOnePart(b *testing.B) {
+	for _, n := range []int{5000, 50_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmarkOnePart(b, n) })
+	}
+}
+
+func benchmarkOnePart(b *testing.B, count int) {
 	s := NewServer(Options{})
-	parts := make([]*Part, 5000)
+	parts := make([]*Part, count)
 	for i := range parts {
 		parts[i] = realPart(fmt.Sprintf("host-%d.example.com", i), fmt.Sprintf("service/default/backend-%d/80", i), "")
 	}
