@@ -43,14 +43,7 @@ type ruleCompiler struct {
 
 // compile returns nil where there are no rules. declared is the type that rules see, nil for what they do not.
 func (c *ruleCompiler) compile(s *structuralschema.Structural, o *outline, declared *apiservercel.DeclType) *ruleTree {
-	out := &ruleTree{outline: o, properties: map[string]*ruleTree{}}
-	var err error
-	out.rules, err = cel.Compile(s, declared, celconfig.PerCallLimit, c.envs, cel.StoredExpressionsEnvLoader())
-	c.ok = c.ok && err == nil && !s.XEmbeddedResource && !conjunctsHaveRules(s.ValueValidation)
-	for i, rule := range out.rules {
-		optional := s.XValidations[i].OptionalOldSelf
-		c.ok = c.ok && rule.Error == nil && rule.Program != nil && (optional == nil || !*optional)
-	}
+	out := &ruleTree{outline: o, rules: c.own(s, declared), properties: map[string]*ruleTree{}}
 	var element *apiservercel.DeclType
 	if declared != nil {
 		element = declared.ElemType
@@ -70,6 +63,17 @@ func (c *ruleCompiler) compile(s *structuralschema.Structural, o *outline, decla
 		return nil
 	}
 	return out
+}
+
+// own compiles the rules of the schema itself.
+func (c *ruleCompiler) own(s *structuralschema.Structural, declared *apiservercel.DeclType) []cel.CompilationResult {
+	rules, err := cel.Compile(s, declared, celconfig.PerCallLimit, c.envs, cel.StoredExpressionsEnvLoader())
+	c.ok = c.ok && err == nil && !s.XEmbeddedResource && !conjunctsHaveRules(s.ValueValidation)
+	for i, rule := range rules {
+		optional := s.XValidations[i].OptionalOldSelf
+		c.ok = c.ok && rule.Error == nil && rule.Program != nil && (optional == nil || !*optional)
+	}
+	return rules
 }
 
 func (c *ruleCompiler) property(
