@@ -24,7 +24,7 @@ UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway
 REPORT = experimental-$(VERSION)-default-report.yaml
 CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
 
-.PHONY: help build image run envoy cluster cluster-down test-kube conformance test check lint generate fuzz bench bench-kube microbench drill drill-all clean
+.PHONY: help build image run envoy cluster cluster-down test-kube conformance test check lint generate fuzz bench bench-kube bench-scale microbench drill drill-all clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -105,6 +105,11 @@ bench: envoy ## Measure against the targets, six minutes; PEER=envoy-gateway bes
 bench-kube: envoy ## Measure in Kubernetes, as root; PEER=envoy-gateway beside it, BENCHFLAGS=-quick and others
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" SLUICE_BINARY=$(CURDIR)/bin/sluice; \
 	go run ./test/bench/kube $(if $(PEER),-peer) $(BENCHFLAGS)
+
+bench-scale: envoy ## Measure up to 50,000 routes, 1,000 Gateways and 100 Envoys, as root; BENCHFLAGS=-quick and others
+	@go run ./test/cluster/cmd build >&2
+	@go build -o bin/scale ./test/bench/scale
+	@bin/scale -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" $(BENCHFLAGS)
 
 microbench: ## Go benchmarks of the packages; BENCH chooses which
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/...

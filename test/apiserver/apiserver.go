@@ -27,7 +27,7 @@ import (
 	"github.com/sluice-gateway/sluice/test/cluster/component"
 )
 
-// Server is a running API server. It is on a loopback port, and ends with the test.
+// Server is a running API server. It is on a loopback port.
 type Server struct {
 	dir       string
 	bin       string
@@ -43,8 +43,9 @@ const (
 	Nobody = "nobody"
 )
 
-// Start runs an API server. The binaries are in the folder that $SLUICE_KUBE_BIN names, or else those of test clusters
-// if they are built, or else on PATH. Without them the test is skipped, but fails where CI is "true".
+// Start runs an API server for a test, with which it ends. The binaries are in the folder that $SLUICE_KUBE_BIN names,
+// or else those of test clusters if they are built, or else on PATH. Without them the test is skipped, but fails where
+// CI is "true".
 func Start(t testing.TB) *Server {
 	t.Helper()
 	bin, err := binaries(t.Context())
@@ -54,18 +55,50 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skip(err)
 	}
-	s := &Server{dir: t.TempDir(), bin: bin}
-	if err := s.prepare(); err != nil {
+	s, err := run(bin, t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.etcd = s.run(t, "etcd",
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Run runs an API server for a program, which has to stop it, with its files in a folder. The binaries are found as
+// [Start] finds them.
+func Run(ctx context.Context, dir string) (*Server, error) {
+	bin, err := binaries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return run(bin, dir)
+}
+
+func run(bin, dir string) (*Server, error) {
+	s := &Server{dir: dir, bin: bin}
+	if err := s.prepare(); err != nil {
+		return nil, err
+	}
+	var err error
+	s.etcd, err = s.start("etcd",
 		"--data-dir="+filepath.Join(s.dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls="+s.etcdURL(), "--advertise-client-urls="+s.etcdURL(),
-		"--listen-peer-urls=http://127.0.0.1:0")
-	t.Cleanup(s.etcd.stop)
-	s.Up(t)
-	t.Cleanup(s.Down)
-	return s
+		"--listen-peer-urls=http://127.0.0.1:0", "--quota-backend-bytes=8589934592")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.up(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Stop ends the API server and its etcd.
+func (s *Server) Stop() {
+	if s.apiserver != nil {
+		s.Down()
+	}
+	s.etcd.stop()
 }
 
 // binaries returns the folder of the binaries.
@@ -121,20 +154,30 @@ func (s *Server) etcdURL() string         { return fmt.Sprintf("http://127.0.0.1
 // Up runs the API server, again after [Server.Down], and waits until it is ready.
 func (s *Server) Up(t testing.TB) {
 	t.Helper()
-	s.apiserver = s.run(t, "kube-apiserver",
-		"--etcd-servers="+s.etcdURL(), "--bind-address=127.0.0.1", fmt.Sprint("--secure-port=", s.port),
+	if err := s.up(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) up() (err error) {
+	s.apiserver, err = s.start("kube-apiserver",
+		"--etcd-servers="+s.etcdURL(), "--bind-address=127.0.0.1", "--advertise-address=192.0.2.1",
+		fmt.Sprint("--secure-port=", s.port),
 		"--cert-dir="+s.path("certs"), "--token-auth-file="+s.path("tokens"), "--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+s.path("key"), "--service-account-signing-key-file="+s.path("key"),
 		"--disable-admission-plugins=ServiceAccount", "--v=0")
+	if err != nil {
+		return err
+	}
 	deadline := time.Now().Add(90 * time.Second)
 	for {
 		err := s.ready()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) || s.apiserver.over() {
-			t.Fatalf("the API server is not ready: %v\n%s\n%s", err, s.etcd, s.apiserver)
+			return fmt.Errorf("the API server is not ready: %w\n%s\n%s", err, s.etcd, s.apiserver)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -177,8 +220,7 @@ type process struct {
 	out bytes.Buffer
 }
 
-func (s *Server) run(t testing.TB, name string, args ...string) *process {
-	t.Helper()
+func (s *Server) start(name string, args ...string) (*process, error) {
 	path := name
 	if s.bin != "" {
 		path = filepath.Join(s.bin, name)
@@ -186,13 +228,13 @@ func (s *Server) run(t testing.TB, name string, args ...string) *process {
 	p := &process{cmd: exec.CommandContext(context.Background(), path, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {
 		_ = p.cmd.Wait()
 		close(p.done)
 	}()
-	return p
+	return p, nil
 }
 
 // Write keeps what the program prints.

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/process"
 	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
 
 // gateway is a running system: Sluice, its peer, or a bare Envoy.
 type gateway struct {
-	*process
+	*process.Process
 	address string
 	config  *config
 	began   time.Time
@@ -53,13 +54,13 @@ func (b *bench) runSluice(root string, c *config) (*gateway, error) {
 		}
 	}
 	began := time.Now()
-	p, err := start(filepath.Join(root, "log"), b.sluice, "run", c.dir, "--envoy", b.envoy,
+	p, err := process.Start(filepath.Join(root, "log"), b.sluice, "run", c.dir, "--envoy", b.envoy,
 		"--admin-address", fmt.Sprintf("127.0.0.1:%d", admin), "--state-dir", filepath.Join(root, "state"),
 		"--runtime-dir", filepath.Join(root, "run"), "--envoy-concurrency", "1", "--drain-timeout", "1s")
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{process: p, address: fmt.Sprintf("127.0.0.1:%d", c.port), config: c, began: began}, nil
+	return &gateway{Process: p, address: fmt.Sprintf("127.0.0.1:%d", c.port), config: c, began: began}, nil
 }
 
 // pollEvery is how often a change is looked for: the resolution of all times measured.
@@ -86,7 +87,7 @@ func (g *gateway) until(ctx context.Context, conn *load.Conn, req load.Request, 
 		if ctx.Err() != nil {
 			return now, ctx.Err()
 		}
-		if err := g.running(); err != nil {
+		if err := g.Running(); err != nil {
 			return now, err
 		}
 		if now.After(deadline) {
@@ -98,7 +99,7 @@ func (g *gateway) until(ctx context.Context, conn *load.Conn, req load.Request, 
 
 // envoyPID returns the process id of the gateway's Envoy.
 func (g *gateway) envoyPID() (int, error) {
-	for _, pid := range usage.Descendants(g.cmd.Process.Pid) {
+	for _, pid := range usage.Descendants(g.PID()) {
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 		if err == nil && strings.HasPrefix(filepath.Base(exe), "envoy") {
 			return pid, nil
@@ -114,7 +115,7 @@ func (g *gateway) controlPlane() []int {
 		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // empty for a process that has ended
 		return exe
 	}
-	out := []int{g.cmd.Process.Pid}
+	out := []int{g.PID()}
 	for _, pid := range usage.Descendants(out[0]) {
 		if program(pid) == program(out[0]) {
 			out = append(out, pid)

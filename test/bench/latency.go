@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
+	"github.com/sluice-gateway/sluice/test/bench/process"
 	"github.com/sluice-gateway/sluice/test/bench/table"
 )
 
@@ -60,12 +61,12 @@ func startBare(b *bench) (*gateway, error) {
 		return nil, err
 	}
 	began := time.Now()
-	p, err := start(filepath.Join(root, "log"), b.envoy, "-c", path, "--concurrency", "1", "--use-dynamic-base-id",
+	p, err := process.Start(filepath.Join(root, "log"), b.envoy, "-c", path, "--concurrency", "1", "--use-dynamic-base-id",
 		"--log-level", "warn")
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{process: p, address: fmt.Sprintf("127.0.0.1:%d", port), began: began}, nil
+	return &gateway{Process: p, address: fmt.Sprintf("127.0.0.1:%d", port), began: began}, nil
 }
 
 // latency compares a request through Sluice's Envoy with one through a bare Envoy. Both run all the time and are asked
@@ -75,12 +76,12 @@ func latency(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer bare.stop()
+	defer bare.Stop()
 	own, err := startSluice(b, 1, false)
 	if err != nil {
 		return err
 	}
-	defer own.stop()
+	defer own.Stop()
 	rounds := 100
 	if b.quick {
 		rounds = 10
@@ -148,7 +149,7 @@ func (s side) settle(ctx context.Context) error {
 		if err == nil && status == 200 {
 			break
 		}
-		if ended := s.running(); ended != nil {
+		if ended := s.Running(); ended != nil {
 			return ended
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {

@@ -65,7 +65,7 @@ func loss(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer g.stop()
+	defer g.Stop()
 	edit := func(i int) error {
 		version := fresh
 		if i%(len(versions)+1) < len(versions) {

@@ -18,7 +18,7 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer g.stop()
+	defer g.Stop()
 	if _, err := g.coldStart(ctx); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/sluice-gateway/sluice/test/bench/process"
 )
 
 const peerClass = `apiVersion: gateway.networking.k8s.io/v1
@@ -64,11 +66,11 @@ func startPeer(b *bench, n int, single bool) (*gateway, error) {
 		return nil, err
 	}
 	began := time.Now()
-	p, err := start(filepath.Join(root, "log"), b.peer, "server", "--config-path", filepath.Join(root, "eg.yaml"))
+	p, err := process.Start(filepath.Join(root, "log"), b.peer, "server", "--config-path", filepath.Join(root, "eg.yaml"))
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{process: p, address: fmt.Sprintf("127.0.0.1:%d", port), config: c, began: began}, nil
+	return &gateway{Process: p, address: fmt.Sprintf("127.0.0.1:%d", port), config: c, began: began}, nil
 }
 
 // peerHome prepares what Envoy Gateway wants to find: its configuration, certificates, and Envoy where it would have

@@ -41,7 +41,7 @@ func policy(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer g.stop()
+	defer g.Stop()
 	if _, err := g.coldStart(ctx); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ spec:
 	if err != nil {
 		return err
 	}
-	defer g.stop()
+	defer g.Stop()
 	at := func(i int) side {
 		return side{g, load.NewRequest("position.example.com", fmt.Sprintf("/position-%05d", i), nil)}
 	}

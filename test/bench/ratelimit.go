@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/sluice-gateway/sluice/internal/ratelimit"
+	"github.com/sluice-gateway/sluice/test/bench/process"
 	"github.com/sluice-gateway/sluice/test/bench/table"
 	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
@@ -22,7 +23,7 @@ import (
 // counting is a `sluice ratelimit` under measurement, with one core, and connections to it as an Envoy with two workers
 // has.
 type counting struct {
-	process *process
+	process *process.Process
 	clients []rlsv3.RateLimitServiceClient
 	conns   []*grpc.ClientConn
 }
@@ -56,7 +57,7 @@ func rateLimit(ctx context.Context, b *bench) error {
 	if err := c.flood(ctx, keys); err != nil {
 		return err
 	}
-	now, _, err := usage.Resident(c.process.cmd.Process.Pid)
+	now, _, err := usage.Resident(c.process.PID())
 	if err != nil {
 		return err
 	}
@@ -83,8 +84,8 @@ func (b *bench) startCounting() (*counting, error) {
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	c := &counting{}
-	c.process, err = start(filepath.Join(dir, "log"), "env", "GOMAXPROCS=1", b.sluice, "ratelimit", "--address", address,
-		"--admin-address", fmt.Sprintf("127.0.0.1:%d", adminPort))
+	c.process, err = process.Start(filepath.Join(dir, "log"), "env", "GOMAXPROCS=1", b.sluice, "ratelimit",
+		"--address", address, "--admin-address", fmt.Sprintf("127.0.0.1:%d", adminPort))
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (c *counting) stop() {
 	for _, conn := range c.conns {
 		_ = conn.Close()
 	}
-	c.process.stop()
+	c.process.Stop()
 }
 
 // ask has one request decided, as Envoy asks for a rule with a limit per user.
@@ -129,7 +130,7 @@ func (c *counting) ask(ctx context.Context, user int) error {
 
 // saturate asks as fast as answers come, and returns how many came and what they cost.
 func (c *counting) saturate(ctx context.Context, long time.Duration) (decisions int64, cpu time.Duration, err error) {
-	pid := c.process.cmd.Process.Pid
+	pid := c.process.PID()
 	before, err := usage.CPU(pid)
 	if err != nil {
 		return 0, 0, err

@@ -103,7 +103,7 @@ func measure(ctx context.Context, b *bench, s session) (figures, error) {
 	if err != nil {
 		return out, err
 	}
-	defer g.stop()
+	defer g.Stop()
 	cold, err := g.coldStart(ctx)
 	if err != nil {
 		return out, err

@@ -1,4 +1,5 @@
-package main
+// Package process runs the programs that benchmarks measure.
+package process
 
 import (
 	"fmt"
@@ -11,15 +12,15 @@ import (
 	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
 
-// process is a program under measurement, in a process group of its own.
-type process struct {
+// Process is a program under measurement, in a process group of its own. It ends with the one that started it.
+type Process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
 }
 
-// start runs a program with its output in a file.
-func start(log string, argv ...string) (*process, error) {
+// Start runs a program with its output in a file.
+func Start(log string, argv ...string) (*Process, error) {
 	f, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -31,7 +32,7 @@ func start(log string, argv ...string) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
+	p := &Process{cmd: cmd, log: log, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // How it ended is in its log.
 		close(p.done)
@@ -39,8 +40,11 @@ func start(log string, argv ...string) (*process, error) {
 	return p, nil
 }
 
-// stop ends the program and everything that it started.
-func (p *process) stop() {
+// PID is the process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Stop ends the program and everything that it started.
+func (p *Process) Stop() {
 	descendants := usage.Descendants(p.cmd.Process.Pid)
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -54,8 +58,8 @@ func (p *process) stop() {
 	}
 }
 
-// running returns an error with the end of the log if the program has ended.
-func (p *process) running() error {
+// Running returns an error with the end of the log if the program has ended.
+func (p *Process) Running() error {
 	select {
 	case <-p.done:
 		log, _ := os.ReadFile(p.log)

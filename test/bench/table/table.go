@@ -33,6 +33,8 @@ const (
 	Requests
 	Ratio
 	Cores
+	Kibibytes
+	Count
 )
 
 // Format writes a value of the unit.
@@ -42,8 +44,12 @@ func (u Unit) Format(v float64) string {
 		return time.Duration(v * float64(time.Millisecond)).Round(roundTo(v)).String()
 	case Mebibytes:
 		return fmt.Sprintf("%.0f MiB", v)
+	case Kibibytes:
+		return fmt.Sprintf("%.1f KiB", v)
 	case Requests:
 		return fmt.Sprintf("%.0f", v)
+	case Count:
+		return fmt.Sprintf("%.1f", v)
 	case Cores:
 		return fmt.Sprintf("%.3f cores", v)
 	default:

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-gateway/sluice/test/bench/table"
+	"github.com/sluice-gateway/sluice/test/bench/usage"
+)
+
+const (
+	mainGateway = "main"
+	mainPort    = 10_080
+	// Each Envoy of the bench keeps a connection to each backend that was asked for, and most systems let a process have
+	// no more files than this.
+	checked = 5_000
+)
+
+// The targets, by number of routes.
+var (
+	coldTarget   = map[int]float64{50_000: 20_000}
+	cpuTarget    = map[int]float64{5_000: 10, 10_000: 10, 50_000: 10}
+	memoryTarget = map[int]float64{50_000: 1024}
+)
+
+// routes measures a Gateway with many HTTPRoutes, each with a host and a Service of its own.
+func routes(ctx context.Context, o options, t *table.Table) error {
+	for _, n := range o.routes {
+		if err := routesOf(ctx, o, t, n); err != nil {
+			return fmt.Errorf("%d routes: %w", n, err)
+		}
+	}
+	return nil
+}
+
+func routesOf(ctx context.Context, o options, t *table.Table, n int) error {
+	w, err := newRoutes(ctx, o, n)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	// What there is once only, the certificate authority among it, is made by a first control plane.
+	if err := w.start(); err != nil {
+		return err
+	}
+	if _, err := w.authority(ctx); err != nil {
+		return err
+	}
+	p, took, err := w.cold(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	t.Add(table.Row{
+		What:     fmt.Sprintf("cold start with %d routes", n),
+		Measured: took, Target: coldTarget[n], Note: "of sluice serve, to the last route served by an Envoy",
+	})
+	if err := p.allServing(n); err != nil {
+		return err
+	}
+	if err := w.settled(ctx); err != nil {
+		return err
+	}
+	if err := w.memory(t, p, n, "routes"); err != nil {
+		return err
+	}
+	if err := w.routeEdits(ctx, t, p, n); err != nil {
+		return err
+	}
+	return w.endpointChanges(ctx, t, p, n)
+}
+
+// newRoutes makes a Gateway with n routes.
+func newRoutes(ctx context.Context, o options, n int) (*world, error) {
+	w, err := newWorld(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	err = w.create(ctx, func(yield func(object) bool) {
+		if !yield(gateway(mainGateway, httpListener(mainPort))) {
+			return
+		}
+		for i := range n {
+			if !yield(service(i)) || !yield(slice(i, 0, backendPort, backendAddress(i))) ||
+				!yield(route(i, pathOf(0), gatewayParent(mainGateway))) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	fmt.Printf("%d routes, Services and EndpointSlices made in %v\n", n, time.Since(begin).Round(time.Second))
+	return w, nil
+}
+
+// cold starts a control plane and an Envoy, and returns the milliseconds to the last of a spread of routes.
+func (w *world) cold(ctx context.Context, n int) (*proxy, float64, error) {
+	if err := w.start(); err != nil {
+		return nil, 0, err
+	}
+	p, err := w.proxy(ctx, mainGateway, mainPort)
+	if err != nil {
+		return nil, 0, err
+	}
+	var last time.Time
+	for _, i := range []int{n - 1, 0, n / 2, n / 3, n - 1} {
+		if last, err = p.answers(ctx, hostOf(i), pathOf(0)); err != nil {
+			p.Stop()
+			return nil, 0, err
+		}
+	}
+	return p, table.InMilliseconds(last.Sub(w.plane.began)), nil
+}
+
+// allServing checks that a spread of the routes is served.
+func (p *proxy) allServing(n int) error {
+	for i := 0; i < n; i += max(1, n/checked) {
+		if status, err := p.conn.Do(request(i, 0)); err != nil || status != 200 {
+			return fmt.Errorf("route %d is answered with %d, %w", i, status, err)
+		}
+	}
+	return nil
+}
+
+// settled waits until the control plane has nothing left to do.
+func (w *world) settled(ctx context.Context) error {
+	last, same := work{}, 0
+	return until(ctx, "the control plane has nothing left to do", func() bool {
+		now, err := w.plane.work()
+		if err != nil {
+			return false
+		}
+		if now.minus(last).cpu > 20 {
+			same = -1
+		}
+		last, same = now, same+1
+		time.Sleep(500 * time.Millisecond)
+		return same >= 4
+	})
+}
+
+// memory adds what both planes take.
+func (w *world) memory(t *table.Table, p *proxy, n int, of string) error {
+	plane, peak, err := usage.Resident(w.plane.PID())
+	if err != nil {
+		return err
+	}
+	envoy, _, err := usage.Resident(p.PID())
+	if err != nil {
+		return err
+	}
+	target := 0.0
+	if of == "routes" {
+		target = memoryTarget[n]
+	}
+	note := fmt.Sprintf("%.0f MiB at most", peak)
+	t.Add(table.Row{
+		What: fmt.Sprintf("memory of the control plane, %d %s", n, of),
+		Unit: table.Mebibytes, Measured: plane, Target: target, Note: note,
+	})
+	target = 0
+	if of != "routes" && n == 40_000 {
+		target = 400
+	}
+	t.Add(table.Row{
+		What: fmt.Sprintf("memory of Envoy, %d %s", n, of),
+		Unit: table.Mebibytes, Measured: envoy, Target: target, Note: "one worker",
+	})
+	return nil
+}
+
+// routeEdits changes one route after the other.
+func (w *world) routeEdits(ctx context.Context, t *table.Table, p *proxy, n int) error {
+	const edits = 50
+	before, err := w.plane.work()
+	if err != nil {
+		return err
+	}
+	took := make([]float64, 0, edits)
+	for k := range edits {
+		i := k * 6007 % n
+		// A pause, so that no change is merged with the one before.
+		time.Sleep(50 * time.Millisecond)
+		if err := w.replace(ctx, route(i, pathOf(k+1), gatewayParent(mainGateway))); err != nil {
+			return err
+		}
+		begin := time.Now()
+		at, err := p.answers(ctx, hostOf(i), pathOf(k+1))
+		if err != nil {
+			return err
+		}
+		took = append(took, table.InMilliseconds(at.Sub(begin)))
+	}
+	slices.Sort(took)
+	if err := w.settled(ctx); err != nil {
+		return err
+	}
+	after, err := w.plane.work()
+	if err != nil {
+		return err
+	}
+	t.Add(table.Row{
+		What:     fmt.Sprintf("route edit to first 200, %d routes", n),
+		Measured: took[edits/2], Note: fmt.Sprintf("p50 of %d; at most %.0f ms", edits, took[edits-1]),
+	})
+	w.sayWork(t, after.minus(before), edits, cpuTarget[n], fmt.Sprintf("a route edit, %d routes", n))
+	return nil
+}
+
+// sayWork adds what a control plane does for each of several changes.
+func (w *world) sayWork(t *table.Table, done work, changes int, cpuTarget float64, of string) {
+	each := float64(changes)
+	t.Add(table.Row{
+		What:     "control plane CPU of " + of,
+		Measured: done.cpu / each, Target: cpuTarget, Note: "statuses and idle time between the changes included",
+	})
+	t.Add(table.Row{
+		What: "keys computed for " + of,
+		Unit: table.Count, Measured: done.keys / each,
+	})
+	t.Add(table.Row{
+		What: "sent to Envoy for " + of,
+		Unit: table.Kibibytes, Measured: done.sent / each / 1024,
+	})
+	t.Add(table.Row{
+		What: "allocated for " + of,
+		Unit: table.Kibibytes, Measured: done.allocated / each / 1024,
+	})
+}
+
+// endpointChanges moves endpoints away and back.
+func (w *world) endpointChanges(ctx context.Context, t *table.Table, p *proxy, n int) error {
+	const changes = 50
+	before, err := w.plane.work()
+	if err != nil {
+		return err
+	}
+	for k := range changes {
+		i := k * 7919 % n
+		time.Sleep(20 * time.Millisecond)
+		if err := w.replace(ctx, slice(i, 0, backendPort, backendAddress(i+1))); err != nil {
+			return err
+		}
+	}
+	if err := w.settled(ctx); err != nil {
+		return err
+	}
+	after, err := w.plane.work()
+	if err != nil {
+		return err
+	}
+	w.sayWork(t, after.minus(before), changes, 0, fmt.Sprintf("an endpoint change, %d routes", n))
+	return nil
+}
