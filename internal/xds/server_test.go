@@ -160,7 +160,7 @@ func TestLargeResponse(t *testing.T) {
 	data.Free()
 }
 
-// BenchmarkOnePart is the whole of the server's work for one changed virtual host of many and one Envoy: the update, the
+// BenchmarkOnePart is the whole of the work for one changed virtual host of many and one Envoy: the update, the
 // response, and the ACK.
 func BenchmarkOnePart(b *testing.B) {
 	for _, n := range []int{5000, 50_000} {
