@@ -160,8 +160,10 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	return out
 }
 
-// equalResource compares by content: owners and needs follow from it.
-func equalResource(a, b *xds.Resource) bool { return a.Hash == b.Hash }
+// equalResource compares by content, from which the needs follow. Owners do not: two objects can ask for the same.
+func equalResource(a, b *xds.Resource) bool {
+	return a.Hash == b.Hash && slices.Equal(a.Owners, b.Owners)
+}
 
 // builder holds what the functions of the tables read.
 type builder struct {

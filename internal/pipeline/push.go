@@ -12,7 +12,8 @@ import (
 )
 
 // push hands what the last commit changed to the xDS server, proxy by proxy. It returns their versions, and the owners
-// of what was refused before and is something else now, or is known to be refused by what other replicas say.
+// of what was refused before and is something else now, or somebody else's, or is known to be refused by what other
+// replicas say.
 func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.Ref) {
 	changes := p.changes()
 	p.first = !p.started
@@ -23,16 +24,20 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 	}
 	mended := map[model.PortKey]bool{}
 	for key, c := range p.built.Listeners.Changes() {
-		_, refused := p.proxy(key.Proxy).refused[resourceID{xds.Listener, ListenerName(key)}]
-		mended[key] = refused && c.Has
+		why, refused := p.proxy(key.Proxy).refused[resourceID{xds.Listener, ListenerName(key)}]
+		mended[key] = refused && c.Has && c.New.Hash != why.hash
 	}
 	versions = make(map[model.ProxyName]uint64, len(changes))
 	for name, list := range changes {
 		px := p.proxy(name)
 		for _, c := range list {
 			id := resourceID{c.Type, c.Name}
-			if _, ok := px.refused[id]; ok && c.Resource != nil {
+			why, ok := px.refused[id]
+			if ok && c.Resource != nil {
 				healed = append(healed, c.Resource.Owners...)
+				if c.Resource.Hash == why.hash {
+					continue // others own it now, and Envoy refuses it as before
+				}
 			}
 			p.heal(name, id)
 		}
