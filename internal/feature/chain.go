@@ -65,11 +65,7 @@ func (c *Chain) Check(route *model.Route) status.Report {
 func (c *Chain) CheckAttached(attached []model.Attached) status.Report {
 	var report status.Report
 	for _, a := range attached {
-		for _, p := range c.check(a, &model.Rule{Attached: attached}) {
-			report = append(report, status.Issue{
-				Condition: status.Accepted, Reason: p.Reason, Message: p.Message, Path: a.Path + p.Path,
-			})
-		}
+		report = append(report, issues(a, c.check(a, &model.Rule{Attached: attached}))...)
 	}
 	return report
 }
@@ -168,13 +164,33 @@ func (c *Chain) CheckListener(a model.Attached, l *model.Listener, hostnames []s
 	if !ok {
 		return nil
 	}
+	return issues(a, f.CheckListener(a, l, hostnames))
+}
+
+// issues are the problems of what is attached as issues without an object.
+func issues(a model.Attached, problems []Problem) status.Report {
 	var report status.Report
-	for _, p := range f.CheckListener(a, l, hostnames) {
+	for _, p := range problems {
 		report = append(report, status.Issue{
 			Condition: status.Accepted, Reason: p.Reason, Message: p.Message, Path: a.Path + p.Path,
 		})
 	}
 	return report
+}
+
+// UsesProxy reports whether a feature needs what the EnvoyProxy of the Gateway registers: see [ProxyUser].
+func (c *Chain) UsesProxy(name string) bool {
+	_, ok := c.feature(name).(ProxyUser)
+	return ok
+}
+
+// CheckProxy returns what of a is not registered: see [ProxyUser]. The issues have Path, Reason and Message.
+func (c *Chain) CheckProxy(a model.Attached) status.Report {
+	f, ok := c.feature(a.Feature).(ProxyUser)
+	if !ok {
+		return nil
+	}
+	return issues(a, f.CheckProxy(a))
 }
 
 // OverQUIC reports whether what is asked of a feature is that clients reach a listener by QUIC too: see [QUICUser].

@@ -126,6 +126,13 @@ type ListenerChecker interface {
 	CheckListener(a model.Attached, l *model.Listener, hostnames []string) []Problem
 }
 
+// ProxyUser is a feature of which policies can ask only for what the operator has registered in the EnvoyProxy of the
+// Gateway. It is given that as [model.Attached.Proxy], an *EnvoyProxySpec that may be nil.
+type ProxyUser interface {
+	// CheckProxy returns what of a is not registered, or cannot be used as it is.
+	CheckProxy(a model.Attached) []Problem
+}
+
 // QUICUser is a feature that can have clients reach an HTTPS listener by QUIC too, that is by HTTP/3: on the UDP port
 // of the same number, with the same certificates and routes.
 type QUICUser interface {

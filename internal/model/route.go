@@ -166,6 +166,8 @@ type Attached struct {
 	Trust Trust
 	// Fetched is what the things in Spec hold that are fetched from servers, in the order of the spec.
 	Fetched []Fetched
+	// Proxy is the EnvoyProxy of the Gateway, for features that need what is registered there; else nil.
+	Proxy any
 	// Under is the same field of the policy that the one of Source is merged with, if both have it; else nil.
 	Under *Under
 	// Broken says that it cannot be applied: something that Spec refers to cannot be used. What became of it is decided

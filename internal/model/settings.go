@@ -97,24 +97,49 @@ func parseSettings(text string) SettingsKey {
 }
 
 // PolicyStack names the policies that hold for everything that a listener takes, unless a route has a policy of its own
-// of the same kind. It says which policies these are, not what they say: an edit of one of them leaves it as it is. The
-// zero value is no policies; make others with [Stack].
+// of the same kind, and the EnvoyProxy that says what policies may use there. It says which objects these are, not what
+// they say: an edit of one of them leaves it as it is. The zero value is none; make others with [Stack].
 type PolicyStack struct {
 	handle unique.Handle[stack]
 }
 
 type stack struct {
 	backendTraffic, security, extension Name
+	registry                            registry
+}
+
+// registry is an EnvoyProxy, and that of the class which it may be merged with. Both names are empty for the defaults
+// of the program.
+type registry struct {
+	own, parent Name
+	has         bool
 }
 
 // Stack returns the stack of a BackendTrafficPolicy, a SecurityPolicy and an EnvoyExtensionPolicy; an empty name is
 // none.
 func Stack(backendTraffic, security, extension Name) PolicyStack {
-	s := stack{backendTraffic, security, extension}
+	return stackOf(stack{backendTraffic: backendTraffic, security: security, extension: extension})
+}
+
+func stackOf(s stack) PolicyStack {
 	if s == (stack{}) {
 		return PolicyStack{}
 	}
 	return PolicyStack{handle: unique.Make(s)}
+}
+
+// WithRegistry returns the stack with an EnvoyProxy that registers something for policies to use, and that of the class
+// which it may be merged with.
+func (s PolicyStack) WithRegistry(own, parent Name) PolicyStack {
+	v := s.value()
+	v.registry = registry{own: own, parent: parent, has: true}
+	return stackOf(v)
+}
+
+// Registry returns the EnvoyProxy that registers something, and that of the class; ok is false if there is none.
+func (s PolicyStack) Registry() (own, parent Name, ok bool) {
+	r := s.value().registry
+	return r.own, r.parent, r.has
 }
 
 func (s PolicyStack) value() stack {
@@ -138,14 +163,15 @@ func (s PolicyStack) Policy(kind string) Name {
 	}
 }
 
-// Compare orders stacks by BackendTrafficPolicy, SecurityPolicy and EnvoyExtensionPolicy.
+// Compare orders stacks by BackendTrafficPolicy, SecurityPolicy, EnvoyExtensionPolicy and EnvoyProxy.
 func (s PolicyStack) Compare(o PolicyStack) int {
 	if s == o {
 		return 0
 	}
 	a, b := s.value(), o.value()
 	return cmp.Or(a.backendTraffic.Compare(b.backendTraffic), a.security.Compare(b.security),
-		a.extension.Compare(b.extension))
+		a.extension.Compare(b.extension), a.registry.own.Compare(b.registry.own),
+		a.registry.parent.Compare(b.registry.parent), compareBool(a.registry.has, b.registry.has))
 }
 
 // Equal reports whether the two are the same.

@@ -145,6 +145,7 @@ func New(opts Options) *Pipeline {
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
 		CheckListener: opts.Chain.CheckListener, OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
+		UsesProxy: opts.Chain.UsesProxy, CheckProxy: opts.Chain.CheckProxy,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{
 		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey,

@@ -188,6 +188,11 @@ func (t *Tables) stack(r *incr.Reader, key model.ListenerKey) (model.PolicyStack
 	}
 	out := model.Stack(named(model.KindBackendTrafficPolicy), named(model.KindSecurityPolicy),
 		named(model.KindEnvoyExtensionPolicy))
+	if gateway, ok := t.gatewayOf(r, key.Source); ok {
+		if from, ok := incr.Get(r, t.registries, gateway); ok {
+			out = out.WithRegistry(from.Own, from.Parent)
+		}
+	}
 	return out, out != (model.PolicyStack{})
 }
 

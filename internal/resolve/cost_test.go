@@ -124,13 +124,14 @@ func TestCostOfAChange(t *testing.T) {
 			"certificate pairs 1/1, gateways 1/0, certificates 1/1"},
 		{"another certificate", func() incr.Result { return w.apply(secretYAML(t, "new"), fleetGateway("new")) },
 			"own gateways 1/1, controllers 1/0, certificate pairs 2/2, gateways 1/1, hosting gateways 1/0, " +
-				"doors 2/0, sections 1/0, gateway policies 1/0, contenders 2/1, arenas 1/0, owners 1/0, seats 1/1, ports 1/1, " +
+				"doors 2/0, sections 1/0, registries of gateways 1/0, " +
+				"gateway policies 1/0, contenders 2/1, arenas 1/0, owners 1/0, seats 1/1, ports 1/1, " +
 				"port accords 1/0, " +
 				"certificates 2/2, gateway status 1/0"},
 		{"a listener with a host of its own", func() incr.Result {
 			return w.apply(fleetGateway("new", `{name: other, port: 80, protocol: HTTP, hostname: "*.example.org"}`))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 3/1, sections 1/1, " +
-			"listener policies 1/0, quic listeners 1/0, gateway policies 1/0, " +
+			"registries of gateways 1/0, listener policies 1/0, quic listeners 1/0, gateway policies 1/0, " +
 			"contenders 3/1, arenas 1/0, owners 1/1, seats 1/1, ports 1/1, port accords 1/0, gateway status 1/1"},
 		{"a policy for a backend", func() incr.Result { return w.apply(fleetPolicy(9, "a.example"), caYAML(t, "ca")) },
 			"ca bundles 1/1, backendtlspolicy holders 1/1, backendtlspolicies 1/1, backend guards 1/1, authorities 1/1, " +

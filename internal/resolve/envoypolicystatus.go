@@ -69,6 +69,9 @@ func (t *Tables) policyAncestor(r *incr.Reader, uses []policyUse) (status.Ancest
 			both := t.fieldsOf(r, mergedKey{Kind: kind, Own: use.Policy.Name, Parent: use.Parent})
 			out.Report = append(out.Report, both.Report...)
 		}
+		if use.Target == (policyTarget{}) {
+			out.Report = append(out.Report, t.unregistered(r, use)...)
+		}
 		if kind == model.KindClientTrafficPolicy && use.Target == (policyTarget{}) {
 			out.Report = append(out.Report, t.unfitForListeners(r, use)...)
 		}

@@ -68,7 +68,7 @@ func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 		{"preserveRouteOrder", spec.PreserveRouteOrder != nil, never},
 		{"mergeBackends", spec.MergeBackends != nil, "backends are always merged"},
 		{"luaValidation", spec.LuaValidation != nil, "scripts are always parsed, and never run"},
-		{"dynamicModules", len(spec.DynamicModules) > 0, "modules are not run"},
+		{"dynamicModules.source.remote", slices.ContainsFunc(spec.DynamicModules, isRemote), "name a path of the proxy"},
 		{"geoIP", spec.GeoIP != nil, "places are not looked up"},
 		{"provider.kubernetes.useListenerPortAsContainerPort", portsShifted(spec), "Envoys always bind to those ports"},
 	}
@@ -103,6 +103,9 @@ func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 	slices.Sort(out)
 	return out
 }
+
+// isRemote reports whether a module is to be fetched by Envoy, which no policy can have.
+func isRemote(m egv1a1.DynamicModuleEntry) bool { return m.Source.Remote != nil }
 
 // portsShifted reports whether an EnvoyProxy wants containers to have other ports than listeners, or says that they
 // have the same.

@@ -324,7 +324,7 @@ func TestCostOfAListenerSet(t *testing.T) {
 		{"a listener of the Gateway", func() incr.Result {
 			return w.apply(strings.Replace(gw, "gw.example", "other.example", 1))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 1/1, sections 1/0, " +
-			"quic listeners 1/0, gateway policies 1/0, " +
+			"registries of gateways 1/0, quic listeners 1/0, gateway policies 1/0, " +
 			"contenders 1/1, arenas 1/0, owners 2/2, seats 1/1, ports 1/1, port accords 1/0, gateway status 1/0"},
 		{"rotate their certificate", func() incr.Result { return w.apply(secretYAML(t, "cert")) },
 			"certificate pairs 1/1, gateways 1/0, listenersets 999/0, certificates 1/1"},

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -45,10 +46,9 @@ func (t *Tables) Policed(
 			continue
 		}
 		fields := t.fieldsOf(r, key)
-		out.Attached = append(out.Attached, fields.Attached...)
-		if out.Denied == "" {
-			out.Denied = fields.Denied
-		}
+		list, denied := t.permitted(r, above, fields.Attached)
+		out.Attached = append(out.Attached, list...)
+		out.Denied = cmp.Or(out.Denied, fields.Denied, denied)
 		if kind == model.KindBackendTrafficPolicy {
 			out.Settings = t.settingsKey(fields, key)
 		}

@@ -43,6 +43,11 @@ type Options struct {
 	Clusters func(a model.Attached) bool
 	// PortSettings returns what is asked of a whole port, as a text to compare, empty for nothing; may be nil.
 	PortSettings func(model.Attached) string
+	// UsesProxy says whether a feature can be asked only for what the EnvoyProxy of the Gateway registers, and CheckProxy
+	// what of it is not registered there (Attached.Proxy); nil if there is no such feature. Its issues have Path, Reason
+	// and Message filled.
+	UsesProxy  func(feature string) bool
+	CheckProxy func(model.Attached) status.Report
 	// OverQUIC says whether a feature is asked to have a listener reached by QUIC too; nil if none is.
 	OverQUIC func(model.Attached) bool
 	// CheckListener returns why a listener cannot have what is asked of a feature; may be nil. hostnames are those of all
@@ -200,6 +205,8 @@ type Tables struct {
 	stacks         *incr.Table[model.ListenerKey, model.PolicyStack]
 	// accords are what the ClientTrafficPolicies of the listeners of a port agree on.
 	accords *incr.Table[model.PortKey, *accord]
+	// registries are the EnvoyProxies of Gateways that register something for policies to use.
+	registries *incr.Table[model.Name, mergedKey]
 	// quicDoors are the listeners that are to be reached by QUIC, with the UDP port for that.
 	quicDoors      *incr.Table[model.ListenerKey, model.PortKey]
 	quicByProxy    *incr.Index[model.ProxyName, model.ListenerKey, model.PortKey]
@@ -307,6 +314,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addGateways(e)
 	t.addListenerSets(e)
 	t.addDoors(e)
+	t.addRegistries(e)
 	t.addPolicyFields(e)
 	t.addProxyFields(e)
 	t.addProxyWide(e)

@@ -55,9 +55,7 @@ var elsewhere = map[string]struct{ says, file, test string }{
 }
 
 // unclaimed are the fields that are refused because there is no feature for them, and why.
-var unclaimed = map[string]string{
-	"EnvoyExtensionPolicy.dynamicModule": "modules would run with all rights of the proxy",
-}
+var unclaimed = map[string]string{}
 
 // TestEveryField says that every leaf field of the API has an effect, which a file whose outcome another test asserts
 // shows, or is refused, and that the reference says so.

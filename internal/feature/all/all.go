@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/credentialinjector"
 	"github.com/sluice-gateway/sluice/internal/feature/csrf"
 	"github.com/sluice-gateway/sluice/internal/feature/directresponse"
+	"github.com/sluice-gateway/sluice/internal/feature/dynamicmodule"
 	"github.com/sluice-gateway/sluice/internal/feature/extauth"
 	"github.com/sluice-gateway/sluice/internal/feature/extproc"
 	"github.com/sluice-gateway/sluice/internal/feature/fault"
@@ -88,6 +89,7 @@ func ChainWith(o Options) *feature.Chain {
 		lua.Feature{Allowed: o.Lua}, // extensions see who it is, and can have a say in what is authorized
 		extproc.Feature{},
 		wasm.Feature{},
+		dynamicmodule.Feature{},
 		authorization.Feature{},                 // decides by what those above have found out
 		ratelimit.Feature{Service: o.RateLimit}, // counts what is let in by all that cost nothing
 		buffer.Feature{},                        // waits only for what is let in

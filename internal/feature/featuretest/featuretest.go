@@ -60,6 +60,8 @@ type Input struct {
 	Beside egv1a1.ClusterSettings `json:"beside"`
 	// JWT is the field jwt of a SecurityPolicy beside the one that the spec is.
 	JWT *egv1a1.JWT `json:"jwt"`
+	// Proxy is what the EnvoyProxy of the Gateway says.
+	Proxy *egv1a1.EnvoyProxySpec `json:"proxy"`
 	// Trust are the names of ConfigMaps with CA certificates that the references in Spec lead to, Revoked those of
 	// ConfigMaps with what is revoked of these.
 	Trust   []string `json:"trust"`
@@ -167,6 +169,9 @@ func (in *Input) attached(f feature.Feature, spec any) model.Attached {
 	a := model.Attached{Feature: f.Name(), Spec: spec, Path: "spec.rules[0].filters[0]"}
 	if in.Path != "" {
 		a.Path = in.Path
+	}
+	if in.Proxy != nil {
+		a.Proxy = in.Proxy
 	}
 	for _, name := range in.Backends {
 		a.Backends = append(a.Backends, Service(name))
