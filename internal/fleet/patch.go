@@ -1,16 +1,16 @@
 package fleet
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	jsonpatch "github.com/evanphx/json-patch"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gateway/sluice/internal/jsonpatch"
 )
 
 // Patch returns a bootstrap as an EnvoyProxy wants it (EnvoyProxySpec.bootstrap), in the form that Envoy reads. It
@@ -66,21 +66,12 @@ func fromYAML(text *string, into *bootstrapv3.Bootstrap) error {
 }
 
 func jsonPatch(raw []byte, operations []egv1a1.JSONPatchOperation) ([]byte, error) {
-	for i, op := range operations {
-		if op.JSONPath != nil {
-			return nil, fmt.Errorf("jsonPatches[%d].jsonPath is not supported: use path", i)
-		}
-		one, err := json.Marshal([]egv1a1.JSONPatchOperation{op})
+	for i := range operations {
+		patched, err := jsonpatch.Apply(raw, &operations[i])
 		if err != nil {
 			return nil, fmt.Errorf("jsonPatches[%d]: %w", i, err)
 		}
-		patch, err := jsonpatch.DecodePatch(one)
-		if err != nil {
-			return nil, fmt.Errorf("jsonPatches[%d]: %w", i, err)
-		}
-		if raw, err = patch.Apply(raw); err != nil {
-			return nil, fmt.Errorf("jsonPatches[%d]: %w", i, err)
-		}
+		raw = patched
 	}
 	return raw, nil
 }

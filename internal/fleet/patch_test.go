@@ -77,7 +77,18 @@ func TestPatch(t *testing.T) {
 			patch: operations(operation("remove", "/static_resources/listeners/0", "")), refusal: "listener sluice_ready",
 		},
 		"by a JSON path": {
-			patch: operations(egv1a1.JSONPatchOperation{Op: "remove", JSONPath: ptr("$.a")}), refusal: "use path",
+			patch: operations(egv1a1.JSONPatchOperation{
+				Op: "add", JSONPath: ptr("$.static_resources.listeners[?(@.name=='mine')]"), Path: ptr("a"),
+				Value: &apiextensionsv1.JSON{Raw: []byte("1")},
+			}),
+			refusal: "jsonPatches[0]: jsonPath: ",
+		},
+		"below a JSON path": {
+			patch: operations(egv1a1.JSONPatchOperation{
+				Op: "add", JSONPath: ptr("$.layered_runtime.layers[0].static_layer"), Path: ptr("mine"),
+				Value: &apiextensionsv1.JSON{Raw: []byte("7")},
+			}),
+			want: `"mine": 7`,
 		},
 	}
 	for name, test := range tests {
