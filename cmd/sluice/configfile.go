@@ -181,6 +181,9 @@ func (f *extensionFlags) take(cmd *cobra.Command, c *envoygateway.Config) {
 	if lua := c.Lua(); lua != nil && !cmd.Flags().Changed("enable-lua") {
 		f.lua = *lua
 	}
+	if patches := c.Patches(); patches != nil && !cmd.Flags().Changed("enable-envoy-patch-policy") {
+		f.patches = *patches
+	}
 }
 
 func (f *limitFlags) take(cmd *cobra.Command, c *envoygateway.Config) {

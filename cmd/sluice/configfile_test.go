@@ -259,6 +259,10 @@ var effects = map[string]struct {
 	"extensionApis.disableLua": {
 		envoygateway.Run, "extensionApis: {disableLua: true}", func(f taken) any { return f.Run.extensions.lua }, false,
 	},
+	"extensionApis.enableEnvoyPatchPolicy": {
+		envoygateway.Serve, "extensionApis: {enableEnvoyPatchPolicy: true}",
+		func(f taken) any { return f.Serve.extensions.patches }, true,
+	},
 	"extensionApis.enableBackend": {
 		envoygateway.Serve, "extensionApis: {enableBackend: false}", func(f taken) any { return f.Serve.noBackends }, true,
 	},

@@ -255,7 +255,7 @@ func (c *controlPlane) buildPipeline() {
 		Fleets: fleetOptions(c.flags.namespace, c.flags.proxy),
 		Fleet:  c.wantFleet,
 		Chain:  all.ChainWith(all.Options{RateLimit: c.flags.rateLimit(), Pods: true, Lua: c.flags.extensions.lua}),
-		Scope:  c.flags.watch(), NoBackends: c.flags.noBackends,
+		Scope:  c.flags.watch(), NoBackends: c.flags.noBackends, Patches: c.flags.extensions.patches,
 		// Where Envoy's image has them.
 		SystemCAs: systemCAs[0],
 		Bind:      "0.0.0.0",

@@ -6,12 +6,14 @@ import (
 
 // extensionFlags say what policies may bring that could read or take over what is not theirs.
 type extensionFlags struct {
-	lua bool
+	lua, patches bool
 }
 
-// register adds the flags that sluice run and sluice serve have in common. lua is whether scripts are allowed if
+// register adds the flags that sluice run and sluice serve have in common. allowed is whether scripts and patches are if
 // nothing is said.
-func (f *extensionFlags) register(cmd *cobra.Command, lua bool) {
-	cmd.Flags().BoolVar(&f.lua, "enable-lua", lua,
+func (f *extensionFlags) register(cmd *cobra.Command, allowed bool) {
+	cmd.Flags().BoolVar(&f.lua, "enable-lua", allowed,
 		"Run the Lua scripts of EnvoyExtensionPolicies: they can read the files of the Envoy that runs them")
+	cmd.Flags().BoolVar(&f.patches, "enable-envoy-patch-policy", allowed,
+		"Apply EnvoyPatchPolicies: they can have Envoy do all that it can, and read its files")
 }

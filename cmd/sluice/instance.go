@@ -153,7 +153,7 @@ func (i *instance) build() {
 		Observer: i.observe,
 	})
 	opts := pipelineOptions()
-	opts.NoBackends = i.flags.noBackends
+	opts.NoBackends, opts.Patches = i.flags.noBackends, i.flags.extensions.patches
 	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit(), Lua: i.flags.extensions.lua})
 	opts.SessionKey = i.seed.Key
 	opts.Serve = i.server.Update

@@ -57,8 +57,8 @@ case.`,
 // statusKinds are the kinds that have a status, by their plurals, with their short names.
 var statusKinds = map[string]string{
 	"backends": "be", "backendtlspolicies": "btlspolicy", "backendtrafficpolicies": "btp",
-	"clienttrafficpolicies": "ctp", "envoyextensionpolicies": "eep", "envoyproxies": "eproxy", "gatewayclasses": "gc",
-	"gateways": "gtw", "grpcroutes": "", "httproutes": "", "listenersets": "lset", "securitypolicies": "sp",
+	"clienttrafficpolicies": "ctp", "envoyextensionpolicies": "eep", "envoypatchpolicies": "epp",
+	"envoyproxies": "eproxy", "gatewayclasses": "gc", "gateways": "gtw", "grpcroutes": "", "httproutes": "", "listenersets": "lset", "securitypolicies": "sp",
 	"tcproutes": "", "tlsroutes": "", "udproutes": "", "xbackends": "", "xbackendtrafficpolicies": "xbtrafficpolicy",
 	"xtelemetrypolicies": "",
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 
+	_ "github.com/sluice-gateway/sluice/internal/envoy/extension" // what patches may have in them
 	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
@@ -35,6 +36,7 @@ func pipelineOptions() pipeline.Options {
 		Workers:     runtime.GOMAXPROCS(0),
 		// Whoever writes the files may name every address of the machine.
 		LocalBackends: true,
+		Patches:       true,
 		SystemCAs:     findSystemCAs(),
 		Alone:         true,
 		Features:      all.Supported,

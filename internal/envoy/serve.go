@@ -97,17 +97,7 @@ func equalServed(a, b served) bool {
 // host puts a virtual host together: from the routes that serve its domain or, if there are none, from what the
 // listeners of the port say about a domain that nobody serves.
 func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
-	var routes []hostRoute
-	for route, bindings := range b.in.Hosts.Values(r, k) {
-		stance, from, ok := boundFrom(bindings.Bound, k)
-		if !ok {
-			continue
-		}
-		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route, stance: stance})
-		for i := range s.entries {
-			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
-		}
-	}
+	routes := b.routesAt(r, k)
 	if len(routes) == 0 && k.Table.Secure() {
 		if hostname, ok := b.in.Hostname(r, k.Table.Listener()); ok && !ownsDomain(hostname, k.Domain) {
 			return answering(k.Domain, misdirected), true
@@ -116,7 +106,6 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	if b.denies(r, k) {
 		return answering(k.Domain, 500), true
 	}
-	sortHostRoutes(routes)
 	host, g, scope := newHost(k.Domain), b.guardOf(r, k), b.hostScope(r, k)
 	b.opts.Chain.ApplyHost(host, b.in.ProxyWide(r, k.Table.Port().Proxy))
 	host.TypedPerFilterConfig = scope.Fill(b.place(r, k.Table.Port()), nil)
@@ -128,6 +117,23 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	}
 	routes, needs := b.guardHost(g, host, routes)
 	return virtualHost(host, routes, append(needs, scope.Needs...)), true
+}
+
+// routesAt returns the routes that serve a host, sorted.
+func (b *builder) routesAt(r *incr.Reader, k model.HostKey) []hostRoute {
+	var routes []hostRoute
+	for route, bindings := range b.in.Hosts.Values(r, k) {
+		stance, from, ok := boundFrom(bindings.Bound, k)
+		if !ok {
+			continue
+		}
+		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route, stance: stance})
+		for i := range s.entries {
+			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
+		}
+	}
+	sortHostRoutes(routes)
+	return routes
 }
 
 // boundFrom returns the most specific of the route's own hostnames that the host came from, and what holds for the

@@ -2,10 +2,8 @@ package envoy
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
@@ -21,6 +19,10 @@ type Options struct {
 	Chain *feature.Chain
 	// Bind is the address that listeners bind to: "0.0.0.0", or "::" for both address families.
 	Bind string
+	// LocalBackends says that patches may name addresses of the machine that Envoy runs on: see [resolve.Options].
+	LocalBackends bool
+	// Reserved are the ports on which no listener may be added, and what they are used for.
+	Reserved map[uint16]string
 	// SessionKey returns the secret of the control plane for a purpose, the same one in all replicas; nil if there is
 	// none: what needs one gets no value then.
 	SessionKey func(purpose string) []byte
@@ -39,7 +41,10 @@ type Tables struct {
 	Routes    *incr.Table[model.RouteTableKey, *xds.Resource]
 	// Hosts are the parts of Routes.
 	Hosts *incr.Table[model.HostKey, *xds.Part]
+	// Added are resources that only EnvoyPatchPolicies have.
+	Added *incr.Table[AddedKey, *xds.Resource]
 
+	patches
 	closed *incr.Input[model.RouteTableKey, uint64]
 }
 
@@ -124,13 +129,17 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 		}
 		return out
 	})
+	b.backendUses = backends
 	secrets := incr.NewIndex(e, "secret uses", in.Ports, secretsOf)
+	b.secretUses = secrets
 	listenerTrusts := incr.NewIndex(e, "client trust uses", in.Ports, trustsOf)
 	owned := incr.NewIndex(e, "listener hosts", in.Ports, func(_ model.PortKey, p model.Port) []model.HostKey {
 		return ownedHosts(p)
 	})
 
 	streamBackends, udpPorts := b.addStreams(e)
+	b.streamUses = streamBackends
+	b.addPatches(e)
 	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors, b.policyBackends}
 	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked,
 		b.collectors, b.policyBackends)
@@ -143,20 +152,27 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	})
 
 	out := &Tables{closed: b.closed}
-	out.Clusters = incr.NewTable(e, "clusters", b.cluster, uses...).Equal(equalResource)
-	out.Endpoints = incr.NewTable(e, "endpoints", b.endpoints, uses...).Equal(equalResource)
+	out.Clusters = incr.NewTable(e, "clusters", b.clusterStage.hook, uses...).Equal(equalResource)
+	out.Endpoints = incr.NewTable(e, "endpoints", b.endpointStage.hook, uses...).Equal(equalResource)
 	out.Values = incr.NewTable(e, "secret values", b.value, valueUses(e, out.Clusters)).Equal(equalResource)
-	out.Secrets = incr.NewTable(e, "secrets", b.secret, secrets, clientSecrets).Equal(equalResource)
+	out.Secrets = incr.NewTable(e, "secrets", b.secretStage.hook, secrets, clientSecrets).Equal(equalResource)
 	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts, b.clientTrusts).
 		Equal(equalResource)
-	out.Listeners = incr.NewTable(e, "listeners", b.listener, in.Ports, in.QUIC).Equal(equalResource)
+	out.Listeners = incr.NewTable(e, "listeners", b.listenerStage.hook, in.Ports, in.QUIC).Equal(equalResource)
 	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
 		return a.Hash == b.Hash
 	})
 	b.hosts = incr.NewIndex(e, "hosts by table", out.Hosts, func(k model.HostKey, _ *xds.Part) []model.RouteTableKey {
 		return []model.RouteTableKey{k.Table}
 	})
-	out.Routes = incr.NewTable(e, "route tables", b.table, b.hosts).Equal(equalResource)
+	b.addPatchedTables(e)
+	out.Routes = incr.NewTable(e, "route tables", b.tableStage.hook, b.hosts).Equal(equalResource)
+	out.Added = incr.NewTable(e, "added resources", func(r *incr.Reader, k AddedKey) (*xds.Resource, bool) {
+		p, _ := incr.Get(r, b.addedStage.done, k)
+		return p.Resource, p.Resource != nil
+	}, b.addedStage.done).Equal(equalResource)
+	b.addPatchReports(e)
+	out.patches = b.patches
 	return out
 }
 
@@ -189,7 +205,12 @@ type builder struct {
 	regimes        *incr.Table[model.RouteTableKey, regime]
 	policyBackends *incr.Index[BackendKey, model.PortKey, []BackendKey]
 	hosts          *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
-	chains         *incr.Table[chainKey, chain]
+	// backendUses, streamUses and secretUses say what leads to a backend or shows a certificate.
+	backendUses *incr.Index[BackendKey, siteKey, served]
+	streamUses  *incr.Index[BackendKey, chainKey, chain]
+	secretUses  *incr.Index[SecretKey, model.PortKey, model.Port]
+	patches
+	chains *incr.Table[chainKey, chain]
 	// overQUIC says which HTTPS listeners are reached by QUIC too.
 	overQUIC *incr.Index[model.ListenerKey, model.PortKey, []model.ListenerKey]
 	// portChains are the chains by port.
@@ -359,14 +380,10 @@ func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, b
 	out := &xds.Resource{
 		Name: k.String(), Body: body, Needs: clusterNames(scope.Needs), Parts: make([]*xds.Part, 0, b.hosts.Len(r, k)),
 	}
-	digest := xxhash.New()
-	_, _ = digest.Write(out.Body)
-	var sum [8]byte
 	for _, part := range b.hosts.Values(r, k) {
 		out.Parts = append(out.Parts, part)
-		_, _ = digest.Write(binary.BigEndian.AppendUint64(sum[:0], part.Hash))
 	}
-	out.Hash = digest.Sum64()
+	out.Hash = tableHash(out)
 	return out, true
 }
 

@@ -181,6 +181,14 @@ func (c *Config) Lua() *bool {
 	return nil
 }
 
+// Patches says whether EnvoyPatchPolicies may be used; nil if the file does not say.
+func (c *Config) Patches() *bool {
+	if !c.Says("extensionApis.enableEnvoyPatchPolicy") {
+		return nil
+	}
+	return &c.ExtensionAPIs.EnableEnvoyPatchPolicy
+}
+
 // rateLimitTimeout is that of Envoy Gateway for a rateLimit without a timeout.
 const rateLimitTimeout = 20 * time.Millisecond
 

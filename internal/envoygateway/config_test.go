@@ -60,8 +60,9 @@ var mistakes = map[string]struct {
 		want: []string{`eg.yaml:4: xdsServer.maxConnectionAge: "10 h" is no duration`, "less than 2Gi"},
 	},
 	"refused fields": {
-		text: head + "extensionApis:\n  enableEnvoyPatchPolicy: true\n",
-		want: []string{"eg.yaml:4: extensionApis.enableEnvoyPatchPolicy: EnvoyPatchPolicies are not read"},
+		text: head + "provider:\n  type: Custom\n  custom:\n    resource: {type: File, file: {paths: [a]}}\n" +
+			"    infrastructure:\n      type: Remote\n      remote: {}\n",
+		want: []string{"eg.yaml:8: provider.custom.infrastructure.remote: Sluice runs Envoys in"},
 	},
 	"watch without type": {
 		text: head + "provider:\n  type: Kubernetes\n  kubernetes:\n    watch: {namespaces: [a]}\n",
@@ -176,7 +177,7 @@ rateLimit:
   backend: {type: Redis, redis: {url: "a:1"}}
   failClosed: false
   telemetry: {metrics: {prometheus: {disable: true}}, tracing: {provider: {url: a}}}
-extensionApis: {enableSDSSecretRef: true, enableEnvoyPatchPolicy: false}
+extensionApis: {enableSDSSecretRef: true}
 gatewayAPI: {enabled: [XBackendTrafficPolicy]}
 runtimeFlags: {enabled: [XDSNameSchemeV2]}
 `

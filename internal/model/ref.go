@@ -74,6 +74,7 @@ const (
 	KindBackendTrafficPolicy  = "BackendTrafficPolicy"
 	KindSecurityPolicy        = "SecurityPolicy"
 	KindEnvoyExtensionPolicy  = "EnvoyExtensionPolicy"
+	KindEnvoyPatchPolicy      = "EnvoyPatchPolicy"
 
 	KindBackendTLSPolicy   = "BackendTLSPolicy"
 	KindClusterTrustBundle = "ClusterTrustBundle"

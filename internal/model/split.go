@@ -44,6 +44,15 @@ func (k BackendKey) Parts() []WeightedBackend {
 	return out
 }
 
+// ParseBackend returns the Service, Backend or XBackend whose cluster has the name, and false if it is no such name.
+func ParseBackend(name string) (BackendKey, bool) {
+	if strings.Count(name, "/") < 2 {
+		return BackendKey{}, false
+	}
+	key := parseBackend(name)
+	return key, key.String() == name
+}
+
 // parseBackend reads what [BackendKey.String] wrote.
 func parseBackend(name string) BackendKey {
 	name, suffixes, _ := strings.Cut(name, "~")

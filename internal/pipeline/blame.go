@@ -264,8 +264,7 @@ func (p *Pipeline) hostHash(id hostID) uint64 {
 	}
 	for table := range p.built.Routes.All() {
 		if table.Port().Proxy == id.proxy && table.String() == id.table {
-			part, _ := p.built.Hosts.Peek(model.HostKey{Table: table, Domain: id.host})
-			if part != nil {
+			if part := p.built.Part(model.HostKey{Table: table, Domain: id.host}); part != nil {
 				return part.Hash
 			}
 		}

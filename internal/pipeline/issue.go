@@ -41,6 +41,9 @@ func (p *Pipeline) Issues() status.Report {
 	for ref, policy := range p.resolved.Policies.All() {
 		out.now = append(out.now, status.Problems(ref, &policy.Status)...)
 	}
+	for _, report := range p.built.PatchReports.All() {
+		out.now = append(out.now, report...)
+	}
 	for name, st := range p.resolved.XBackendStatus.All() {
 		out.now = append(out.now, status.Problems(xbackendRef(name), &st)...)
 	}
@@ -77,6 +80,9 @@ func (p *Pipeline) issueChanges() (now, fixed status.Report) {
 			Old: c.Old.Status, HadOld: c.HadOld, New: c.New.Status, Has: c.Has,
 		})
 	}
+	for _, c := range p.built.PatchReports.Changes() {
+		out.differ(c.Old, c.New)
+	}
 	for name, c := range p.resolved.XBackendStatus.Changes() {
 		compare(&out, xbackendRef(name), c)
 	}
@@ -94,6 +100,11 @@ func compare[S any](out *issues, ref model.Ref, c incr.Change[S]) {
 	if c.Has {
 		after = status.Problems(ref, &c.New)
 	}
+	out.differ(before, after)
+}
+
+// differ adds what is wrong now and was not before, and the other way round.
+func (out *issues) differ(before, after status.Report) {
 	for _, i := range after {
 		if !slices.Contains(before, i) {
 			out.now = append(out.now, i)
@@ -124,6 +135,10 @@ func backendRef(name model.Name) model.Ref {
 
 func envoyProxyRef(name model.Name) model.Ref {
 	return model.Ref{Group: model.GroupEnvoyGateway, Kind: model.KindEnvoyProxy, Name: name}
+}
+
+func patchRef(name model.Name) model.Ref {
+	return model.Ref{Group: model.GroupEnvoyGateway, Kind: model.KindEnvoyPatchPolicy, Name: name}
 }
 
 func xbackendRef(name model.Name) model.Ref {

@@ -59,6 +59,8 @@ func (p *Pipeline) connect(name model.ProxyName, by int) {
 	}
 	if px.connected == 0 {
 		p.review(name) // nobody here has to be waited for any more
+	} else {
+		p.reviewPatches(px) // they have to be waited for now
 	}
 }
 
@@ -114,6 +116,7 @@ func (p *Pipeline) review(name model.ProxyName) {
 	if px == nil {
 		return // another replica serves what is not known here yet
 	}
+	p.reviewPatches(px)
 	sources := map[model.Ref]bool{}
 	for key, w := range px.waiting {
 		w = p.tell(name, key, w)

@@ -58,6 +58,8 @@ type Options struct {
 	// NoBackends refuses objects of kind Backend, and Scope is which namespaces are read: see [resolve.Options].
 	NoBackends bool
 	Scope      *resource.Scope
+	// Patches allows EnvoyPatchPolicies: see [resolve.Options].
+	Patches bool
 	// SystemCAs is the path of the proxies' system CA certificates: see [resolve.Options].
 	SystemCAs string
 	// Fetch is told of everything that is to be fetched from now on, or not any more: see [Pipeline.Fetched]. It must not
@@ -105,6 +107,8 @@ type proxy struct {
 	waiting map[model.ListenerKey]waiting
 	// refused are the resources that Envoy refuses, by type and name.
 	refused map[resourceID]refusal
+	// patching are the EnvoyPatchPolicies with patches that are not live yet, and the version that has them.
+	patching map[model.Name]uint64
 	// placed is where the Envoys are.
 	placed resolve.Placement
 }
@@ -141,17 +145,26 @@ func New(opts Options) *Pipeline {
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
-		NoBackends: opts.NoBackends, Scope: opts.Scope,
+		NoBackends: opts.NoBackends, Scope: opts.Scope, Patches: opts.Patches,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
 		CheckListener: opts.Chain.CheckListener, OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
 		UsesProxy: opts.Chain.UsesProxy, CheckProxy: opts.Chain.CheckProxy,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{
-		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey,
+		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey, LocalBackends: opts.LocalBackends,
+		Reserved: reserved(opts.Fleets),
 	})
 	p.blame.init(p.say)
 	return p
+}
+
+// reserved are the ports that fleets keep for themselves.
+func reserved(fleets *resolve.FleetOptions) map[uint16]string {
+	if fleets == nil {
+		return nil
+	}
+	return fleets.Reserved
 }
 
 // Outcome says what a batch did.
@@ -254,7 +267,9 @@ func (p *Pipeline) commit() Outcome {
 func (p *Pipeline) proxy(name model.ProxyName) *proxy {
 	px, ok := p.proxies[name]
 	if !ok {
-		px = &proxy{waiting: map[model.ListenerKey]waiting{}, refused: map[resourceID]refusal{}}
+		px = &proxy{
+			waiting: map[model.ListenerKey]waiting{}, refused: map[resourceID]refusal{}, patching: map[model.Name]uint64{},
+		}
 		p.proxies[name] = px
 	}
 	return px
@@ -277,6 +292,9 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 			return p.commit()
 		}
 	case xds.Rejected:
+		if p.unpatch(e) {
+			return p.commit()
+		}
 		if e.Type != xds.Routes {
 			p.refuse(e.Proxy, resourceID{e.Type, e.Resource}, refusal{e.Hash, e.Message})
 			p.publishOwners(e.Owners)

@@ -33,6 +33,9 @@ func (p *Pipeline) putPolicy(ref model.Ref) {
 				"Envoy refused the CA certificates: "+why.message, p.generation(ref))
 		}
 	}
+	if ref.Kind == model.KindEnvoyPatchPolicy {
+		p.programPatches(ref, out)
+	}
 	p.put(ref, policyStatus(ref, out), true)
 }
 

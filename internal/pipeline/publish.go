@@ -53,6 +53,9 @@ func (p *Pipeline) publish() {
 	for ref := range p.resolved.Policies.Changes() {
 		p.putPolicy(ref)
 	}
+	for name := range p.built.PatchReports.Changes() {
+		p.putPolicy(patchRef(name))
+	}
 	for name := range p.resolved.BackendStatus.Changes() {
 		p.putBackend(name)
 	}

@@ -47,6 +47,7 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 		versions[name] = px.version
 		healed = append(healed, p.adoptResources(name, list)...)
 	}
+	p.awaitPatches()
 	p.dropListeners()
 	for listener, port := range p.fresh() {
 		p.wait(port.Proxy, listener)
@@ -97,10 +98,17 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 	addChanges(out, xds.Secret, p.built.Authorities, ofAuthority, nil)
 	addChanges(out, xds.Secret, p.built.Values, ofBackend, nil)
 	addChanges(out, xds.Listener, p.built.Listeners, ofPort, nil)
-	addChanges(out, xds.Routes, p.built.Routes, ofTable, func(k model.RouteTableKey) []string {
-		slices.Sort(parts[k])
-		return parts[k]
-	})
+	addChanges(out, xds.Routes, p.built.Routes, ofTable,
+		func(k model.RouteTableKey, c incr.Change[*xds.Resource]) []string {
+			if changed, patched := p.built.PatchedParts(k, c); patched {
+				return changed
+			}
+			slices.Sort(parts[k])
+			return parts[k]
+		})
+	for k, c := range p.built.Added.Changes() {
+		out[k.Proxy] = append(out[k.Proxy], xds.Change{Type: k.Type, Name: k.Name, Resource: c.New})
+	}
 	for _, list := range out {
 		slices.SortFunc(list, func(a, b xds.Change) int {
 			return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
@@ -113,7 +121,7 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 // that have none.
 func addChanges[K incr.Key[K]](
 	out map[model.ProxyName][]xds.Change, typ xds.Type, table *incr.Table[K, *xds.Resource],
-	proxy func(K) model.ProxyName, parts func(K) []string,
+	proxy func(K) model.ProxyName, parts func(K, incr.Change[*xds.Resource]) []string,
 ) {
 	for k, c := range table.Changes() {
 		change := xds.Change{Type: typ}
@@ -123,7 +131,7 @@ func addChanges[K incr.Key[K]](
 			change.Name = c.Old.Name
 		}
 		if parts != nil {
-			change.Parts = parts(k)
+			change.Parts = parts(k, c)
 		}
 		out[proxy(k)] = append(out[proxy(k)], change)
 	}
@@ -133,7 +141,7 @@ func addChanges[K incr.Key[K]](
 func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return map[xds.Type][]*xds.Resource{
+	out := map[xds.Type][]*xds.Resource{
 		xds.Cluster:   resourcesOf(p.built.Clusters, ofBackend, proxy),
 		xds.Endpoints: resourcesOf(p.built.Endpoints, ofBackend, proxy),
 		xds.Secret: byName(resourcesOf(p.built.Secrets, ofSecret, proxy),
@@ -141,6 +149,12 @@ func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource
 		xds.Listener: resourcesOf(p.built.Listeners, ofPort, proxy),
 		xds.Routes:   resourcesOf(p.built.Routes, ofTable, proxy),
 	}
+	for k, r := range p.built.Added.All() {
+		if k.Proxy == proxy {
+			out[k.Type] = byName(out[k.Type], []*xds.Resource{r})
+		}
+	}
+	return out
 }
 
 // resourcesOf returns the resources of a table that are for a proxy, by name.

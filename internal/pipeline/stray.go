@@ -110,7 +110,8 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 			Group: parent.Group, Kind: parent.Kind, Namespace: parent.Namespace, Name: parent.Name,
 		}, "spec.parentRef", issue)
 	case *gwv1.BackendTLSPolicy, *gwxv1a1.XBackendTrafficPolicy, *gwxv1a1.XTelemetryPolicy,
-		*egv1a1.ClientTrafficPolicy, *egv1a1.BackendTrafficPolicy, *egv1a1.SecurityPolicy, *egv1a1.EnvoyExtensionPolicy:
+		*egv1a1.ClientTrafficPolicy, *egv1a1.BackendTrafficPolicy, *egv1a1.SecurityPolicy, *egv1a1.EnvoyExtensionPolicy,
+		*egv1a1.EnvoyPatchPolicy:
 		// Without an ancestor no status can say what is wrong with it.
 		if policy, ok := p.resolved.Policies.Peek(ref); ok && len(policy.Status.Ancestors) == 0 {
 			return policy.Report

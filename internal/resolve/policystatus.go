@@ -27,11 +27,13 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		policyKeys(e, "backendtlspolicy keys", t.in.backendTLS, tlsPolicyRef),
 		policyKeys(e, "xbackendtrafficpolicy keys", t.in.backendTraffic, trafficPolicyRef),
 		policyKeys(e, "xtelemetrypolicy keys", t.in.telemetry, telemetryRef),
+		policyKeys(e, "envoypatchpolicy keys", t.in.patches, patchPolicyRef),
 	}
 	kinds := map[string]func(*incr.Reader, model.Name) (status.Policy, model.Trust, bool){
 		model.KindBackendTLSPolicy:      t.tlsPolicyStatus,
 		model.KindXBackendTrafficPolicy: trustless(t.trafficPolicyStatus),
 		model.KindXTelemetryPolicy:      trustless(t.telemetryStatus),
+		model.KindEnvoyPatchPolicy:      trustless(t.patchPolicyStatus),
 	}
 	for _, kind := range append([]string{model.KindClientTrafficPolicy}, routePolicyKinds...) {
 		kinds[kind] = func(r *incr.Reader, name model.Name) (status.Policy, model.Trust, bool) {

@@ -65,6 +65,8 @@ type Options struct {
 	LocalBackends bool
 	// NoBackends refuses objects of kind Backend: the operator does not want route authors to name hosts of their own.
 	NoBackends bool
+	// Patches allows EnvoyPatchPolicies: who writes one can have Envoy do all that it can.
+	Patches bool
 	// Scope is which namespaces are read, nil for all: what is not there may then merely not be seen.
 	Scope *resource.Scope
 	// SystemCAs is the path of the CA certificates of the system that the proxies run on, empty if there are none.
@@ -134,6 +136,8 @@ type Tables struct {
 	// ancestors.
 	Policies       *incr.Table[model.Ref, Policy]
 	XBackendStatus *incr.Table[model.Name, gwxv1a1.BackendStatus]
+	// PatchPolicies are the EnvoyPatchPolicies that are in force.
+	PatchPolicies *incr.Table[model.Name, *PatchPolicy]
 
 	opts    Options
 	in      inputs
@@ -254,6 +258,7 @@ type inputs struct {
 	envoyTraffic  *incr.Input[model.Name, *egv1a1.BackendTrafficPolicy]
 	security      *incr.Input[model.Name, *egv1a1.SecurityPolicy]
 	extensions    *incr.Input[model.Name, *egv1a1.EnvoyExtensionPolicy]
+	patches       *incr.Input[model.Name, *egv1a1.EnvoyPatchPolicy]
 }
 
 // readInputs returns the kinds as the store has them.
@@ -288,6 +293,7 @@ func readInputs(store *resource.Store) inputs {
 		envoyTraffic:  resource.Of[*egv1a1.BackendTrafficPolicy](store),
 		security:      resource.Of[*egv1a1.SecurityPolicy](store),
 		extensions:    resource.Of[*egv1a1.EnvoyExtensionPolicy](store),
+		patches:       resource.Of[*egv1a1.EnvoyPatchPolicy](store),
 	}
 }
 
@@ -313,6 +319,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addTrafficPolicies(e)
 	t.addGateways(e)
 	t.addListenerSets(e)
+	t.addPatchPolicies(e)
 	t.addDoors(e)
 	t.addRegistries(e)
 	t.addPolicyFields(e)

@@ -138,6 +138,10 @@ var Kinds = []Kind{
 		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyExtensionPolicy,
 		Plural: "envoyextensionpolicies", Guards: []string{anyField},
 	}),
+	kind[egv1a1.EnvoyPatchPolicy](Kind{
+		Group: model.GroupEnvoyGateway, Version: "v1alpha1", Kind: model.KindEnvoyPatchPolicy,
+		Plural: "envoypatchpolicies",
+	}),
 	kind[gwxv1a1.XBackendTrafficPolicy](Kind{
 		Group: model.GroupGatewayX, Version: "v1alpha1", Kind: model.KindXBackendTrafficPolicy,
 		Plural: "xbackendtrafficpolicies",

@@ -35,6 +35,7 @@
   - backendtrafficpolicies
   - clienttrafficpolicies
   - envoyextensionpolicies
+  - envoypatchpolicies
   - envoyproxies
   - httproutefilters
   - securitypolicies
@@ -63,6 +64,7 @@
   - backendtrafficpolicies/status
   - clienttrafficpolicies/status
   - envoyextensionpolicies/status
+  - envoypatchpolicies/status
   - envoyproxies/status
   - securitypolicies/status
   verbs: [patch]

@@ -1,0 +1,120 @@
+package patch
+
+import (
+	"fmt"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+// websocket is the upgrade that Envoy Gateway allows route by route, and Sluice in the connection manager.
+const websocket = "websocket"
+
+// Routes is the view of a RouteConfiguration: that of Envoy Gateway has a virtual host for each hostname that routes
+// have, named after the listener.
+type Routes struct {
+	Name  Rename
+	Hosts []Host
+}
+
+// Host is a virtual host of the view.
+type Host struct {
+	Rename
+	// Routes are in the order of the virtual host.
+	Routes []Route
+}
+
+// Route is a route of a virtual host, and the clusters that it leads to.
+type Route struct {
+	Rename
+	Clusters []Rename
+}
+
+// Show implements [View]. The virtual hosts of the message are those of the view, in the same order.
+func (v *Routes) Show(m proto.Message) {
+	rc := m.(*routev3.RouteConfiguration)
+	rc.Name = v.Name.Theirs
+	for i, host := range rc.VirtualHosts[:min(len(rc.VirtualHosts), len(v.Hosts))] {
+		host.Name = v.Hosts[i].Theirs
+		for j, route := range host.Routes[:min(len(host.Routes), len(v.Hosts[i].Routes))] {
+			as := v.Hosts[i].Routes[j]
+			if as.Theirs == "" {
+				continue
+			}
+			route.Name = as.Theirs
+			translateClusters(route, func(own string) string { return toTheirs(as.Clusters, own) })
+			if action := route.GetRoute(); action != nil && len(action.UpgradeConfigs) == 0 {
+				action.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: websocket}}
+			}
+		}
+	}
+}
+
+// Restore implements [View].
+func (v *Routes) Restore(m proto.Message) error {
+	rc := m.(*routev3.RouteConfiguration)
+	if rc.Name != v.Name.Theirs {
+		return fmt.Errorf("the name of a resource must stay: it is %q", v.Name.Theirs)
+	}
+	rc.Name = v.Name.Own
+	hosts, routes, clusters := map[string]string{}, map[string]string{}, map[string]string{}
+	for _, h := range v.Hosts {
+		hosts[h.Theirs] = h.Own
+		for _, r := range h.Routes {
+			routes[r.Theirs] = r.Own
+			for _, c := range r.Clusters {
+				clusters[c.Theirs] = c.Own
+			}
+		}
+	}
+	for _, host := range rc.VirtualHosts {
+		host.Name = either(hosts, host.Name)
+		for _, route := range host.Routes {
+			route.Name = either(routes, route.Name)
+			translateClusters(route, func(theirs string) string { return either(clusters, theirs) })
+			// Envoy Gateway's default is that of the connection manager, too.
+			if action := route.GetRoute(); action != nil && len(action.UpgradeConfigs) == 1 &&
+				proto.Equal(action.UpgradeConfigs[0], &routev3.RouteAction_UpgradeConfig{UpgradeType: websocket}) {
+				action.UpgradeConfigs = nil
+			}
+		}
+	}
+	return nil
+}
+
+func either(names map[string]string, name string) string {
+	if to, ok := names[name]; ok {
+		return to
+	}
+	return name
+}
+
+func toTheirs(clusters []Rename, own string) string {
+	if i := slices.IndexFunc(clusters, func(r Rename) bool { return r.Own == own }); i >= 0 {
+		return clusters[i].Theirs
+	}
+	return own
+}
+
+// translateClusters changes the names of the clusters that a route sends requests to.
+func translateClusters(route *routev3.Route, name func(string) string) {
+	switch to := route.GetRoute().GetClusterSpecifier().(type) {
+	case *routev3.RouteAction_Cluster:
+		to.Cluster = name(to.Cluster)
+	case *routev3.RouteAction_WeightedClusters:
+		for _, c := range to.WeightedClusters.GetClusters() {
+			c.Name = name(c.Name)
+		}
+	}
+}
+
+// ClustersOf returns the names of the clusters that a route sends requests to, in the order in which it names them.
+func ClustersOf(route *routev3.Route) []string {
+	var out []string
+	translateClusters(route, func(name string) string {
+		out = append(out, name)
+		return name
+	})
+	return out
+}

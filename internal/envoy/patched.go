@@ -1,0 +1,164 @@
+package envoy
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// patchedResource is what is known of a resource that policies change, whatever its type.
+type patchedResource struct {
+	key resourceKey
+	now *patched
+	// before is what it was before the last commit, if that changed it.
+	before *patched
+}
+
+// all are the resources that policies change.
+func (s *stage[K]) all(typ func(K) xds.Type) iter.Seq[patchedResource] {
+	return func(yield func(patchedResource) bool) {
+		for k, p := range s.done.All() {
+			if p.Resource == nil {
+				continue
+			}
+			if !yield(patchedResource{key: resourceKey{s.proxy(k), typ(k), p.Resource.Name}, now: p}) {
+				return
+			}
+		}
+	}
+}
+
+// changed are those of them that the last commit changed.
+func (s *stage[K]) changed(typ func(K) xds.Type) iter.Seq[patchedResource] {
+	return func(yield func(patchedResource) bool) {
+		for k, c := range s.done.Changes() {
+			if !c.Has || c.New.Resource == nil {
+				continue
+			}
+			key := resourceKey{s.proxy(k), typ(k), c.New.Resource.Name}
+			if !yield(patchedResource{key: key, now: c.New, before: c.Old}) {
+				return
+			}
+		}
+	}
+}
+
+// each calls f for what a stage of each type has.
+func (p *patches) each(f func(seq iter.Seq[patchedResource]), changed bool) {
+	collect(p.listenerStage, changed, f)
+	collect(p.tableStage, changed, f)
+	collect(p.clusterStage, changed, f)
+	collect(p.endpointStage, changed, f)
+	collect(p.secretStage, changed, f)
+	collect(p.addedStage, changed, f)
+}
+
+func collect[K incr.Key[K]](s *stage[K], changed bool, f func(iter.Seq[patchedResource])) {
+	typ := func(k K) xds.Type {
+		if added, ok := any(k).(AddedKey); ok {
+			return added.Type
+		}
+		return s.typ
+	}
+	if changed {
+		f(s.changed(typ))
+	} else {
+		f(s.all(typ))
+	}
+}
+
+// FreshPatches calls f for each policy whose patches of some resource of a proxy the last commit put into effect.
+func (t *Tables) FreshPatches(f func(proxy model.ProxyName, policy model.Name)) {
+	t.each(func(seq iter.Seq[patchedResource]) {
+		for p := range seq {
+			for _, a := range p.now.Applied {
+				if p.before == nil || !slices.Contains(p.before.Applied, a) {
+					f(p.key.Proxy, a.Policy)
+				}
+			}
+		}
+	}, true)
+}
+
+// PatchesOf returns the policies that change a resource of a proxy, and the resource as they make it; nil if none does.
+func (t *Tables) PatchesOf(proxy model.ProxyName, typ xds.Type, name string) (policies []model.Name, r *xds.Resource) {
+	t.each(func(seq iter.Seq[patchedResource]) {
+		for p := range seq {
+			if p.key == (resourceKey{proxy, typ, name}) && len(p.now.Applied) > 0 {
+				r = p.now.Resource
+				for _, a := range p.now.Applied {
+					policies = append(policies, a.Policy)
+				}
+			}
+		}
+	}, false)
+	return policies, r
+}
+
+// Unpatch takes in that Envoy refuses what policies make of a resource, with its words. Until they ask for something
+// else the resource does without them. It has to be committed.
+func (t *Tables) Unpatch(proxy model.ProxyName, typ xds.Type, name string, policies []model.Name, message string) {
+	key := resourceKey{proxy, typ, name}
+	t.each(func(seq iter.Seq[patchedResource]) {
+		for p := range seq {
+			if p.key != key {
+				continue
+			}
+			old, _ := t.unpatched.Peek(key)
+			refused := slices.DeleteFunc(slices.Clone(old), func(r refusedPatch) bool {
+				return slices.Contains(policies, r.Policy)
+			})
+			for _, a := range p.now.Applied {
+				if slices.Contains(policies, a.Policy) {
+					refused = append(refused, refusedPatch{Policy: a.Policy, Sum: a.Sum, Message: message})
+				}
+			}
+			t.unpatched.Set(key, refused)
+		}
+	}, false)
+}
+
+// Part returns a virtual host as Envoys get it; nil if there is none.
+func (t *Tables) Part(k model.HostKey) *xds.Part {
+	if p, ok := t.tableStage.done.Peek(k.Table); ok && p.Resource != nil {
+		for _, part := range p.Resource.Parts {
+			if part.Name == k.Domain {
+				return part
+			}
+		}
+		return nil
+	}
+	part, _ := t.Hosts.Peek(k)
+	return part
+}
+
+// PatchedParts returns the names of the parts of a route table that the last commit changed, if it is one that policies
+// change, or was: then they are not those that [Tables.Hosts] says.
+func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource]) (names []string, patched bool) {
+	if _, patched = t.tableStage.done.Peek(k); !patched {
+		for changed := range t.tableStage.done.Changes() {
+			patched = patched || changed == k
+		}
+	}
+	if !patched || !c.Has || !c.HadOld {
+		return nil, patched
+	}
+	before := map[string]uint64{}
+	for _, part := range c.Old.Parts {
+		before[part.Name] = part.Hash
+	}
+	for _, part := range c.New.Parts {
+		if old, ok := before[part.Name]; !ok || old != part.Hash {
+			names = append(names, part.Name)
+		}
+		delete(before, part.Name)
+	}
+	for name := range before {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, true
+}

@@ -1,0 +1,230 @@
+package envoy
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-gateway/sluice/internal/envoy/patch"
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// shownTable is a route table as a patch sees it: whole, and without what Envoy Gateway has not. A virtual host that no
+// route serves, which answers with 404 or 421, or for a listener that must let nobody in, is not shown.
+type shownTable struct {
+	table *routev3.RouteConfiguration
+	// hosts are the virtual hosts that are shown as they are without patches, by domain.
+	hosts map[string]shownHost
+	view  patch.Routes
+}
+
+type shownHost struct {
+	part *xds.Part
+	host *routev3.VirtualHost
+}
+
+func (b *builder) changeRoutes(
+	p *patching, key model.RouteTableKey, base *xds.Resource, steps []*step,
+) (*xds.Resource, error) {
+	shown, err := b.show(p.r, key, base)
+	if err != nil {
+		return nil, err
+	}
+	after, err := p.run(shown.table, steps, func(theirs string) patch.View {
+		view := shown.view
+		view.Name.Theirs = theirs
+		return &view
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := patch.Check(shown.table, after, b.limits(p)); err != nil {
+		return nil, err
+	}
+	return shown.restore(p.plan.Policy.Policy, base, after.(*routev3.RouteConfiguration))
+}
+
+// show puts a route table together from its parts. Those of hosts with many routes, which have a tree to find them in,
+// have the list that it was made of.
+func (b *builder) show(r *incr.Reader, key model.RouteTableKey, base *xds.Resource) (*shownTable, error) {
+	out := &shownTable{
+		table: &routev3.RouteConfiguration{}, hosts: map[string]shownHost{},
+		view: patch.Routes{Name: patch.Rename{Own: base.Name}},
+	}
+	if err := proto.Unmarshal(base.Body, out.table); err != nil {
+		return nil, err
+	}
+	clusters := map[string]string{}
+	for _, part := range base.Parts {
+		if len(part.Owners) == 0 {
+			continue
+		}
+		host, err := hostOf(part)
+		if err != nil {
+			return nil, err
+		}
+		at := model.HostKey{Table: key, Domain: part.Name}
+		routes := b.guardedRoutes(r, at)
+		if host.Matcher != nil {
+			host.Matcher = nil
+			if host.Routes, err = routesOf(routes); err != nil {
+				return nil, err
+			}
+		}
+		out.table.VirtualHosts = append(out.table.VirtualHosts, host)
+		out.hosts[part.Name] = shownHost{part: part, host: proto.CloneOf(host)}
+		out.view.Hosts = append(out.view.Hosts, b.viewOf(r, at, host, routes, clusters))
+	}
+	return out, nil
+}
+
+func hostOf(part *xds.Part) (*routev3.VirtualHost, error) {
+	one := &routev3.RouteConfiguration{}
+	if err := proto.Unmarshal(part.Body, one); err != nil {
+		return nil, err
+	}
+	if len(one.VirtualHosts) != 1 {
+		return nil, fmt.Errorf("the virtual host %s cannot be patched", part.Name)
+	}
+	return one.VirtualHosts[0], nil
+}
+
+func routesOf(list []hostRoute) ([]*routev3.Route, error) {
+	out := make([]*routev3.Route, len(list))
+	for i, r := range list {
+		out[i] = &routev3.Route{}
+		if err := proto.Unmarshal(r.Body, out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// guardedRoutes returns the routes that a host has, in order.
+func (b *builder) guardedRoutes(r *incr.Reader, k model.HostKey) []hostRoute {
+	routes := b.routesAt(r, k)
+	if g := b.guardOf(r, k); g != nil {
+		routes, _ = b.guardHost(g, newHost(k.Domain), routes)
+	}
+	return routes
+}
+
+// viewOf returns the names that Envoy Gateway has for a virtual host and its routes: NAMESPACE/GATEWAY/LISTENER/HOST
+// and httproute/NAMESPACE/ROUTE/rule/INDEX/match/INDEX/HOST. clusters are those of clusters in the hosts before.
+func (b *builder) viewOf(
+	r *incr.Reader, k model.HostKey, host *routev3.VirtualHost, routes []hostRoute, clusters map[string]string,
+) patch.Host {
+	domain := strings.ReplaceAll(k.Domain, ".", "_")
+	out := patch.Host{Rename: patch.Rename{Own: k.Domain, Theirs: b.listenerName(r, b.ownerOf(r, k)) + "/" + domain}}
+	for i, route := range host.Routes {
+		if i >= len(routes) || routes[i].Rank.Route == (model.RouteKey{}) {
+			out.Routes = append(out.Routes, patch.Route{})
+			continue
+		}
+		rank := routes[i].Rank
+		rule := fmt.Sprintf("%s/%s/rule/%d", strings.ToLower(rank.Route.Kind), rank.Route.Name, rank.Rule)
+		named := patch.Route{Rename: patch.Rename{
+			Own: route.Name, Theirs: fmt.Sprintf("%s/match/%d/%s", rule, rank.Match, domain),
+		}}
+		found := patch.ClustersOf(route)
+		for j, own := range found {
+			theirs := rule
+			if len(found) > 1 {
+				theirs = fmt.Sprintf("%s/backend/%d", rule, j)
+			}
+			if known, ok := clusters[theirs]; ok && known != own {
+				continue // the rule has several: they keep their names
+			}
+			clusters[theirs] = own
+			named.Clusters = append(named.Clusters, patch.Rename{Own: own, Theirs: theirs})
+		}
+		out.Routes = append(out.Routes, named)
+	}
+	return out
+}
+
+// restore takes a route table apart again. Virtual hosts that the patches left alone stay as they were built.
+func (t *shownTable) restore(
+	policy model.Ref, base *xds.Resource, after *routev3.RouteConfiguration,
+) (*xds.Resource, error) {
+	out := &xds.Resource{Name: base.Name, Needs: base.Needs, Owners: base.Owners, Settle: base.Settle}
+	hosts := after.VirtualHosts
+	after.VirtualHosts = nil
+	var err error
+	if out.Body, err = (proto.MarshalOptions{Deterministic: true}).Marshal(after); err != nil {
+		return nil, err
+	}
+	domains := map[string]bool{}
+	for _, part := range base.Parts {
+		if len(part.Owners) == 0 {
+			out.Parts = append(out.Parts, part)
+			domains[part.Name] = true
+		}
+	}
+	names := map[string]bool{}
+	for _, host := range hosts {
+		for _, d := range host.Domains {
+			if domains[d] {
+				return nil, fmt.Errorf("the domain %s has a virtual host already: each has one", d)
+			}
+			domains[d] = true
+		}
+		if names[host.Name] {
+			return nil, fmt.Errorf("there are two virtual hosts named %q", host.Name)
+		}
+		names[host.Name] = true
+		part, err := t.part(policy, host)
+		if err != nil {
+			return nil, err
+		}
+		out.Parts = append(out.Parts, part)
+	}
+	slices.SortFunc(out.Parts, func(a, b *xds.Part) int { return strings.Compare(a.Name, b.Name) })
+	out.Hash = tableHash(out)
+	return out, nil
+}
+
+// part returns a virtual host after the patches.
+func (t *shownTable) part(policy model.Ref, host *routev3.VirtualHost) (*xds.Part, error) {
+	before, known := t.hosts[host.Name]
+	if known && proto.Equal(before.host, host) {
+		return before.part, nil
+	}
+	if host.Name == "" {
+		return nil, errors.New("a virtual host needs a name")
+	}
+	body, err := (proto.MarshalOptions{Deterministic: true}).Marshal(host)
+	if err != nil {
+		return nil, err
+	}
+	part := newPart(host.Name, body)
+	part.Owners = []model.Ref{policy}
+	if known {
+		part.Needs, part.Owners = slices.Clone(before.part.Needs), before.part.Owners
+	}
+	for _, route := range host.Routes {
+		part.Needs = append(part.Needs, patch.ClustersOf(route)...)
+	}
+	slices.Sort(part.Needs)
+	part.Needs = slices.Compact(part.Needs)
+	return part, nil
+}
+
+// tableHash is the version of a route table: that of its body and its parts.
+func tableHash(r *xds.Resource) uint64 {
+	digest := xxhash.New()
+	_, _ = digest.Write(r.Body)
+	var sum [8]byte
+	for _, part := range r.Parts {
+		_, _ = digest.Write(binary.BigEndian.AppendUint64(sum[:0], part.Hash))
+	}
+	return digest.Sum64()
+}
