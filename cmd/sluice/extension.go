@@ -9,8 +9,8 @@ type extensionFlags struct {
 	lua, patches bool
 }
 
-// register adds the flags that sluice run and sluice serve have in common. allowed is whether scripts and patches are if
-// nothing is said.
+// register adds the flags that sluice run and sluice serve have in common. allowed is whether scripts and patches are
+// if nothing is said.
 func (f *extensionFlags) register(cmd *cobra.Command, allowed bool) {
 	cmd.Flags().BoolVar(&f.lua, "enable-lua", allowed,
 		"Run the Lua scripts of EnvoyExtensionPolicies: they can read the files of the Envoy that runs them")

@@ -58,7 +58,8 @@ case.`,
 var statusKinds = map[string]string{
 	"backends": "be", "backendtlspolicies": "btlspolicy", "backendtrafficpolicies": "btp",
 	"clienttrafficpolicies": "ctp", "envoyextensionpolicies": "eep", "envoypatchpolicies": "epp",
-	"envoyproxies": "eproxy", "gatewayclasses": "gc", "gateways": "gtw", "grpcroutes": "", "httproutes": "", "listenersets": "lset", "securitypolicies": "sp",
+	"envoyproxies": "eproxy", "gatewayclasses": "gc", "gateways": "gtw", "grpcroutes": "", "httproutes": "",
+	"listenersets": "lset", "securitypolicies": "sp",
 	"tcproutes": "", "tlsroutes": "", "udproutes": "", "xbackends": "", "xbackendtrafficpolicies": "xbtrafficpolicy",
 	"xtelemetrypolicies": "",
 }

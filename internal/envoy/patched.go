@@ -70,55 +70,60 @@ func collect[K incr.Key[K]](s *stage[K], changed bool, f func(iter.Seq[patchedRe
 	}
 }
 
-// FreshPatches calls f for each policy whose patches of some resource of a proxy the last commit put into effect.
-func (t *Tables) FreshPatches(f func(proxy model.ProxyName, policy model.Name)) {
+// Patch is what one policy makes of one resource of a proxy.
+type Patch struct {
+	Proxy  model.ProxyName
+	Type   xds.Type
+	Name   string
+	Policy model.Name
+	// Sum identifies what the policy asks for, in all replicas alike.
+	Sum uint64
+}
+
+func (p *patchedResource) patch(a refusedPatch) Patch {
+	return Patch{Proxy: p.key.Proxy, Type: p.key.Type, Name: p.key.Name, Policy: a.Policy, Sum: a.Sum}
+}
+
+// FreshPatches returns the patches that the last commit put into effect.
+func (t *Tables) FreshPatches() []Patch {
+	var out []Patch
 	t.each(func(seq iter.Seq[patchedResource]) {
 		for p := range seq {
 			for _, a := range p.now.Applied {
 				if p.before == nil || !slices.Contains(p.before.Applied, a) {
-					f(p.key.Proxy, a.Policy)
+					out = append(out, p.patch(a))
 				}
 			}
 		}
 	}, true)
+	return out
 }
 
-// PatchesOf returns the policies that change a resource of a proxy, and the resource as they make it; nil if none does.
-func (t *Tables) PatchesOf(proxy model.ProxyName, typ xds.Type, name string) (policies []model.Name, r *xds.Resource) {
+// PatchesOf returns the patches in a resource of a proxy, and the resource as they make it; nil if there are none.
+func (t *Tables) PatchesOf(proxy model.ProxyName, typ xds.Type, name string) (patches []Patch, r *xds.Resource) {
 	t.each(func(seq iter.Seq[patchedResource]) {
 		for p := range seq {
-			if p.key == (resourceKey{proxy, typ, name}) && len(p.now.Applied) > 0 {
-				r = p.now.Resource
-				for _, a := range p.now.Applied {
-					policies = append(policies, a.Policy)
-				}
-			}
-		}
-	}, false)
-	return policies, r
-}
-
-// Unpatch takes in that Envoy refuses what policies make of a resource, with its words. Until they ask for something
-// else the resource does without them. It has to be committed.
-func (t *Tables) Unpatch(proxy model.ProxyName, typ xds.Type, name string, policies []model.Name, message string) {
-	key := resourceKey{proxy, typ, name}
-	t.each(func(seq iter.Seq[patchedResource]) {
-		for p := range seq {
-			if p.key != key {
+			if p.key != (resourceKey{proxy, typ, name}) || len(p.now.Applied) == 0 {
 				continue
 			}
-			old, _ := t.unpatched.Peek(key)
-			refused := slices.DeleteFunc(slices.Clone(old), func(r refusedPatch) bool {
-				return slices.Contains(policies, r.Policy)
-			})
+			r = p.now.Resource
 			for _, a := range p.now.Applied {
-				if slices.Contains(policies, a.Policy) {
-					refused = append(refused, refusedPatch{Policy: a.Policy, Sum: a.Sum, Message: message})
-				}
+				patches = append(patches, p.patch(a))
 			}
-			t.unpatched.Set(key, refused)
 		}
 	}, false)
+	return patches, r
+}
+
+// Unpatch takes in that Envoy refuses what a policy makes of a resource, with its words. Until the policy asks for
+// something else the resource does without it. It has to be committed.
+func (t *Tables) Unpatch(p Patch, message string) {
+	key := resourceKey{p.Proxy, p.Type, p.Name}
+	refused := t.refusals[key]
+	refused = slices.DeleteFunc(slices.Clone(refused), func(r refusedPatch) bool { return r.Policy == p.Policy })
+	refused = append(refused, refusedPatch{Policy: p.Policy, Sum: p.Sum, Message: message})
+	t.refusals[key] = refused
+	t.unpatched.Set(key, refused)
 }
 
 // Part returns a virtual host as Envoys get it; nil if there is none.

@@ -27,6 +27,8 @@ type patches struct {
 	plans *incr.Table[model.Name, *plan]
 	// unpatched are what policies make of resources that Envoy refuses.
 	unpatched *incr.Input[resourceKey, []refusedPatch]
+	// refusals is the same as of the next commit.
+	refusals map[resourceKey][]refusedPatch
 	// gates are the types of the resources of a proxy that some policy changes.
 	gates *incr.Table[gateKey, struct{}]
 	// portsOf are the ports of a proxy, added the resources that policies bring along.
@@ -43,6 +45,7 @@ type patches struct {
 // addPatches adds what policies change, but for route tables.
 func (b *builder) addPatches(e *incr.Engine) {
 	b.unpatched = incr.NewInput[resourceKey, []refusedPatch](e, "refused patches")
+	b.refusals = map[resourceKey][]refusedPatch{}
 	b.portsOf = incr.NewIndex(e, "ports by proxy", b.in.Ports, func(k model.PortKey, _ model.Port) []model.ProxyName {
 		return []model.ProxyName{k.Proxy}
 	})

@@ -135,8 +135,8 @@ var Fields = []Field{
 		"without what they add."},
 	{"extensionManagers", Refused, 0, "As `extensionManager`."},
 
-	{"extensionApis.enableEnvoyPatchPolicy", Applied, Serve | Run, "As `--enable-envoy-patch-policy`: EnvoyPatchPolicies " +
-		"are applied. Without it `sluice run` applies them and `sluice serve` does not."},
+	{"extensionApis.enableEnvoyPatchPolicy", Applied, Serve | Run, "As `--enable-envoy-patch-policy`: " +
+		"EnvoyPatchPolicies are applied. Without it `sluice run` applies them and `sluice serve` does not."},
 	{"extensionApis.enableBackend", Applied, Serve | Run, "Backends can be used unless the file says `false`."},
 	{"extensionApis.disableLua", Applied, Serve | Run, "Deprecated: the opposite of `enableLua`."},
 	{"extensionApis.enableLua", Applied, Serve | Run, "As `--enable-lua`: scripts of EnvoyExtensionPolicies are run. " +

@@ -2,11 +2,14 @@ package pipeline
 
 import (
 	"slices"
+	"strings"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/peer"
 	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -28,12 +31,12 @@ func (p *Pipeline) programPatches(ref model.Ref, st *gwv1.PolicyStatus) {
 	}
 }
 
-// patchPending reports whether Envoys that are connected here, or are to be on one machine, have not said yet that they
-// have the patches of a policy.
+// patchPending reports whether Envoys that are connected here, or are to be where there is no other replica, have not
+// said yet that they have the patches of a policy.
 func (p *Pipeline) patchPending(policy model.Name) bool {
 	for _, px := range p.proxies {
 		_, pending := px.patching[policy]
-		if pending && (px.connected > 0 || p.opts.Fleets == nil && p.opts.Serve != nil) {
+		if pending && (px.connected > 0 || p.opts.Say == nil && p.opts.Serve != nil) {
 			return true
 		}
 	}
@@ -42,11 +45,11 @@ func (p *Pipeline) patchPending(policy model.Name) bool {
 
 // awaitPatches notes the policies whose patches are in the versions that were just handed over.
 func (p *Pipeline) awaitPatches() {
-	p.built.FreshPatches(func(name model.ProxyName, policy model.Name) {
-		px := p.proxy(name)
-		px.patching[policy] = px.version
-		p.republish(policy)
-	})
+	for _, patch := range p.built.FreshPatches() {
+		px := p.proxy(patch.Proxy)
+		px.patching[patch.Policy] = px.version
+		p.republish(patch.Policy)
+	}
 	for policy, c := range p.built.PatchReports.Changes() {
 		if c.Has {
 			continue
@@ -77,20 +80,23 @@ func (p *Pipeline) reviewPatches(px *proxy) {
 // and there is something to commit: to those whose patches have never been live. Else a route that has changed is to
 // blame, and if none has, all policies are.
 func (p *Pipeline) unpatch(e xds.Event) bool {
-	policies, r := p.built.PatchesOf(e.Proxy, e.Type, e.Resource)
+	patches, r := p.built.PatchesOf(e.Proxy, e.Type, e.Resource)
 	if r == nil || !isCurrent(r, e) {
 		return false
 	}
-	fresh := slices.DeleteFunc(slices.Clone(policies), func(policy model.Name) bool {
-		_, pending := p.proxy(e.Proxy).patching[policy]
+	fresh := slices.DeleteFunc(slices.Clone(patches), func(patch envoy.Patch) bool {
+		_, pending := p.proxy(e.Proxy).patching[patch.Policy]
 		return !pending
 	})
 	if len(fresh) > 0 {
-		policies = fresh
+		patches = fresh
 	} else if _, changed := p.blame.suspects(p, e.Owners); changed {
 		return false
 	}
-	p.built.Unpatch(e.Proxy, e.Type, e.Resource, policies, e.Message)
+	for _, patch := range patches {
+		p.built.Unpatch(patch, e.Message)
+		p.say(peer.Statement{Subject: patchSubject(patch), Content: patch.Sum, Message: e.Message})
+	}
 	return true
 }
 
@@ -102,4 +108,60 @@ func isCurrent(r *xds.Resource, e xds.Event) bool {
 	return slices.ContainsFunc(r.Parts, func(part *xds.Part) bool {
 		return part.Name == e.Part && part.Hash == e.Hash
 	})
+}
+
+// patchMark comes before the type of the resource in a subject that is a patch of it.
+const patchMark = "patched "
+
+// patchSubject names a patch as it is named elsewhere: namespace/name@resource. No policy's name has an "@".
+func patchSubject(patch envoy.Patch) peer.Subject {
+	return peer.Subject{
+		Kind: peer.Resource, Proxy: patch.Proxy, Type: patchMark + patch.Type.String(),
+		Name: patch.Policy.String() + "@" + patch.Name,
+	}
+}
+
+// adoptPatches takes the patches back that Envoys of other replicas refuse, of those that the last commit put into
+// effect. It reports whether there is something to commit.
+func (p *Pipeline) adoptPatches() bool {
+	if p.book.Empty() {
+		return false
+	}
+	adopted := false
+	for _, patch := range p.built.FreshPatches() {
+		adopted = p.adoptPatch(patch) || adopted
+	}
+	return adopted
+}
+
+// adoptPatch takes a patch back if Envoys of another replica refuse it.
+func (p *Pipeline) adoptPatch(patch envoy.Patch) bool {
+	for _, st := range p.book.About(patchSubject(patch)) {
+		if st.Content == patch.Sum {
+			p.built.Unpatch(patch, st.Message)
+			return true
+		}
+	}
+	return false
+}
+
+// heardOfPatch takes in what another replica says about a patch. It reports whether there is something to commit.
+func (p *Pipeline) heardOfPatch(s peer.Subject) bool {
+	name, ok := strings.CutPrefix(s.Type, patchMark)
+	_, resource, found := strings.Cut(s.Name, "@")
+	if !ok || !found {
+		return false
+	}
+	for t := range xds.Types() {
+		if t.String() != name {
+			continue
+		}
+		patches, _ := p.built.PatchesOf(s.Proxy, t, resource)
+		for _, patch := range patches {
+			if patchSubject(patch) == s && p.adoptPatch(patch) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -26,6 +26,7 @@ func (p *Pipeline) Heard(r peer.Report) Outcome {
 			review[subject.Proxy] = true
 		case peer.Resource:
 			p.adoptResource(subject)
+			commit = p.heardOfPatch(subject) || commit
 		case peer.Route:
 			if k, ok := routeOf(subject); ok && p.adoptRoute(k) {
 				commit = true

@@ -195,7 +195,7 @@ func (p *Pipeline) Apply(set []source.Object, remove []model.Ref, unbound map[mo
 		p.changed(ref)
 	}
 	out := p.commit()
-	if p.adoptRoutes() {
+	if routes, patches := p.adoptRoutes(), p.adoptPatches(); routes || patches {
 		out = out.then(p.commit())
 	}
 	if p.opts.Alone {

@@ -61,7 +61,8 @@ func (t *Tables) addPatchPolicies(e *incr.Engine) {
 		}
 		return &PatchPolicy{
 			Policy: patchPolicyRef(key), Priority: p.Spec.Priority, Created: p.CreationTimestamp.UTC(),
-			Alone: t.opts.Fleets != nil, Proxy: target.Proxy, Gateway: target.Gateway, Class: target.Class, Patches: p.Spec.JSONPatches,
+			Alone: t.opts.Fleets != nil, Proxy: target.Proxy, Gateway: target.Gateway, Class: target.Class,
+			Patches: p.Spec.JSONPatches,
 		}, true
 	}, t.in.patches)
 }
