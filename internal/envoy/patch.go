@@ -159,14 +159,14 @@ func (s *stage[K]) apply(r *incr.Reader, key K) (*patched, bool) {
 				steps = append(steps, &p.Steps[i])
 			}
 		}
-		s.applyOne(r, key, p, steps, out, refused)
+		s.applyOne(&patching{r: r, plan: p, at: steps[0].Index}, key, steps, out, refused)
 	}
 	return out, out.Resource != nil || len(out.Report) > 0
 }
 
-func (s *stage[K]) applyOne(
-	r *incr.Reader, key K, p *plan, steps []*step, out *patched, refused []refusedPatch,
-) {
+// applyOne applies the patches of one policy, unless Envoy refuses what they make.
+func (s *stage[K]) applyOne(work *patching, key K, steps []*step, out *patched, refused []refusedPatch) {
+	p := work.plan
 	mark := refusedPatch{Policy: p.Policy.Policy.Name, Sum: sumOf(p, steps)}
 	for _, why := range refused {
 		if why.Policy == mark.Policy && why.Sum == mark.Sum {
@@ -175,7 +175,6 @@ func (s *stage[K]) applyOne(
 			return
 		}
 	}
-	work := &patching{r: r, plan: p, at: steps[0].Index}
 	if out.Resource == nil && !steps[0].Whole {
 		out.Report = append(out.Report, problem(p, steps[0].Index, reasonResourceNotFound, steps[0].Missing))
 		return

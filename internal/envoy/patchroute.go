@@ -62,6 +62,10 @@ func (b *builder) show(r *incr.Reader, key model.RouteTableKey, base *xds.Resour
 	if err := proto.Unmarshal(base.Body, out.table); err != nil {
 		return nil, err
 	}
+	built := map[string]bool{}
+	for _, k := range b.hosts.Keys(r, key) {
+		built[k.Domain] = true
+	}
 	clusters := map[string]string{}
 	for _, part := range base.Parts {
 		if len(part.Owners) == 0 {
@@ -72,16 +76,22 @@ func (b *builder) show(r *incr.Reader, key model.RouteTableKey, base *xds.Resour
 			return nil, err
 		}
 		at := model.HostKey{Table: key, Domain: part.Name}
-		routes := b.guardedRoutes(r, at)
-		if host.Matcher != nil {
-			host.Matcher = nil
-			if host.Routes, err = routesOf(routes); err != nil {
+		view := patch.Host{Rename: patch.Rename{Own: part.Name, Theirs: part.Name}}
+		if built[part.Name] {
+			routes := b.guardedRoutes(r, at)
+			list, err := routesOf(routes)
+			if err != nil {
 				return nil, err
 			}
+			if host.Matcher != nil {
+				host.Matcher, host.Routes = nil, list
+			}
+			view.Theirs = b.listenerName(r, b.ownerOf(r, at)) + "/" + underscored(part.Name)
+			view.Routes = namesOf(part.Name, routes, list, clusters)
 		}
 		out.table.VirtualHosts = append(out.table.VirtualHosts, host)
 		out.hosts[part.Name] = shownHost{part: part, host: proto.CloneOf(host)}
-		out.view.Hosts = append(out.view.Hosts, b.viewOf(r, at, host, routes, clusters))
+		out.view.Hosts = append(out.view.Hosts, view)
 	}
 	return out, nil
 }
@@ -117,24 +127,25 @@ func (b *builder) guardedRoutes(r *incr.Reader, k model.HostKey) []hostRoute {
 	return routes
 }
 
-// viewOf returns the names that Envoy Gateway has for a virtual host and its routes: NAMESPACE/GATEWAY/LISTENER/HOST
-// and httproute/NAMESPACE/ROUTE/rule/INDEX/match/INDEX/HOST. clusters are those of clusters in the hosts before.
-func (b *builder) viewOf(
-	r *incr.Reader, k model.HostKey, host *routev3.VirtualHost, routes []hostRoute, clusters map[string]string,
-) patch.Host {
-	domain := strings.ReplaceAll(k.Domain, ".", "_")
-	out := patch.Host{Rename: patch.Rename{Own: k.Domain, Theirs: b.listenerName(r, b.ownerOf(r, k)) + "/" + domain}}
-	for i, route := range host.Routes {
-		if i >= len(routes) || routes[i].Rank.Route == (model.RouteKey{}) {
-			out.Routes = append(out.Routes, patch.Route{})
-			continue
-		}
+// underscored is a domain in the names of Envoy Gateway.
+func underscored(domain string) string { return strings.ReplaceAll(domain, ".", "_") }
+
+// namesOf returns the names that Envoy Gateway has for the routes of a host:
+// httproute/NAMESPACE/ROUTE/rule/INDEX/match/INDEX/HOST. clusters are those of the clusters in the hosts before.
+func namesOf(
+	domain string, routes []hostRoute, built []*routev3.Route, clusters map[string]string,
+) map[string]patch.Route {
+	out := make(map[string]patch.Route, len(routes))
+	for i := range routes {
 		rank := routes[i].Rank
+		if rank.Route == (model.RouteKey{}) {
+			continue // that of the listener itself
+		}
 		rule := fmt.Sprintf("%s/%s/rule/%d", strings.ToLower(rank.Route.Kind), rank.Route.Name, rank.Rule)
-		named := patch.Route{Rename: patch.Rename{
-			Own: route.Name, Theirs: fmt.Sprintf("%s/match/%d/%s", rule, rank.Match, domain),
+		name := patch.Route{Rename: patch.Rename{
+			Own: built[i].Name, Theirs: fmt.Sprintf("%s/match/%d/%s", rule, rank.Match, underscored(domain)),
 		}}
-		found := patch.ClustersOf(route)
+		found := patch.ClustersOf(built[i])
 		for j, own := range found {
 			theirs := rule
 			if len(found) > 1 {
@@ -144,9 +155,9 @@ func (b *builder) viewOf(
 				continue // the rule has several: they keep their names
 			}
 			clusters[theirs] = own
-			named.Clusters = append(named.Clusters, patch.Rename{Own: own, Theirs: theirs})
+			name.Clusters = append(name.Clusters, patch.Rename{Own: own, Theirs: theirs})
 		}
-		out.Routes = append(out.Routes, named)
+		out[patch.Identity(built[i])] = name
 	}
 	return out
 }

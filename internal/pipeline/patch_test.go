@@ -9,10 +9,12 @@ import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-gateway/sluice/internal/envoy"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/peer"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
@@ -219,6 +221,51 @@ func TestPatchedHostRefusedByEnvoy(t *testing.T) {
 	r.wantProgrammed(t, "p", "True/Programmed")
 	if text := fmt.Sprintf("%+v", r.statuses["r"].Status); !strings.Contains(text, "no such thing") {
 		t.Errorf("the route is not blamed: %s", text)
+	}
+}
+
+// A policy finds routes by their names after others have put theirs before them, and so it does among many.
+func TestPatchesOfOneHost(t *testing.T) {
+	const first = `[{type: routes, name: ns/gw/http, operation: {op: add, path: /virtual_hosts/0/routes/0, value: ` +
+		`{match: {prefix: /mine}, direct_response: {status: 418}}}},
+	  {type: routes, name: http-8080, operation: {op: add, path: /virtual_hosts/-, value: ` +
+		`{name: added, domains: [added.example.com]}}}]`
+	const second = `[{type: routes, name: ns/gw/http, operation: {op: replace, ` +
+		`jsonPath: "..routes[?(@.name=='httproute/ns/r70/rule/0/match/0/h_example_com')].route.timeout", value: 7s}},
+	  {type: routes, name: http/8080, operation: {op: add, jsonPath: "..virtual_hosts[?(@.name=='added')]", ` +
+		`path: include_request_attempt_count, value: true}}]`
+	r := newReplica("one", allowed)
+	objects := append(base(), backend("b"), patching(t, "p1", first), patching(t, "p2", second))
+	for i := range 80 { // enough for a tree
+		objects = append(objects, route(fmt.Sprintf("r%d", i), "h.example.com", fmt.Sprintf("/p%d", i), "b"))
+	}
+	r.Apply(objects, nil, nil)
+	for _, name := range []string{"p1", "p2"} {
+		r.wantProgrammed(t, name, "True/Programmed")
+	}
+	m, err := envoy.Message(xds.Routes, r.Resources(proxy)[xds.Routes][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := map[string]*routev3.VirtualHost{}
+	for _, host := range m.(*routev3.RouteConfiguration).VirtualHosts {
+		hosts[host.Name] = host
+	}
+	host := hosts["h.example.com"]
+	if host == nil || len(host.Routes) != 81 || host.Routes[0].GetDirectResponse().GetStatus() != 418 {
+		t.Fatalf("the host is %v", host)
+	}
+	for _, route := range host.Routes[1:] {
+		want := int64(0)
+		if route.Name == "httproute/ns/r70/0" {
+			want = 7
+		}
+		if got := route.GetRoute().GetTimeout().GetSeconds(); got != want || route.GetRoute().GetCluster() != "backend/ns/b" {
+			t.Errorf("the route is %v, want a timeout of %d s", route, want)
+		}
+	}
+	if !hosts["added"].GetIncludeRequestAttemptCount() {
+		t.Errorf("the host that is added is %v", hosts["added"])
 	}
 }
 

@@ -21,8 +21,8 @@ type Routes struct {
 // Host is a virtual host of the view.
 type Host struct {
 	Rename
-	// Routes are in the order of the virtual host.
-	Routes []Route
+	// Routes are its routes as they were built, by their [Identity]. Patches may add others, and remove some.
+	Routes map[string]Route
 }
 
 // Route is a route of a virtual host, and the clusters that it leads to.
@@ -31,23 +31,42 @@ type Route struct {
 	Clusters []Rename
 }
 
-// Show implements [View]. The virtual hosts of the message are those of the view, in the same order.
+// Identity is what a route is known by, wherever it stands: its name and what it matches.
+func Identity(r *routev3.Route) string {
+	match, err := proto.MarshalOptions{Deterministic: true}.Marshal(r.Match)
+	if err != nil {
+		return ""
+	}
+	return r.Name + "\n" + string(match)
+}
+
+// Show implements [View].
 func (v *Routes) Show(m proto.Message) {
 	rc := m.(*routev3.RouteConfiguration)
 	rc.Name = v.Name.Theirs
-	for i, host := range rc.VirtualHosts[:min(len(rc.VirtualHosts), len(v.Hosts))] {
-		host.Name = v.Hosts[i].Theirs
-		for j, route := range host.Routes[:min(len(host.Routes), len(v.Hosts[i].Routes))] {
-			as := v.Hosts[i].Routes[j]
-			if as.Theirs == "" {
-				continue
-			}
-			route.Name = as.Theirs
-			translateClusters(route, func(own string) string { return toTheirs(as.Clusters, own) })
-			if action := route.GetRoute(); action != nil && len(action.UpgradeConfigs) == 0 {
-				action.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: websocket}}
+	hosts := make(map[string]Host, len(v.Hosts))
+	for _, h := range v.Hosts {
+		hosts[h.Own] = h
+	}
+	for _, host := range rc.VirtualHosts {
+		as, ok := hosts[host.Name]
+		if !ok {
+			continue
+		}
+		host.Name = as.Theirs
+		for _, route := range host.Routes {
+			if as, ok := as.Routes[Identity(route)]; ok {
+				as.show(route)
 			}
 		}
+	}
+}
+
+func (as *Route) show(route *routev3.Route) {
+	route.Name = as.Theirs
+	translateClusters(route, func(own string) string { return toTheirs(as.Clusters, own) })
+	if action := route.GetRoute(); action != nil && len(action.UpgradeConfigs) == 0 {
+		action.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: websocket}}
 	}
 }
 
