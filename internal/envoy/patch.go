@@ -176,7 +176,8 @@ func (s *stage[K]) applyOne(work *patching, key K, steps []*step, out *patched, 
 		}
 	}
 	if out.Resource == nil && !steps[0].Whole {
-		out.Report = append(out.Report, problem(p, steps[0].Index, reasonResourceNotFound, steps[0].Missing))
+		out.Report = append(out.Report, problem(p, steps[0].Index, reasonResourceNotFound,
+			cmp.Or(steps[0].Missing, notNow)))
 		return
 	}
 	changed, err := s.change(work, key, out.Resource, steps)
@@ -210,6 +211,9 @@ func sumOf(p *plan, steps []*step) uint64 {
 
 // reasonResourceNotFound is that of the condition Programmed for a resource that there is not.
 const reasonResourceNotFound = "ResourceNotFound"
+
+// notNow is said of a resource that there may be at other times.
+const notNow = "There is no such resource now: it comes with what uses it"
 
 // problem is why a policy is not programmed.
 func problem(p *plan, index int, reason, message string) status.Issue {

@@ -371,8 +371,7 @@ func (b *builder) addPatchReports(e *incr.Engine) {
 			s := &p.Steps[i]
 			done, ok := b.patchedBy(r, s)
 			if !ok {
-				report = append(report, problem(p, s.Index, reasonResourceNotFound,
-					"There is no such resource now: it comes with what uses it"))
+				report = append(report, problem(p, s.Index, reasonResourceNotFound, notNow))
 				continue
 			}
 			for _, issue := range done.Report {
