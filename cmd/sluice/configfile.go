@@ -32,6 +32,8 @@ type settings struct {
 	proxy *egv1a1.EnvoyProxySpec
 	// sinks are where metrics are pushed to.
 	sinks []ops.Sink
+	// servers are the extension servers.
+	servers extensionServers
 	// cache is where Envoy is installed, empty for the usual place.
 	cache string
 }
@@ -116,6 +118,10 @@ func (f *serveFlags) take(cmd *cobra.Command, c *envoygateway.Config) error {
 		logs: newLogging(c.Logging), noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), proxy: c.Proxy,
 		sinks: sinksOf(c),
 	}
+	var err error
+	if f.servers, err = serversOf(c); err != nil {
+		return err
+	}
 	if x := c.XDSServer; x != nil {
 		f.connection.MaxAge = envoygateway.Duration(x.MaxConnectionAge)
 		f.connection.AgeGrace = envoygateway.Duration(x.MaxConnectionAgeGrace)
@@ -164,7 +170,7 @@ func (f *serveFlags) takeKubernetes(cmd *cobra.Command, c *envoygateway.Config) 
 }
 
 // take has the flags that are not on the command line follow the file.
-func (f *runFlags) take(cmd *cobra.Command, c *envoygateway.Config) {
+func (f *runFlags) take(cmd *cobra.Command, c *envoygateway.Config) (err error) {
 	host := c.Host()
 	take(cmd, "state-dir", &f.stateDir, deref(host.StateHome))
 	take(cmd, "runtime-dir", &f.runtimeDir, deref(host.RuntimeDir))
@@ -175,6 +181,8 @@ func (f *runFlags) take(cmd *cobra.Command, c *envoygateway.Config) {
 	f.settings = settings{
 		noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), cache: deref(host.DataHome), sinks: sinksOf(c),
 	}
+	f.servers, err = serversOf(c)
+	return err
 }
 
 func (f *extensionFlags) take(cmd *cobra.Command, c *envoygateway.Config) {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/sluice-gateway/sluice/internal/extension"
 	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/fetch"
 	fleetkube "github.com/sluice-gateway/sluice/internal/fleet/kube"
@@ -47,6 +48,7 @@ type controlPlane struct {
 	pipeline  *pipeline.Pipeline
 	server    *xds.Server
 	fetcher   *fetch.Fetcher
+	caller    *extension.Caller
 	writer    *statuskube.Writer
 	authority *pki.Authority
 	keeper    *pkikube.Keeper
@@ -112,7 +114,9 @@ func (c *controlPlane) run(ctx context.Context) error {
 	if err != nil {
 		return ended(err)
 	}
-	c.begin(ctx, batch)
+	if err := c.begin(ctx, batch); err != nil {
+		return ended(err)
+	}
 	if c.contact, err = newContact(c.config, c.flags, c.source.Behind); err != nil {
 		return err
 	}
@@ -165,13 +169,24 @@ const settle = 30 * time.Second
 const fetchSettle = 10 * time.Second
 
 // begin takes in the first batch and what policies in it want to be fetched.
-func (c *controlPlane) begin(ctx context.Context, batch source.Batch) {
+func (c *controlPlane) begin(ctx context.Context, batch source.Batch) error {
 	defer settleMemory()
 	c.apply(batch)
 	go c.fetcher.Run(ctx)
-	ctx, cancel := context.WithTimeout(ctx, fetchSettle)
+	go c.caller.Run(ctx)
+	fetching, cancel := context.WithTimeout(ctx, fetchSettle)
 	defer cancel()
-	c.fetcher.Settle(ctx)
+	c.fetcher.Settle(fetching)
+	// Without the answers of extension servers Envoys would be told less than they have: they had better wait.
+	for {
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		err := c.caller.Settle(asking)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c.setReady(err)
+	}
 }
 
 // goOn starts what goes on until the context ends. The channel is closed when this replica does not lead any more.
@@ -221,7 +236,7 @@ func (c *controlPlane) build() error {
 		Term: pki.DefaultTerm, Log: log, Now: time.Now, RateLimit: c.flags.ratelimitSecret(),
 	}, c.authority)
 	c.source, err = sourcekube.New(sourcekube.Options{
-		Config: c.config, Scope: c.flags.watch(), Log: log,
+		Config: c.config, Scope: c.flags.watch(), Log: log, Extensions: c.flags.servers.kinds,
 		Seen: func(ref model.Ref, obj resource.Object) { c.writer.Seen(ref, obj) },
 	})
 	if err != nil {
@@ -237,18 +252,23 @@ func (c *controlPlane) build() error {
 		return err
 	}
 	c.buildPeers()
-	c.buildPipeline()
-	return nil
+	return c.buildPipeline()
 }
 
 // buildPipeline makes the pipeline and the xDS server, which know each other.
-func (c *controlPlane) buildPipeline() {
+func (c *controlPlane) buildPipeline() (err error) {
 	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
 	c.fetcher = fetch.New(fetch.Options{Log: c.log, Deliver: func(f model.Fetch, got model.Fetched) {
 		c.account(c.pipeline.Fetched(f, got))
 	}})
+	c.caller, err = c.flags.servers.caller(c.flags.namespace, func() *pipeline.Pipeline { return c.pipeline }, c.account,
+		c.logs(egv1a1.LogComponentXdsTranslatorRunner))
+	if err != nil {
+		return err
+	}
 	c.pipeline = pipeline.New(pipeline.Options{
 		Fetch:       c.fetcher.Want,
+		Extensions:  c.flags.servers.options(c.caller.Want),
 		Controllers: c.flags.controllers,
 		// A Gateway has Envoys of its own, unless its class says that they are merged.
 		Proxy:  func(gateway model.Name) model.ProxyName { return model.ProxyName(gateway.String()) },
@@ -267,6 +287,7 @@ func (c *controlPlane) buildPipeline() {
 		Serve:    c.server.Update,
 		Publish:  func(s pipeline.Status) { c.writer.Put(s.Ref, s.Status) },
 	})
+	return nil
 }
 
 // sessionKey makes keys of the seed, which is there before the first batch.

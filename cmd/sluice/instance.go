@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 
+	"github.com/sluice-gateway/sluice/internal/extension"
 	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/fetch"
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
@@ -39,6 +40,7 @@ type instance struct {
 	pipeline *pipeline.Pipeline
 	server   *xds.Server
 	fetcher  *fetch.Fetcher
+	caller   *extension.Caller
 	board    *statusfile.Board
 	metrics  *ops.Metrics
 	ports    *portGuard
@@ -71,7 +73,9 @@ func (i *instance) run(ctx context.Context, worker *keeper.Worker) error {
 	defer func() { _ = admin.Close() }()
 	i.worker = worker
 	dir := local.JoinRuntimeDir(worker.Dir)
-	i.build()
+	if err := i.build(); err != nil {
+		return err
+	}
 	stopCounting, err := i.serveCounters(ctx, dir)
 	if err != nil {
 		return err
@@ -121,12 +125,16 @@ func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
 	}
 	i.apply(batch)
 	go i.fetcher.Run(ctx)
+	go i.caller.Run(ctx)
 	if held == nil {
 		return nil
 	}
 	settled, cancel := context.WithTimeout(ctx, fetchSettle)
 	defer cancel()
 	i.fetcher.Settle(settled)
+	if err := i.caller.Settle(ctx); err != nil {
+		return err
+	}
 	return i.serveXDS(dir.XDSSocket())
 }
 
@@ -134,6 +142,7 @@ func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
 func (i *instance) open() (err error) {
 	i.source, err = file.New(file.Options{
 		Paths: i.paths, StateDir: i.flags.stateDir, Workers: runtime.GOMAXPROCS(0), Keeping: i.say.keeping,
+		Extensions: i.flags.servers.kinds,
 	})
 	if err != nil {
 		return err
@@ -143,7 +152,7 @@ func (i *instance) open() (err error) {
 }
 
 // build makes the pipeline and the xDS server, which know each other.
-func (i *instance) build() {
+func (i *instance) build() (err error) {
 	i.server = xds.NewServer(xds.Options{
 		Grace: i.flags.grace,
 		Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) {
@@ -161,8 +170,15 @@ func (i *instance) build() {
 	// Whoever writes the files may have everything fetched that the machine can reach.
 	i.fetcher = fetch.New(fetch.Options{Local: true, Deliver: i.fetched, Log: i.say.logger("fetch")})
 	opts.Fetch = i.fetcher.Want
+	i.caller, err = i.flags.servers.caller(
+		"default", func() *pipeline.Pipeline { return i.pipeline }, i.followed, i.say.logger("extensions"))
+	if err != nil {
+		return err
+	}
+	opts.Extensions = i.flags.servers.options(i.caller.Want)
 	i.pipeline = pipeline.New(opts)
 	i.ports = newPortGuard(opts.Bind, i.say)
+	return nil
 }
 
 // serveCounters answers Envoy about global rate limits. The returned function ends it.
@@ -207,7 +223,11 @@ func (i *instance) apply(batch source.Batch) {
 
 // fetched takes in what became of a fetch.
 func (i *instance) fetched(f model.Fetch, got model.Fetched) {
-	out := i.pipeline.Fetched(f, got)
+	i.followed(i.pipeline.Fetched(f, got))
+}
+
+// followed accounts for a commit that followed from what came from elsewhere.
+func (i *instance) followed(out pipeline.Outcome) {
 	i.metrics.Computed(out.Result)
 	i.say.issues(out)
 }

@@ -47,7 +47,9 @@ purpose, with the program that is at its path by then: that is how to upgrade wi
 			if err != nil {
 				return err
 			}
-			f.take(cmd, config)
+			if err := f.take(cmd, config); err != nil {
+				return err
+			}
 			if len(paths) == 0 {
 				paths = config.Paths()
 			}

@@ -15,6 +15,7 @@ import (
 
 func translateCommand() *cobra.Command {
 	var output string
+	var config configFlag
 	cmd := &cobra.Command{
 		Use:   "translate PATH...",
 		Short: "Print what Envoy would be told",
@@ -25,7 +26,7 @@ Problems in the files are printed on standard error; what is good is translated 
 		Example: "  sluice translate ./config\n  sluice translate ./config -o json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			p, batch, err := compute(cmd.Context(), paths)
+			p, batch, err := compute(cmd.Context(), paths, &config)
 			if err != nil {
 				return err
 			}
@@ -37,6 +38,7 @@ Problems in the files are printed on standard error; what is good is translated 
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "Output format: yaml or json")
 	completeFormats(cmd, "yaml", "json")
+	config.register(cmd)
 	return cmd
 }
 

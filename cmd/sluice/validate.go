@@ -7,7 +7,8 @@ import (
 )
 
 func validateCommand() *cobra.Command {
-	return &cobra.Command{
+	var config configFlag
+	cmd := &cobra.Command{
 		Use:   "validate PATH...",
 		Short: "Check files without running anything",
 		Long: `Check every object of the files: against its schema, with the API server's words, and against everything
@@ -15,7 +16,7 @@ that it refers to. It prints each problem with file and line, and exits with 1 i
 		Example: "  sluice validate ./config",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			p, batch, err := compute(cmd.Context(), paths)
+			p, batch, err := compute(cmd.Context(), paths, &config)
 			if err != nil {
 				return err
 			}
@@ -40,4 +41,6 @@ that it refers to. It prints each problem with file and line, and exits with 1 i
 			return nil
 		},
 	}
+	config.register(cmd)
+	return cmd
 }

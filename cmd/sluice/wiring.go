@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	_ "github.com/sluice-gateway/sluice/internal/envoy/extension" // what patches may have in them
+	"github.com/sluice-gateway/sluice/internal/envoygateway"
 	"github.com/sluice-gateway/sluice/internal/feature/all"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
@@ -55,8 +56,18 @@ func bindAddress() string {
 }
 
 // compute takes the files through all stages once, serving nobody.
-func compute(ctx context.Context, paths []string) (*pipeline.Pipeline, source.Batch, error) {
-	src, err := file.New(file.Options{Paths: paths, Workers: runtime.GOMAXPROCS(0)})
+func compute(
+	ctx context.Context, paths []string, config *configFlag,
+) (*pipeline.Pipeline, source.Batch, error) {
+	said, err := config.load(envoygateway.Run)
+	if err != nil {
+		return nil, source.Batch{}, err
+	}
+	servers, err := serversOf(said)
+	if err != nil {
+		return nil, source.Batch{}, err
+	}
+	src, err := file.New(file.Options{Paths: paths, Workers: runtime.GOMAXPROCS(0), Extensions: servers.kinds})
 	if err != nil {
 		return nil, source.Batch{}, err
 	}
@@ -65,6 +76,7 @@ func compute(ctx context.Context, paths []string) (*pipeline.Pipeline, source.Ba
 		return nil, source.Batch{}, err
 	}
 	opts := pipelineOptions()
+	opts.Extensions, opts.NoBackends = servers.unasked(), said.NoBackends()
 	// The same bytes on every machine.
 	opts.Bind, opts.SystemCAs = "0.0.0.0", systemCAs[0]
 	opts.SessionKey = pki.Seed{}.Key // it is not shown, and serves nobody

@@ -26,6 +26,10 @@ type entry struct {
 	Body []byte
 	// Needs are the backends that the route sends requests to, sorted.
 	Needs []model.BackendKey
+	// Clusters are the names of others that an extension server has it send requests to.
+	Clusters []string
+	// Failed says that an extension server was asked for it and has failed.
+	Failed bool
 }
 
 // rank orders routes within a host, as the Gateway API's "precedence" paragraphs of HTTPRouteRule.matches and
@@ -72,6 +76,9 @@ type site struct {
 	policies *policing
 	// backend looks up what is known of a backend.
 	backend func(model.BackendKey) (model.Backend, bool)
+	// extend has extension servers change a route; nil if there are none. verdict is what they have done so far.
+	extend  func(rule *model.Rule, e *entry, name string) verdict
+	verdict verdict
 }
 
 // entries returns the Envoy routes of all rules of a route, in spec order.
@@ -107,10 +114,14 @@ func (s *site) forMatch(rule *model.Rule, policed resolve.Policed, index int, ma
 			r.Proto.Action = respond(500)
 		}
 		slices.SortFunc(r.Needs, model.BackendKey.Compare)
-		out = append(out, entry{
+		e := entry{
 			Path: match.Path, Rank: s.rank(rule, index, part, match),
 			Body: marshal(r.Proto), Needs: slices.Compact(r.Needs),
-		})
+		}
+		if s.extend != nil && rule.Fault == nil {
+			s.verdict = s.verdict.join(s.extend(rule, &e, r.Proto.GetName()))
+		}
+		out = append(out, e)
 	}
 	return out
 }
@@ -182,7 +193,7 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 		if i == 0 {
 			first = found
 		}
-		if !ok || found.Address != model.AddressIP || !alike(found, first) {
+		if !ok || found.Address != model.AddressIP || b.Backend.Extension() || !alike(found, first) {
 			return all
 		}
 		wanted = wanted || found.Fallback

@@ -43,9 +43,11 @@ func compareHostnames(a, b string) int {
 
 // virtualHost puts a host together from its routes, which are sorted. needs are the backends that it needs besides
 // those of its routes.
-func virtualHost(host *routev3.VirtualHost, routes []hostRoute, needs []model.BackendKey) *xds.Part {
+//
+// Extension servers are shown a list of routes and not a tree, which they would not know.
+func (b *builder) virtualHost(host *routev3.VirtualHost, routes []hostRoute, needs []model.BackendKey) *xds.Part {
 	body := marshal(host)
-	if tree, ok := pathTree(routes); ok {
+	if tree, ok := pathTree(routes); ok && !b.servers.takes(model.HookVirtualHost) && !b.servers.translates(xds.Routes) {
 		body = protowire.AppendTag(body, fieldHostMatcher, protowire.BytesType)
 		body = protowire.AppendBytes(body, tree)
 	} else {
@@ -59,6 +61,7 @@ func virtualHost(host *routev3.VirtualHost, routes []hostRoute, needs []model.Ba
 		for _, b := range r.Needs {
 			part.Needs = append(part.Needs, b.String())
 		}
+		part.Needs = append(part.Needs, r.Clusters...)
 		if r.Rank.Route == (model.RouteKey{}) {
 			continue
 		}

@@ -285,7 +285,7 @@ func (n *namer) clustersOf(key model.RouteKey, rule int) []model.BackendKey {
 		if k.Table.Port().Proxy != n.policy.Proxy {
 			continue
 		}
-		s, _ := incr.Get(n.r, n.b.served, k)
+		s := n.b.servedAt(n.r, k)
 		for i := range s.entries {
 			if e := &s.entries[i]; e.Rank.Rule == rule {
 				out = append(out, e.clusters()...)

@@ -42,7 +42,8 @@ type patches struct {
 	addedStage    *stage[AddedKey]
 }
 
-// addPatches adds what policies change, but for route tables.
+// addPatches adds what policies ask for, and what they change of resources that extension servers have no say in, but
+// for route tables.
 func (b *builder) addPatches(e *incr.Engine) {
 	b.unpatched = incr.NewInput[resourceKey, []refusedPatch](e, "refused patches")
 	b.refusals = map[resourceKey][]refusedPatch{}
@@ -71,21 +72,6 @@ func (b *builder) addPatches(e *incr.Engine) {
 		}
 		return out
 	})
-	b.listenerStage = newStage(e, stage[model.PortKey]{
-		b: b, typ: xds.Listener, build: b.listener, change: b.changeListener,
-		proxy: func(k model.PortKey) model.ProxyName { return k.Proxy },
-		of:    func(s *step) (model.PortKey, bool) { return s.Port, s.Port != model.PortKey{} },
-	}, "listeners")
-	b.clusterStage = newStage(e, stage[BackendKey]{
-		b: b, typ: xds.Cluster, build: b.cluster, proxy: func(k BackendKey) model.ProxyName { return k.Proxy },
-		change: changeNamed[BackendKey](b, xds.Cluster),
-		of:     func(s *step) (BackendKey, bool) { return s.Backend, s.Backend != BackendKey{} },
-	}, "clusters")
-	b.endpointStage = newStage(e, stage[BackendKey]{
-		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: func(k BackendKey) model.ProxyName { return k.Proxy },
-		change: changeNamed[BackendKey](b, xds.Endpoints),
-		of:     func(s *step) (BackendKey, bool) { return s.Endpoint, s.Endpoint != BackendKey{} },
-	}, "endpoints")
 	b.secretStage = newStage(e, stage[SecretKey]{
 		b: b, typ: xds.Secret, build: b.secret, proxy: func(k SecretKey) model.ProxyName { return k.Proxy },
 		change: changeNamed[SecretKey](b, xds.Secret),

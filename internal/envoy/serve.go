@@ -20,10 +20,10 @@ func sitesOf(k model.RouteKey, bindings resolve.Bindings) []siteKey {
 	return out
 }
 
-func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
+func (b *builder) serve(r *incr.Reader, k siteKey) (attempt[served], bool) {
 	route, ok := incr.Get(r, b.in.Routes, k.Route)
 	if !ok {
-		return served{}, false
+		return attempt[served]{}, false
 	}
 	backend := func(key model.BackendKey) (model.Backend, bool) { return incr.Get(r, b.in.Backends, key.Shared()) }
 	s := site{
@@ -35,13 +35,16 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (served, bool) {
 		identified := route.WithBackends(func(key *model.BackendKey) { *key = identify(*key, k.Client, backend) })
 		s.route = &identified
 	}
+	if b.servers.takes(model.HookRoute) {
+		s.extend = b.routeExtender(r, k)
+	}
 	out := served{entries: s.entries()}
 	for _, e := range out.entries {
 		out.needs = append(out.needs, e.Needs...)
 	}
 	slices.SortFunc(out.needs, model.BackendKey.Compare)
 	out.needs = slices.Compact(out.needs)
-	return out, true
+	return attempt[served]{value: out, verdict: s.verdict}, true
 }
 
 // reached returns the route with its backends as connections to a listener reach them.
@@ -89,8 +92,9 @@ func identify(
 }
 
 func equalServed(a, b served) bool {
-	return slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
-		return x.Rank == y.Rank && x.Path == y.Path && bytes.Equal(x.Body, y.Body) && slices.Equal(x.Needs, y.Needs)
+	return a.why == b.why && slices.EqualFunc(a.entries, b.entries, func(x, y entry) bool {
+		return x.Rank == y.Rank && x.Path == y.Path && bytes.Equal(x.Body, y.Body) && slices.Equal(x.Needs, y.Needs) &&
+			slices.Equal(x.Clusters, y.Clusters) && x.Failed == y.Failed
 	})
 }
 
@@ -111,12 +115,12 @@ func (b *builder) host(r *incr.Reader, k model.HostKey) (*xds.Part, bool) {
 	host.TypedPerFilterConfig = scope.Fill(b.place(r, k.Table.Port()), nil)
 	switch {
 	case g == nil:
-		return virtualHost(host, routes, scope.Needs), true
+		return b.virtualHost(host, routes, scope.Needs), true
 	case g.Fault != nil:
 		return answering(k.Domain, g.Fault.Status), true
 	}
 	routes, needs := b.guardHost(g, host, routes)
-	return virtualHost(host, routes, append(needs, scope.Needs...)), true
+	return b.virtualHost(host, routes, append(needs, scope.Needs...)), true
 }
 
 // routesAt returns the routes that serve a host, sorted.
@@ -127,7 +131,7 @@ func (b *builder) routesAt(r *incr.Reader, k model.HostKey) []hostRoute {
 		if !ok {
 			continue
 		}
-		s, _ := incr.Get(r, b.served, siteKey{Table: k.Table, Route: route, stance: stance})
+		s, _ := incr.Get(r, b.served.whole, siteKey{Table: k.Table, Route: route, stance: stance})
 		for i := range s.entries {
 			routes = append(routes, hostRoute{entry: &s.entries[i], from: from})
 		}

@@ -26,6 +26,8 @@ type Options struct {
 	// SessionKey returns the secret of the control plane for a purpose, the same one in all replicas; nil if there is
 	// none: what needs one gets no value then.
 	SessionKey func(purpose string) []byte
+	// Extensions are the extension servers, in the order in which they are asked.
+	Extensions []model.ExtensionManager
 }
 
 // Tables are the xDS resources of all proxies.
@@ -45,7 +47,19 @@ type Tables struct {
 	Added *incr.Table[AddedKey, *xds.Resource]
 
 	patches
-	closed *incr.Input[model.RouteTableKey, uint64]
+
+	// Calls are the questions that are to be put to extension servers, Answers what has become of them. Withheld says of
+	// routes what has not been done for them. They are nil where there are no extension servers.
+	Calls    *incr.Table[model.Call, struct{}]
+	Answers  *incr.Input[model.Call, model.Answer]
+	Withheld *incr.Table[model.RouteKey, string]
+
+	closed    *incr.Input[model.RouteTableKey, uint64]
+	listeners *held[model.PortKey, *xds.Resource]
+	served    *held[siteKey, served]
+	hosts     *held[model.HostKey, *xds.Part]
+	// held are those of these that wait for extension servers, and others that do.
+	held []keeper
 }
 
 // Close takes in that Envoy refuses a route table for what is in it besides its hosts: the filters of the policies of
@@ -110,26 +124,24 @@ func (k siteKey) Compare(o siteKey) int {
 type served struct {
 	entries []entry
 	needs   []model.BackendKey
+	// why says what an extension server has not done for the route, empty for nothing.
+	why string
 }
 
 // New adds the tables to the engine.
 func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
-	b := builder{in: in, opts: opts, closed: incr.NewInput[model.RouteTableKey, uint64](e, "refused tables")}
+	b := &builder{in: in, opts: opts, closed: incr.NewInput[model.RouteTableKey, uint64](e, "refused tables")}
+	b.servers = extender{managers: opts.Extensions}
+	if len(opts.Extensions) > 0 {
+		b.servers.answers = incr.NewInput[model.Call, model.Answer](e, "answers of extension servers")
+	}
 	b.addGuards(e)
 	b.addManagers(e)
 	b.addPolicies(e)
 	b.overQUIC = incr.NewIndex(e, "listeners over quic", in.QUIC,
 		func(_ model.PortKey, list []model.ListenerKey) []model.ListenerKey { return list })
 	sites := incr.NewIndex(e, "route sites", in.Bindings, sitesOf)
-	b.served = incr.NewTable(e, "envoy routes", b.serve, sites).Equal(equalServed)
-	backends := incr.NewIndex(e, "backend uses", b.served, func(k siteKey, s served) []BackendKey {
-		out := make([]BackendKey, 0, len(s.needs))
-		for _, n := range s.needs {
-			out = append(out, BackendKey{Proxy: k.Table.Port().Proxy, Backend: n})
-		}
-		return out
-	})
-	b.backendUses = backends
+	routeUses := b.addServed(e, sites)
 	secrets := incr.NewIndex(e, "secret uses", in.Ports, secretsOf)
 	b.secretUses = secrets
 	listenerTrusts := incr.NewIndex(e, "client trust uses", in.Ports, trustsOf)
@@ -140,9 +152,9 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	streamBackends, udpPorts := b.addStreams(e)
 	b.streamUses = streamBackends
 	b.addPatches(e)
-	uses := []incr.KeySource[BackendKey]{backends, streamBackends, udpPorts, b.asked, b.collectors, b.policyBackends}
-	secured := incr.NewTable(e, "secured backends", b.security, backends, streamBackends, b.asked,
-		b.collectors, b.policyBackends)
+	used := append(routeUses, streamBackends, b.asked, b.collectors, b.policyBackends)
+	uses := append(slices.Clip(used), udpPorts)
+	secured := incr.NewTable(e, "secured backends", b.security, used...)
 	clientSecrets := incr.NewIndex(e, "client secret uses", secured, clientSecretsOf)
 	clusterTrusts := incr.NewIndex(e, "backend trust uses", secured, func(k BackendKey, s security) []AuthorityKey {
 		if s.Trust == (model.Trust{}) {
@@ -152,16 +164,18 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	})
 
 	out := &Tables{closed: b.closed}
-	out.Clusters = incr.NewTable(e, "clusters", b.clusterStage.hook, uses...).Equal(equalResource)
-	out.Endpoints = incr.NewTable(e, "endpoints", b.endpointStage.hook, uses...).Equal(equalResource)
+	out.Clusters, out.Endpoints = b.addClusters(e, uses)
 	out.Values = incr.NewTable(e, "secret values", b.value, valueUses(e, out.Clusters)).Equal(equalResource)
 	out.Secrets = incr.NewTable(e, "secrets", b.secretStage.hook, secrets, clientSecrets).Equal(equalResource)
 	out.Authorities = incr.NewTable(e, "ca secrets", b.authority, listenerTrusts, clusterTrusts, b.clientTrusts).
 		Equal(equalResource)
-	out.Listeners = incr.NewTable(e, "listeners", b.listenerStage.hook, in.Ports, in.QUIC).Equal(equalResource)
-	out.Hosts = incr.NewTable(e, "virtual hosts", b.host, in.Hosts, owned).Equal(func(a, b *xds.Part) bool {
-		return a.Hash == b.Hash
-	})
+	out.listeners, out.Listeners = b.addListeners(e)
+	b.settleServed(e)
+	hosts := holding(e, rows[model.HostKey, *xds.Part]{
+		name: "virtual hosts", asked: b.servers.takes(model.HookVirtualHost), try: b.extendHost,
+		equal: func(a, b *xds.Part) bool { return a.Hash == b.Hash },
+	}, in.Hosts, owned)
+	out.served, out.hosts, out.Hosts = b.served, hosts, hosts.whole
 	b.hosts = incr.NewIndex(e, "hosts by table", out.Hosts, func(k model.HostKey, _ *xds.Part) []model.RouteTableKey {
 		return []model.RouteTableKey{k.Table}
 	})
@@ -173,6 +187,9 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	}, b.addedStage.done).Equal(equalResource)
 	b.addPatchReports(e)
 	out.patches = b.patches
+	if len(opts.Extensions) > 0 {
+		b.addCalls(e, out)
+	}
 	return out
 }
 
@@ -187,7 +204,11 @@ type builder struct {
 	// closed are the hashes of the bodies of route tables that Envoy refuses.
 	closed  *incr.Input[model.RouteTableKey, uint64]
 	opts    Options
-	served  *incr.Table[siteKey, served]
+	servers extender
+	served  *held[siteKey, served]
+	// clusters and assignments are those of backends.
+	clusters, assignments *held[BackendKey, *xds.Resource]
+
 	guards  *incr.Table[model.ListenerKey, *guard]
 	guarded *incr.Index[model.PortKey, model.ListenerKey, *guard]
 	// managers is what policies of listeners need, denied the listeners that must take no requests because of them.
@@ -206,7 +227,7 @@ type builder struct {
 	policyBackends *incr.Index[BackendKey, model.PortKey, []BackendKey]
 	hosts          *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
 	// backendUses, streamUses and secretUses say what leads to a backend or shows a certificate.
-	backendUses *incr.Index[BackendKey, siteKey, served]
+	backendUses siteUses
 	streamUses  *incr.Index[BackendKey, chainKey, chain]
 	secretUses  *incr.Index[SecretKey, model.PortKey, model.Port]
 	patches

@@ -98,6 +98,7 @@ func (k *check) values() {
 	k.logging()
 	k.rateLimit()
 	k.collectors()
+	k.extensions()
 	if x := k.config.XDSServer; x != nil {
 		k.size("xdsServer.maxReceiveMessageSize", x.MaxReceiveMessageSize)
 	}
@@ -272,15 +273,15 @@ func (k *check) logging() {
 	for name := range levels {
 		path, component := "logging.level."+name, egv1a1.EnvoyGatewayLogComponent(name)
 		if !slices.Contains(components, component) {
-			k.problem(path, "%q is none of %s", name, list(components))
+			k.problem(path, "%q is none of %s", name, listOf(components))
 		} else if level := k.config.Logging.Level[component]; !slices.Contains(logLevels, level) {
-			k.problem(path, "%q is none of %s", level, list(logLevels))
+			k.problem(path, "%q is none of %s", level, listOf(logLevels))
 		}
 	}
 	slices.SortFunc(k.problems, sluiceresource.Problem.Compare)
 }
 
-func list[T ~string](values []T) string {
+func listOf[T ~string](values []T) string {
 	var out []string
 	for _, v := range values {
 		out = append(out, string(v))

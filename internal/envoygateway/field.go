@@ -1,5 +1,7 @@
 package envoygateway
 
+import "slices"
+
 // Program is one of the commands that read the file: a bit each.
 type Program int
 
@@ -39,7 +41,16 @@ type Field struct {
 }
 
 // Fields are all fields of the file, in the order of the API.
-var Fields = []Field{
+var Fields = slices.Concat(
+	ownFields,
+	extensionFields("extensionManager", "What statuses call the extension server."),
+	extensionFields("extensionManagers", "What statuses call it. Several extension servers are asked one after the "+
+		"other, each about what the one before made, with objects of its own kinds only."),
+	furtherFields,
+)
+
+// ownFields are those before the extension servers, furtherFields those behind them.
+var ownFields = []Field{
 	{"gateway.controllerName", Applied, Serve, "The controller whose GatewayClasses are served, as `--controller-name`. " +
 		"Without it that is `sluice.dev/gateway-controller`, not Envoy Gateway's: classes are not taken over unasked."},
 
@@ -130,11 +141,9 @@ var Fields = []Field{
 	{"rateLimit.failClosed", Applied, Serve | Run, "As `--ratelimit-fail-closed`."},
 	{"rateLimit.telemetry.metrics", Noticed, 0, "`sluice ratelimit` always answers `/metrics`, on its admin address."},
 	{"rateLimit.telemetry.tracing", Noticed, 0, "`sluice ratelimit` makes no traces."},
+}
 
-	{"extensionManager", Refused, 0, "Extension servers are not asked by this version of Sluice, so Envoys would run " +
-		"without what they add."},
-	{"extensionManagers", Refused, 0, "As `extensionManager`."},
-
+var furtherFields = []Field{
 	{"extensionApis.enableEnvoyPatchPolicy", Applied, Serve | Run, "As `--enable-envoy-patch-policy`: " +
 		"EnvoyPatchPolicies are applied. Without it `sluice run` applies them and `sluice serve` does not."},
 	{"extensionApis.enableBackend", Applied, Serve | Run, "Backends can be used unless the file says `false`."},

@@ -9,8 +9,8 @@ import (
 
 // BackendKey identifies what a reference to a backend means: the object and, for a Service, the port.
 type BackendKey struct {
-	// Kind is KindService, KindBackend or KindXBackend, or KindSplit or KindUDPPort for what stands for several of these.
-	// It is empty for an invalid reference.
+	// Kind is KindService, KindBackend or KindXBackend, or KindSplit or KindUDPPort for what stands for several of these;
+	// for an object that an extension server understands it is Kind.group. It is empty for an invalid reference.
 	Kind string
 	Name
 	// Port is the Service's port, 0 for the other kinds.
@@ -97,8 +97,20 @@ func (k BackendKey) String() string {
 	return name
 }
 
+// ExtensionBackend returns the key of an object that an extension server understands, as a backend. port is 0 unless
+// the reference has one.
+func ExtensionBackend(to Ref, port uint16, use AppProtocol) BackendKey {
+	return BackendKey{Kind: GroupKind{Group: to.Group, Kind: to.Kind}.String(), Name: to.Name, Port: port, Use: use}
+}
+
+// Extension says whether the backend is an object that an extension server understands.
+func (k BackendKey) Extension() bool { return strings.Contains(k.Kind, ".") }
+
 // Ref returns the backend's object.
 func (k BackendKey) Ref() Ref {
+	if kind, group, ok := strings.Cut(k.Kind, "."); ok {
+		return Ref{Group: group, Kind: kind, Name: k.Name}
+	}
 	r := Ref{Kind: k.Kind, Name: k.Name}
 	switch k.Kind {
 	case KindBackend:
@@ -141,6 +153,8 @@ type Backend struct {
 	Attached []Attached
 	// TLS is nil for cleartext.
 	TLS *BackendTLS
+	// Extension is the object, if an extension server understands it and nobody else.
+	Extension Extension
 	// Barred says that it is to be connected to by TLS, but that this cannot be done as was asked for: nothing may be
 	// sent to it but the TLS of clients.
 	Barred bool

@@ -91,6 +91,8 @@ type Rule struct {
 	Backends []WeightedBackend
 	// Attached is what the rule's filters and fields ask of features, in the order of the spec.
 	Attached []Attached
+	// Extensions are the objects of the rule that extension servers understand: those that filters name, then backends.
+	Extensions []Extension
 	// Fault, if not nil, is what every request of the rule is answered with instead: the rule could not be applied.
 	// Connections and packets are refused.
 	Fault *Fault

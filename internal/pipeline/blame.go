@@ -85,6 +85,9 @@ func (b *blame) remember(t *resolve.Tables, others bool) {
 func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 	id := hostID{e.Proxy, e.Resource, e.Part}
 	t, ok := b.trials[id]
+	if !ok && e.Type == xds.Routes && p.distrust(id, model.RouteKey{}, e.Message) {
+		return true
+	}
 	if !ok {
 		suspects, changed := b.suspects(p, e.Owners)
 		if e.Type == xds.Listener && (!changed || strings.Contains(e.Message, cannotBind)) {
@@ -104,6 +107,11 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 
 // convict takes in that at least one of the accused is guilty.
 func (b *blame) convict(p *Pipeline, id hostID, t *trial) {
+	if len(t.accused) == 1 && p.distrust(id, t.accused[0], t.message) {
+		p.resolved.Refused.Delete(t.accused[0])
+		b.next(p, id, t)
+		return
+	}
 	if len(t.accused) == 1 {
 		b.refuse(t.accused[0], b.standBack(p, t.accused[0], t.message))
 		b.next(p, id, t)

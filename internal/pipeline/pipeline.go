@@ -65,6 +65,8 @@ type Options struct {
 	// Fetch is told of everything that is to be fetched from now on, or not any more: see [Pipeline.Fetched]. It must not
 	// call back, nor block. nil if there is nobody who fetches.
 	Fetch func(fetch model.Fetch, wanted bool)
+	// Extensions are the extension servers, if there are any.
+	Extensions ExtensionOptions
 	// Say is told what other replicas should know of the Envoys that are connected here. It must not call back, nor
 	// block. nil if there are no others.
 	Say func(peer.Statement)
@@ -95,6 +97,8 @@ type Pipeline struct {
 	strays          strays
 	// book is what other replicas say.
 	book *peer.Book
+	// distrusted are the answers of extension servers that Envoy refuses.
+	distrusted map[model.Call][]byte
 }
 
 // proxy is what is known about the Envoys of a proxy.
@@ -139,8 +143,9 @@ type refusal struct {
 func New(opts Options) *Pipeline {
 	e := incr.New(opts.Workers)
 	p := &Pipeline{
-		opts: opts, engine: e, store: resource.NewStore(e), settling: opts.Settling,
+		opts: opts, engine: e, store: resource.NewStore(e, opts.Extensions.Kinds...), settling: opts.Settling,
 		proxies: map[model.ProxyName]*proxy{}, strays: strays{}, book: peer.NewBook(opts.Build),
+		distrusted: map[model.Call][]byte{},
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
@@ -150,10 +155,12 @@ func New(opts Options) *Pipeline {
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
 		CheckListener: opts.Chain.CheckListener, OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
 		UsesProxy: opts.Chain.UsesProxy, CheckProxy: opts.Chain.CheckProxy,
+		Extensions: opts.Extensions.Managers,
 	})
 	p.built = envoy.New(e, p.resolved, envoy.Options{
 		Chain: opts.Chain, Bind: opts.Bind, SessionKey: opts.SessionKey, LocalBackends: opts.LocalBackends,
-		Reserved: reserved(opts.Fleets),
+		Reserved:   reserved(opts.Fleets),
+		Extensions: opts.Extensions.Managers,
 	})
 	p.blame.init(p.say)
 	return p
@@ -257,10 +264,14 @@ func (p *Pipeline) commit() Outcome {
 	out.Versions, healed = p.push()
 	p.orderFleets()
 	p.orderFetches()
+	p.orderCalls()
 	p.publish()
 	p.publishOwners(healed)
 	out.Issues, out.Fixed = p.issueChanges()
 	out.Push = time.Since(began)
+	if p.keep() {
+		out = out.then(p.commit())
+	}
 	return out
 }
 
@@ -288,6 +299,7 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 		px := p.proxy(e.Proxy)
 		px.live = max(px.live, e.Version)
 		p.review(e.Proxy)
+		p.extensionsLive(e)
 		if p.blame.lived(p, e) {
 			return p.commit()
 		}

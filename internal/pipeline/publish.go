@@ -12,7 +12,6 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
-	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/status"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
@@ -46,6 +45,7 @@ func (p *Pipeline) publish() {
 	for key := range p.fresh() {
 		sources[key.Source] = true
 	}
+	p.heldSources(sources)
 	p.putSources(sources)
 	for key, c := range p.resolved.RouteStatus.Changes() {
 		p.put(key.Ref(), &c.New, c.Has)
@@ -71,7 +71,7 @@ func (p *Pipeline) publish() {
 func (p *Pipeline) put(ref model.Ref, st any, has bool) {
 	s := Status{Ref: ref}
 	if has {
-		s.Version, s.Generation, s.Status = resource.Find(ref.Group, ref.Kind).Version, p.generation(ref), st
+		s.Version, s.Generation, s.Status = p.opts.Extensions.Kinds.Find(ref.Group, ref.Kind).Version, p.generation(ref), st
 	}
 	p.opts.Publish(s)
 }
@@ -138,6 +138,9 @@ func (p *Pipeline) listening(proxy model.ProxyName, listeners []model.Listener) 
 func (p *Pipeline) refusal(name model.ProxyName, l *model.Listener) string {
 	px := p.proxy(name)
 	key := l.PortKey(name)
+	if why := p.heldBy(key); why != "" {
+		return why
+	}
 	if why, ok := px.refused[resourceID{xds.Listener, ListenerName(key)}]; ok {
 		return "Envoy refused the listener: " + why.message
 	}

@@ -10,6 +10,7 @@ import (
 	gwxv1a1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
@@ -111,7 +112,7 @@ func (p *Pipeline) stray(ref model.Ref) status.Report {
 		}, "spec.parentRef", issue)
 	case *gwv1.BackendTLSPolicy, *gwxv1a1.XBackendTrafficPolicy, *gwxv1a1.XTelemetryPolicy,
 		*egv1a1.ClientTrafficPolicy, *egv1a1.BackendTrafficPolicy, *egv1a1.SecurityPolicy, *egv1a1.EnvoyExtensionPolicy,
-		*egv1a1.EnvoyPatchPolicy:
+		*egv1a1.EnvoyPatchPolicy, *resource.Extension:
 		// Without an ancestor no status can say what is wrong with it.
 		if policy, ok := p.resolved.Policies.Peek(ref); ok && len(policy.Status.Ancestors) == 0 {
 			return policy.Report

@@ -119,15 +119,23 @@ func (t *Tables) addPolicyFields(e *incr.Engine) {
 			}
 			return out
 		})
-	scopes := incr.NewIndex(e, "policies by selected kind", t.targeting,
-		func(policy model.Ref, p *targeting) []selectorScope {
-			var out []selectorScope
-			for i := range p.Selectors {
-				out = append(out, p.Selectors[i].scope(policy.Namespace))
-			}
-			return out
-		})
-	t.selectors = incr.NewTable(e, "policy selectors", func(r *incr.Reader, key selectorScope) ([]boundSelector, bool) {
+	t.selectors = boundSelectors(e, "policy", t.targeting)
+	t.sourcePolicies = incr.NewTable(e, "policies of listener sources", t.policiesOfListeners, t.sourceKeys...)
+	t.stacks = incr.NewTable(e, "listener policies", t.stack, t.listenerKeys...)
+}
+
+// boundSelectors adds the selectors of policies, by what they can select. name is what the policies are called.
+func boundSelectors(
+	e *incr.Engine, name string, targets *incr.Table[model.Ref, *targeting],
+) *incr.Table[selectorScope, []boundSelector] {
+	scopes := incr.NewIndex(e, name+" by selected kind", targets, func(policy model.Ref, p *targeting) []selectorScope {
+		var out []selectorScope
+		for i := range p.Selectors {
+			out = append(out, p.Selectors[i].scope(policy.Namespace))
+		}
+		return out
+	})
+	return incr.NewTable(e, name+" selectors", func(r *incr.Reader, key selectorScope) ([]boundSelector, bool) {
 		var out []boundSelector
 		for policy, p := range scopes.Values(r, key) {
 			for _, s := range p.Selectors {
@@ -138,8 +146,6 @@ func (t *Tables) addPolicyFields(e *incr.Engine) {
 		}
 		return out, len(out) > 0
 	}, scopes)
-	t.sourcePolicies = incr.NewTable(e, "policies of listener sources", t.policiesOfListeners, t.sourceKeys...)
-	t.stacks = incr.NewTable(e, "listener policies", t.stack, t.listenerKeys...)
 }
 
 // envoyPolicyKeys are the policies of Envoy Gateway of all kinds.
@@ -304,10 +310,19 @@ func settle(claims []policyClaim) heldPolicies {
 	return out
 }
 
-// selecting returns the selectors that select an object. Its labels are read only if there is a selector of its kind.
+// selecting returns the selectors of policies of Envoy Gateway that select an object.
 func (t *Tables) selecting(r *incr.Reader, target model.Ref, labelsOf func() map[string]string) []boundSelector {
-	near, _ := incr.Get(r, t.selectors, selectorScope{Kind: target.Kind, Namespace: target.Namespace})
-	wide, _ := incr.Get(r, t.selectors, selectorScope{Kind: target.Kind})
+	return t.selectedBy(r, t.selectors, target, labelsOf)
+}
+
+// selectedBy returns those of some selectors that select an object. Its labels are read only if there is one of its
+// kind.
+func (t *Tables) selectedBy(
+	r *incr.Reader, selectors *incr.Table[selectorScope, []boundSelector], target model.Ref,
+	labelsOf func() map[string]string,
+) []boundSelector {
+	near, _ := incr.Get(r, selectors, selectorScope{Kind: target.Kind, Namespace: target.Namespace})
+	wide, _ := incr.Get(r, selectors, selectorScope{Kind: target.Kind})
 	if len(near)+len(wide) == 0 {
 		return nil
 	}

@@ -36,6 +36,12 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 	}
 	out := model.Backend{Key: key, Attached: t.trafficPolicyOf(r, key.Ref()).Cluster}
 	out.TLS, out.Barred = t.backendTLS(r, key)
+	if key.Extension() {
+		found, ok := incr.Get(r, t.extensions, key.Ref())
+		out.Extension = found
+		out.Protocol, _ = appProtocol(model.AppHTTP, key.Use)
+		return out, ok
+	}
 	switch key.Kind {
 	case model.KindBackend:
 		ext, ok := incr.Get(r, t.externals, key.Name)
@@ -72,6 +78,9 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 }
 
 func (t *Tables) endpoints(r *incr.Reader, key model.BackendKey) ([]model.Endpoint, bool) {
+	if key.Extension() {
+		return []model.Endpoint{}, true // the extension server says where requests go
+	}
 	switch key.Kind {
 	case model.KindBackend:
 		ext, ok := incr.Get(r, t.externals, key.Name)

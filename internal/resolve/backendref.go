@@ -106,6 +106,9 @@ func (t *Tables) backendOf(
 				to.Namespace, from.Kind, from.Namespace, to)))
 	}
 	found := referral{Mention: model.BackendKey{Kind: to.Kind, Name: to.Name, Use: use}}
+	if t.extends(to.Group, to.Kind) {
+		found.Mention = model.ExtensionBackend(to, uint16(deref(ref.Port, 0)), use) // 1 to 65535 by its schema
+	}
 	if to.Kind == model.KindService {
 		if ref.Port == nil {
 			return refuse(status.ReasonBackendNotFound, "The port is missing: it is required for a Service")
@@ -130,6 +133,8 @@ func (t *Tables) backendCheck(to model.Ref) func(*incr.Reader, model.Ref, model.
 		return t.checkExternal
 	case to.Group == model.GroupGatewayX && to.Kind == model.KindXBackend:
 		return t.checkXBackend
+	case t.extends(to.Group, to.Kind):
+		return t.checkExtension
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/status"
 )
@@ -208,6 +209,7 @@ func (b *ruleBuilder) filter(f filter, index int) {
 	}
 	b.cookies(found.Cookies, path)
 	b.Attached = append(b.Attached, found.Attached...)
+	b.extend(found.Extensions...)
 }
 
 // resolveFilter returns what a filter asks for, or why it cannot be applied.
@@ -255,6 +257,11 @@ func (b *ruleBuilder) backend(ref *gwv1.BackendRef, filters []filter, index int)
 				"An HTTPRouteFilter with matches can only be a filter of a rule: which backend a request goes to is a matter "+
 					"of weights")
 		}
+		if reason == "" && len(found.Extensions) > 0 {
+			reason = status.ReasonUnsupportedValue
+			b.issue(status.Accepted, reason, at,
+				"A filter for an extension server can only be one of a rule: the server is asked about routes, not about backends")
+		}
 		if reason != "" {
 			broken = true
 			continue
@@ -263,6 +270,9 @@ func (b *ruleBuilder) backend(ref *gwv1.BackendRef, filters []filter, index int)
 	}
 	if broken {
 		out.Backend, out.Attached = model.BackendKey{}, nil
+	}
+	if e, ok := incr.Get(b.r, b.t.extensions, out.Backend.Ref()); ok {
+		b.extend(e)
 	}
 	if !isStream(b.key.Kind) {
 		out.Attached = append(out.Attached, b.t.attachedTo(b.r, out.Backend)...)

@@ -29,6 +29,9 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		policyKeys(e, "xtelemetrypolicy keys", t.in.telemetry, telemetryRef),
 		policyKeys(e, "envoypatchpolicy keys", t.in.patches, patchPolicyRef),
 	}
+	if t.extensionPolicies != nil {
+		keys = append(keys, t.extensionPolicies.keys)
+	}
 	kinds := map[string]func(*incr.Reader, model.Name) (status.Policy, model.Trust, bool){
 		model.KindBackendTLSPolicy:      t.tlsPolicyStatus,
 		model.KindXBackendTrafficPolicy: trustless(t.trafficPolicyStatus),
@@ -43,13 +46,21 @@ func (t *Tables) addPolicies(e *incr.Engine) {
 		}
 	}
 	t.Policies = incr.NewTable(e, "policy status", func(r *incr.Reader, key model.Ref) (Policy, bool) {
+		if t.extendsPolicies(key.Group, key.Kind) {
+			in, ok := t.extensionPolicyStatus(r, key)
+			return policyOf(in, model.Trust{}), ok
+		}
 		in, trust, ok := kinds[key.Kind](r, key.Name)
 		if !ok {
 			return Policy{}, false
 		}
-		every := func(status.Issue) bool { return true }
-		return Policy{Report: in.Report.Select(every), Trust: trust, Status: in.Build()}, true
+		return policyOf(in, trust), true
 	}, append(keys, t.envoyPolicies...)...)
+}
+
+func policyOf(in status.Policy, trust model.Trust) Policy {
+	every := func(status.Issue) bool { return true }
+	return Policy{Report: in.Report.Select(every), Trust: trust, Status: in.Build()}
 }
 
 // trustOf returns the trust of a policy of Envoy Gateway: it has one at most.

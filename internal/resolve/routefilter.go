@@ -21,6 +21,8 @@ type routeFilter struct {
 	Attached []model.Attached
 	// Cookies are the alternatives of spec.matches: of one of them all cookies have to match.
 	Cookies [][]model.NamedMatch
+	// Extensions are the objects that it stands for, if it is for an extension server.
+	Extensions []model.Extension
 	// Report says what cannot be applied. Its paths are those of the HTTPRouteFilter, which has no status: the routes that
 	// refer to it have it in theirs.
 	Report status.Report
@@ -104,6 +106,12 @@ func (v *routeFilterResolver) cookies(matches []egv1a1.HTTPRouteMatchFilter) {
 // extension returns what a filter of type ExtensionRef asks for, or why it cannot be applied. The object is always in
 // the namespace of the route.
 func (b *ruleBuilder) extension(ref *gwv1.LocalObjectReference, path string) (*routeFilter, string) {
+	if b.t.extends(string(ref.Group), string(ref.Kind)) {
+		return b.foreign(model.Ref{
+			Group: string(ref.Group), Kind: string(ref.Kind),
+			Name: model.Name{Namespace: b.key.Namespace, Name: string(ref.Name)},
+		}, path)
+	}
 	if string(ref.Group) != model.GroupEnvoyGateway || string(ref.Kind) != model.KindHTTPRouteFilter {
 		b.issue(status.ResolvedRefs, status.ReasonInvalidKind, path,
 			fmt.Sprintf("%s of group %q is not a filter that this version of Sluice knows: use an HTTPRouteFilter of group %s",

@@ -83,6 +83,9 @@ func (t *Tables) routeStatus(r *incr.Reader, key model.RouteKey) (gwv1.RouteStat
 	in := status.Route{
 		Generation: o.Meta.Generation, Rules: route.RuleCount, Report: route.Report, Refused: route.Refused,
 	}
+	if why, ok := incr.Get(r, t.Withheld, key); ok && in.Refused == "" {
+		in.Refused = why
+	}
 	for _, p := range bindings.Parents {
 		in.Parents = append(in.Parents, status.Parent{
 			Index: p.Index, Ref: p.Ref, Controller: gwv1.GatewayController(p.Controller),

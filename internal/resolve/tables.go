@@ -69,6 +69,8 @@ type Options struct {
 	Patches bool
 	// Scope is which namespaces are read, nil for all: what is not there may then merely not be seen.
 	Scope *resource.Scope
+	// Extensions are the extension servers: what they understand can be named in routes.
+	Extensions []model.ExtensionManager
 	// SystemCAs is the path of the CA certificates of the system that the proxies run on, empty if there are none.
 	SystemCAs string
 	// Fetches says that there is somebody who fetches what is in Tables.Fetches. Else what cannot be applied without it is
@@ -83,6 +85,8 @@ type Tables struct {
 	Unbound *incr.Input[model.PortKey, string]
 	// Refused are the routes that Envoy refused.
 	Refused *incr.Input[model.RouteKey, Refusal]
+	// Withheld says of routes what extension servers have not done for them; it is said in their statuses.
+	Withheld *incr.Input[model.RouteKey, string]
 	// Fetched is what became of Fetches, as far as it is known.
 	Fetched *incr.Input[model.Fetch, model.Fetched]
 
@@ -225,6 +229,9 @@ type Tables struct {
 	displacedByRoutes  *incr.Index[model.Ref, model.RouteKey, *policyUses]
 	displacedBySources *incr.Index[model.Ref, model.Ref, *policyUses]
 	policyBackends     *incr.Table[model.Ref, []useKey]
+	// extensions are the objects that extension servers understand; extensionPolicies is nil if none of them is a policy.
+	extensions        *incr.Table[model.Ref, model.Extension]
+	extensionPolicies *extensionPolicies
 }
 
 // inputs are the kinds that the package reads.
@@ -259,6 +266,8 @@ type inputs struct {
 	security      *incr.Input[model.Name, *egv1a1.SecurityPolicy]
 	extensions    *incr.Input[model.Name, *egv1a1.EnvoyExtensionPolicy]
 	patches       *incr.Input[model.Name, *egv1a1.EnvoyPatchPolicy]
+
+	extensionObjects *extensionInput
 }
 
 // readInputs returns the kinds as the store has them.
@@ -294,17 +303,20 @@ func readInputs(store *resource.Store) inputs {
 		security:      resource.Of[*egv1a1.SecurityPolicy](store),
 		extensions:    resource.Of[*egv1a1.EnvoyExtensionPolicy](store),
 		patches:       resource.Of[*egv1a1.EnvoyPatchPolicy](store),
+
+		extensionObjects: store.Extensions(),
 	}
 }
 
 // New adds the tables to the engine, behind the inputs of the store.
 func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t := &Tables{
-		opts:    opts,
-		Unbound: incr.NewInput[model.PortKey, string](e, "unbound"),
-		Refused: incr.NewInput[model.RouteKey, Refusal](e, "refused"),
-		Fetched: incr.NewInput[model.Fetch, model.Fetched](e, "fetched"),
-		in:      readInputs(store),
+		opts:     opts,
+		Unbound:  incr.NewInput[model.PortKey, string](e, "unbound"),
+		Refused:  incr.NewInput[model.RouteKey, Refusal](e, "refused"),
+		Fetched:  incr.NewInput[model.Fetch, model.Fetched](e, "fetched"),
+		Withheld: incr.NewInput[model.RouteKey, string](e, "withheld"),
+		in:       readInputs(store),
 	}
 	// The order is that of dependence: a table reads only what was added before it.
 	t.addViews(e)
@@ -334,11 +346,13 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addCertificates(e)
 	t.addAuthorities(e)
 	t.addRouteFilters(e)
+	t.addExtensions(e)
 	t.addRoutes(e)
 	t.addRoutePolicies(e)
 	t.addBindings(e)
 	t.addStreams(e)
 	t.addPolicyUses(e)
+	t.addExtensionPolicies(e)
 	t.addUses(e)
 	t.addBackends(e)
 	t.addStatuses(e)

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,7 +34,10 @@ type Decoded struct {
 // Decode decodes a document into the objects it holds: one, several if it is a List or JSON, or none. Lines are those
 // of the document's text, counted from 1, so that the result is the same wherever in a file the document is;
 // [Decoded.At] places it. It does not change or keep the text.
-func Decode(doc Document) []Decoded {
+func Decode(doc Document) []Decoded { return Extensions(nil).Decode(doc) }
+
+// Decode is the function of that name where there are extension kinds too.
+func (x Extensions) Decode(doc Document) []Decoded {
 	nodes, bad := parse(doc)
 	if bad != nil {
 		p := Problem{Line: bad.line, Column: bad.column, Message: bad.message}
@@ -41,7 +45,7 @@ func Decode(doc Document) []Decoded {
 	}
 	var all []Decoded
 	for _, n := range nodes {
-		d := decoder{node: n}
+		d := decoder{node: n, extensions: x}
 		all = append(all, d.document()...)
 	}
 	return all
@@ -64,9 +68,10 @@ func (d Decoded) At(file string, line int) Decoded {
 
 // decoder decodes one object.
 type decoder struct {
-	node *yaml.Node
-	kind *Kind
-	out  Decoded
+	node       *yaml.Node
+	extensions Extensions
+	kind       *Kind
+	out        Decoded
 	// shown is the object as far as the document says which it is, for messages.
 	shown model.Ref
 	// obj is the object as JSON.
@@ -125,7 +130,7 @@ func (d *decoder) items(obj map[string]any) ([]Decoded, bool) {
 	}
 	var all []Decoded
 	for _, n := range list.Content {
-		item := decoder{node: n}
+		item := decoder{node: n, extensions: d.extensions}
 		all = append(all, item.document()...)
 	}
 	return all, true
@@ -143,7 +148,7 @@ func (d *decoder) identify() bool {
 	if apiVersion == "" || kind == "" {
 		return false
 	}
-	is := recognise(apiVersion, kind)
+	is := d.extensions.recognise(apiVersion, kind)
 	switch {
 	case is.wrong != "":
 		d.problem(d.at(is.field), is.field, is.wrong)
@@ -207,6 +212,10 @@ func (d *decoder) body() {
 		d.builtin()
 		return
 	}
+	if d.kind.Extension {
+		d.extension()
+		return
+	}
 	if err := d.kind.crd.compile(d.kind); err != nil {
 		d.problem(d.node, "", err.Error())
 		return
@@ -222,6 +231,25 @@ func (d *decoder) body() {
 	}
 	obj := d.kind.New()
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(d.obj, obj); err != nil {
+		d.problem(d.node, "", fmt.Sprintf("cannot be read as a %s: %v", d.kind.Kind, err))
+		return
+	}
+	d.out.Object = obj
+}
+
+// extension takes an object whose kind is known to an extension server alone: of it nothing can be checked but the
+// metadata.
+func (d *decoder) extension() {
+	d.metadata()
+	if len(d.out.Problems) > 0 {
+		return
+	}
+	data, err := json.Marshal(d.obj)
+	obj := &Extension{}
+	if err == nil {
+		err = obj.UnmarshalJSON(data)
+	}
+	if err != nil {
 		d.problem(d.node, "", fmt.Sprintf("cannot be read as a %s: %v", d.kind.Kind, err))
 		return
 	}

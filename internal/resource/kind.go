@@ -40,11 +40,13 @@ type Kind struct {
 	// Guards are the fields of its spec that keep requests away from backends. While an object with one of them cannot be
 	// read, its targets are kept: see [Unreadable]. "*" is any field.
 	Guards []string
+	// Extension kinds are not for Sluice, but for an extension server: see [Extensions].
+	Extension bool
 
 	new     func() Object
 	newList func() runtime.Object
 	table   func(e *incr.Engine, name string) table
-	// crd is nil for a Builtin kind.
+	// crd is nil for kinds without a schema.
 	crd *crd
 }
 
@@ -63,7 +65,7 @@ func kind[T any, P interface {
 }](k Kind) Kind {
 	k.new = func() Object { return P(new(T)) }
 	k.newList = func() runtime.Object { return new(list[T, P]) }
-	if !k.Builtin {
+	if !k.Builtin && !k.Extension {
 		k.crd = new(crd)
 	}
 	k.table = func(e *incr.Engine, name string) table {

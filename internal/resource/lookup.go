@@ -29,15 +29,17 @@ type recognition struct {
 
 // recognise finds the kind of an object. Objects that are not for Sluice are ignored, so that whole folders of
 // manifests can be read; but what looks meant for it and is misspelt must not silently do nothing.
-func recognise(apiVersion, kind string) recognition {
+func (x Extensions) recognise(apiVersion, kind string) recognition {
 	group, version, ok := strings.Cut(apiVersion, "/")
 	if !ok {
 		group, version = "", apiVersion
 	}
-	if k := Find(group, kind); k != nil {
+	if k := x.Find(group, kind); k != nil {
 		switch {
 		case version == k.Version:
 			return recognition{kind: k}
+		case slices.Contains(k.Older, version) && k.Extension:
+			return recognition{kind: k} // whoever understands it knows its versions
 		case slices.Contains(k.Older, version):
 			return recognition{kind: k, older: version}
 		}

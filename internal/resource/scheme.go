@@ -30,9 +30,9 @@ func (l *list[T, P]) DeepCopyObject() runtime.Object {
 	return out
 }
 
-// NewScheme returns a scheme that decodes what the API server sends of all kinds, in all versions that are read: their
-// older versions are decoded into the same Go types.
-func NewScheme() (*runtime.Scheme, error) {
+// NewScheme returns a scheme that decodes what the API server sends of all kinds, those for extension servers too, in
+// all versions that are read: their older versions are decoded into the same Go types.
+func NewScheme(extensions ...*Kind) (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	// These two have lists of their own, which can be sent as protobuf.
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme} {
@@ -41,8 +41,7 @@ func NewScheme() (*runtime.Scheme, error) {
 		}
 	}
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
-	for i := range Kinds {
-		k := &Kinds[i]
+	for _, k := range Extensions(extensions).All() {
 		if k.Protobuf() {
 			continue
 		}

@@ -11,7 +11,8 @@ import (
 
 // Store holds the objects of all kinds as inputs of an engine. Changes take effect at the engine's next commit.
 type Store struct {
-	tables map[schema.GroupKind]table
+	tables     map[schema.GroupKind]table
+	extensions *incr.Input[model.Ref, *Extension]
 }
 
 // table is the input of one kind without its Go type.
@@ -34,9 +35,15 @@ func (t typed[T]) get(name model.Name) (Object, bool) {
 	return obj, ok
 }
 
-// NewStore adds an input for each kind to the engine.
-func NewStore(e *incr.Engine) *Store {
-	s := &Store{tables: make(map[schema.GroupKind]table, len(Kinds))}
+// NewStore adds an input for each kind to the engine, and one for all objects of extension kinds.
+func NewStore(e *incr.Engine, extensions ...*Kind) *Store {
+	s := &Store{
+		tables:     make(map[schema.GroupKind]table, len(Kinds)+len(extensions)),
+		extensions: incr.NewInput[model.Ref, *Extension](e, "extension objects"),
+	}
+	for _, k := range extensions {
+		s.tables[schema.GroupKind{Group: k.Group, Kind: k.Kind}] = extensionTable{s.extensions, k.Group, k.Kind}
+	}
 	for i := range Kinds {
 		k := &Kinds[i]
 		s.tables[schema.GroupKind{Group: k.Group, Kind: k.Kind}] = k.table(e, k.Plural)
@@ -44,7 +51,8 @@ func NewStore(e *incr.Engine) *Store {
 	return s
 }
 
-// Set stages an object. Its kind is one of [Kinds]; anything else is a mistake in the program, and panics.
+// Set stages an object. Its kind is one of [Kinds] or an extension kind; anything else is a mistake in the program, and
+// panics.
 func (s *Store) Set(ref model.Ref, obj Object) { s.table(ref).set(ref.Name, obj) }
 
 // Delete stages the removal of an object.

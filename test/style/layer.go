@@ -13,6 +13,7 @@ import (
 // envoy makes is resources as the server defines them.
 var order = []string{
 	"child", "keeper", "model", "jsonpatch", "status", "incr", "pki", "resource", "envoygateway", "source", "fetch",
+	"extension",
 	"resolve", "ratelimit", "feature", "xds", "envoy", "fleet", "ops", "peer", "pipeline",
 }
 

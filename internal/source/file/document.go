@@ -155,7 +155,7 @@ func (s *Source) decode(files []*file) {
 	s.parallel(len(fresh), func(i int) {
 		p := fresh[i]
 		p.entries = []*entry{}
-		for n, d := range resource.Decode(p.source) {
+		for n, d := range s.kinds.Decode(p.source) {
 			p.entries = append(p.entries, &entry{Decoded: d, doc: p.doc, order: n})
 		}
 	})

@@ -34,11 +34,14 @@ type Options struct {
 	Keeping func(error)
 	// Workers is how many goroutines decode documents; 0 stands for one per CPU.
 	Workers int
+	// Extensions are the kinds of objects that are for extension servers.
+	Extensions resource.Extensions
 }
 
 // Source reads files. It is not safe for concurrent use: call [Source.Load] once, then [Source.Watch].
 type Source struct {
 	workers int
+	kinds   resource.Extensions
 	roots   []root
 	tree    *tree
 	files   map[string]*file
@@ -71,7 +74,7 @@ func New(opts Options) (*Source, error) {
 		return nil, errors.New("no configuration: name a file or folder to read")
 	}
 	s := &Source{
-		workers: opts.Workers, files: map[string]*file{}, objects: newRegistry(),
+		workers: opts.Workers, kinds: opts.Extensions, files: map[string]*file{}, objects: newRegistry(),
 		troubled: map[string]struct{}{}, missing: map[string]struct{}{},
 		dropped: map[string]*file{}, forget: map[string]time.Time{},
 	}

@@ -22,8 +22,8 @@ type clients struct {
 	byGV   map[schema.GroupVersion]rest.Interface
 }
 
-func newClients(config *rest.Config) (*clients, error) {
-	scheme, err := resource.NewScheme()
+func newClients(config *rest.Config, extensions resource.Extensions) (*clients, error) {
+	scheme, err := resource.NewScheme(extensions...)
 	if err != nil {
 		return nil, err
 	}
@@ -65,13 +65,14 @@ func (c *clients) of(gv schema.GroupVersion, protobuf bool) (rest.Interface, err
 type listWatch struct {
 	client    rest.Interface
 	kind      *resource.Kind
+	plural    string
 	namespace string
 	store     *store
 }
 
 func (l *listWatch) request(options *metav1.ListOptions) *rest.Request {
 	options.FieldSelector = fieldSelector(l.kind)
-	return l.client.Get().NamespaceIfScoped(l.namespace, l.namespace != "").Resource(l.kind.Plural).
+	return l.client.Get().NamespaceIfScoped(l.namespace, l.namespace != "").Resource(l.plural).
 		SpecificallyVersionedParams(options, metav1.ParameterCodec, schema.GroupVersion{Version: "v1"})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,13 +20,12 @@ import (
 	"github.com/sluice-gateway/sluice/internal/resource"
 )
 
-// served returns the version in which the API server serves each of the kinds, without those that it does not serve.
-// An error says that it is not known.
-func (s *Source) served(ctx context.Context) (map[*resource.Kind]schema.GroupVersion, error) {
-	resources := map[schema.GroupVersion]map[string]bool{}
-	out := map[*resource.Kind]schema.GroupVersion{}
-	for i := range resource.Kinds {
-		k := &resource.Kinds[i]
+// served returns as what resource the API server serves each of the kinds, without those that it does not serve. An
+// error says that it is not known.
+func (s *Source) served(ctx context.Context) (map[*resource.Kind]schema.GroupVersionResource, error) {
+	resources := map[schema.GroupVersion]map[string]string{}
+	out := map[*resource.Kind]schema.GroupVersionResource{}
+	for _, k := range s.options.Extensions.All() {
 		for _, gv := range k.GroupVersions() {
 			plurals, ok := resources[gv]
 			if !ok {
@@ -35,8 +35,8 @@ func (s *Source) served(ctx context.Context) (map[*resource.Kind]schema.GroupVer
 				}
 				resources[gv] = plurals
 			}
-			if plurals[k.Plural] {
-				out[k] = gv
+			if plural, ok := plurals[k.Kind]; ok {
+				out[k] = gv.WithResource(plural)
 				break
 			}
 		}
@@ -44,8 +44,8 @@ func (s *Source) served(ctx context.Context) (map[*resource.Kind]schema.GroupVer
 	return out, nil
 }
 
-// resources returns the resources of a group and version; none if the API server does not have it.
-func (s *Source) resources(ctx context.Context, gv schema.GroupVersion) (map[string]bool, error) {
+// resources returns the resources of a group and version by their kinds; none if the API server does not have it.
+func (s *Source) resources(ctx context.Context, gv schema.GroupVersion) (map[string]string, error) {
 	client, err := s.clients.of(schema.GroupVersion{Version: "v1"}, true)
 	if err != nil {
 		return nil, err
@@ -65,9 +65,11 @@ func (s *Source) resources(ctx context.Context, gv schema.GroupVersion) (map[str
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("resources of %s: %w", gv, err)
 	}
-	out := map[string]bool{}
+	out := map[string]string{}
 	for _, r := range list.APIResources {
-		out[r.Name] = true
+		if !strings.Contains(r.Name, "/") { // a status is none
+			out[r.Kind] = r.Name
+		}
 	}
 	return out, nil
 }
@@ -83,9 +85,12 @@ func (s *Source) watchCRDs(ctx context.Context, nudge func()) error {
 	if err != nil {
 		return fmt.Errorf("client for the metadata of CRDs: %w", err)
 	}
-	names := map[string]bool{}
+	names, groups := map[string]bool{}, map[string]bool{}
 	for i := range resource.Kinds {
 		names[resource.Kinds[i].Plural+"."+resource.Kinds[i].Group] = true
+	}
+	for _, k := range s.options.Extensions {
+		groups[k.Group] = true // how they are called in the plural is not known
 	}
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -95,20 +100,23 @@ func (s *Source) watchCRDs(ctx context.Context, nudge func()) error {
 			return client.Resource(crds).Watch(ctx, o)
 		},
 	}
-	r := newReflector(lw, &metav1.PartialObjectMetadata{}, bell{names: names, ring: nudge}, crds.Resource)
+	r := newReflector(lw, &metav1.PartialObjectMetadata{}, bell{names: names, groups: groups, ring: nudge}, crds.Resource)
 	go r.RunWithContext(ctx)
 	return nil
 }
 
-// bell is a store that keeps nothing, and rings when something happens to an object of certain names.
+// bell is a store that keeps nothing, and rings when something happens to a CRD of certain names, or of a group.
 type bell struct {
-	names map[string]bool
-	ring  func()
+	names, groups map[string]bool
+	ring          func()
 }
 
 func (b bell) Add(obj any) error {
-	if o, ok := obj.(metav1.Object); ok && b.names[o.GetName()] {
-		b.ring()
+	if o, ok := obj.(metav1.Object); ok {
+		_, group, _ := strings.Cut(o.GetName(), ".")
+		if b.names[o.GetName()] || b.groups[group] {
+			b.ring()
+		}
 	}
 	return nil
 }
@@ -171,8 +179,7 @@ func (s *Source) follow(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	for i := range resource.Kinds {
-		k := &resource.Kinds[i]
+	for _, k := range s.options.Extensions.All() {
 		w := s.watched[k]
 		gv, ok := served[k]
 		switch {
@@ -204,5 +211,5 @@ func (s *Source) follow(ctx context.Context) error {
 // stillServed says whether a kind is served in a version, and in doubt that it is.
 func (s *Source) stillServed(ctx context.Context, k *resource.Kind, version string) bool {
 	plurals, err := s.resources(ctx, schema.GroupVersion{Group: k.Group, Version: version})
-	return err != nil || plurals[k.Plural]
+	return err != nil || plurals[k.Kind] != ""
 }

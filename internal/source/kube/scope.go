@@ -170,9 +170,9 @@ func (s *Source) watchNamespaces(ctx context.Context) error {
 func (s *Source) rescope(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range resource.Kinds {
-		w := s.watched[&resource.Kinds[i]]
-		if w == nil || resource.Kinds[i].Cluster {
+	for _, k := range s.options.Extensions.All() {
+		w := s.watched[k]
+		if w == nil || k.Cluster {
 			continue
 		}
 		want := s.namespaces(w.kind)

@@ -33,6 +33,8 @@ type Options struct {
 	// Scope says which namespaces are read; nil stands for all. Kinds without a namespace are read anyway. Each
 	// namespace is watched on its own, with the rights that the source has there.
 	Scope *resource.Scope
+	// Extensions are the kinds of objects that are for extension servers.
+	Extensions resource.Extensions
 	// Seen is shown every object of a custom resource as the API server has it, before its status is taken out; nil
 	// when the object is gone. It must not keep or change it. It is called from several goroutines. May be nil.
 	Seen func(model.Ref, resource.Object)
@@ -59,6 +61,8 @@ type watched struct {
 	kind    *resource.Kind
 	client  rest.Interface
 	version string
+	// plural is that of the kind, which of an extension kind only the API server knows.
+	plural string
 	// stores are by namespace, "" for all of them; stops end the watching of one.
 	stores map[string]*store
 	stops  map[string]context.CancelFunc
@@ -68,7 +72,7 @@ type watched struct {
 
 // New returns a source that has not read anything yet.
 func New(o Options) (*Source, error) {
-	c, err := newClients(o.Config)
+	c, err := newClients(o.Config, o.Extensions)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +138,8 @@ func (s *Source) Waiting() error {
 		return errors.New("the API server has not been read yet")
 	}
 	var all []error
-	for i := range resource.Kinds {
-		w := s.watched[&resource.Kinds[i]]
+	for _, k := range s.options.Extensions.All() {
+		w := s.watched[k]
 		if w == nil {
 			continue
 		}
@@ -145,9 +149,9 @@ func (s *Source) Waiting() error {
 			switch {
 			case synced || st.late:
 			case trouble != nil:
-				all = append(all, fmt.Errorf("%s cannot be listed: %w", resource.Kinds[i].Kind, trouble))
+				all = append(all, fmt.Errorf("%s cannot be listed: %w", k.Kind, trouble))
 			default:
-				all = append(all, fmt.Errorf("%s is being listed", resource.Kinds[i].Kind))
+				all = append(all, fmt.Errorf("%s is being listed", k.Kind))
 			}
 		}
 	}
@@ -159,14 +163,14 @@ func (s *Source) Waiting() error {
 func (s *Source) Behind() (kinds []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range resource.Kinds {
-		w := s.watched[&resource.Kinds[i]]
+	for _, k := range s.options.Extensions.All() {
+		w := s.watched[k]
 		if w == nil {
 			continue
 		}
 		for _, st := range w.stores {
 			if st.behind() {
-				kinds = append(kinds, resource.Kinds[i].Kind)
+				kinds = append(kinds, k.Kind)
 				break
 			}
 		}
@@ -183,7 +187,7 @@ func (s *Source) Watch(ctx context.Context, apply func(source.Batch)) error {
 
 // Path returns the path of an object in the API, in the version in which its kind is served; false if it is not.
 func (s *Source) Path(ref model.Ref) (string, bool) {
-	k := resource.Find(ref.Group, ref.Kind)
+	k := s.options.Extensions.Find(ref.Group, ref.Kind)
 	if k == nil {
 		return "", false
 	}
@@ -200,18 +204,21 @@ func (s *Source) Path(ref model.Ref) (string, bool) {
 	if !k.Cluster {
 		path += "/namespaces/" + ref.Namespace
 	}
-	return path + "/" + k.Plural + "/" + ref.Name.Name, true
+	return path + "/" + w.plural + "/" + ref.Name.Name, true
 }
 
-// start watches a kind in a version. stores are those of the version before, if there was one. The caller holds the
+// start watches a kind as a resource. stores are those of the version before, if there was one. The caller holds the
 // lock.
-func (s *Source) start(ctx context.Context, k *resource.Kind, gv schema.GroupVersion, stores map[string]*store) error {
-	client, err := s.clients.of(gv, k.Protobuf())
+func (s *Source) start(
+	ctx context.Context, k *resource.Kind, at schema.GroupVersionResource, stores map[string]*store,
+) error {
+	client, err := s.clients.of(at.GroupVersion(), k.Protobuf())
 	if err != nil {
 		return err
 	}
 	w := &watched{
-		kind: k, client: client, version: gv.Version, stores: map[string]*store{}, stops: map[string]context.CancelFunc{},
+		kind: k, client: client, version: at.Version, plural: at.Resource, stores: map[string]*store{},
+		stops: map[string]context.CancelFunc{},
 	}
 	for _, namespace := range s.namespaces(k) {
 		if w.stores[namespace] = stores[namespace]; w.stores[namespace] == nil {
@@ -231,8 +238,8 @@ func (s *Source) newStore(k *resource.Kind) *store {
 func (w *watched) follow(ctx context.Context, namespace string) {
 	ctx, w.stops[namespace] = context.WithCancel(ctx)
 	into := w.stores[namespace]
-	lw := &listWatch{client: w.client, kind: w.kind, namespace: namespace, store: into}
-	go newReflector(lw, w.kind.New(), into, w.kind.Plural).RunWithContext(ctx)
+	lw := &listWatch{client: w.client, kind: w.kind, plural: w.plural, namespace: namespace, store: into}
+	go newReflector(lw, w.kind.New(), into, w.plural).RunWithContext(ctx)
 }
 
 // stop ends the watching of all namespaces; what is known stays.

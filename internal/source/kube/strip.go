@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 
@@ -15,6 +16,10 @@ import (
 // strip takes out of an object what nothing reads: there are many objects, and most of what they carry is for others.
 // What is left also tells whether a change is one.
 func strip(k *resource.Kind, obj resource.Object) {
+	if k.Extension {
+		stripExtension(obj)
+		return
+	}
 	obj.GetObjectKind().SetGroupVersionKind(k.GroupVersions()[0].WithKind(k.Kind))
 	obj.SetManagedFields(nil)
 	obj.SetResourceVersion("")
@@ -44,6 +49,18 @@ func strip(k *resource.Kind, obj resource.Object) {
 	case *corev1.Namespace:
 		o.Spec = corev1.NamespaceSpec{}
 	}
+}
+
+// stripExtension takes out what the API server keeps for itself, and what kubectl does: of all else only the extension
+// server knows whether it means something.
+func stripExtension(obj resource.Object) {
+	obj.SetManagedFields(nil)
+	obj.SetResourceVersion("")
+	obj.SetSelfLink("")
+	statusOf(obj).SetZero()
+	annotations := maps.Clone(obj.GetAnnotations())
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	obj.SetAnnotations(annotations)
 }
 
 // statusOf returns the status field of an object, the zero value if it has none.

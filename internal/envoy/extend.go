@@ -1,0 +1,529 @@
+package envoy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// waitsForClusters says whether routes may have to wait for clusters that extension servers have not seen yet.
+func (b *builder) waitsForClusters() bool {
+	return b.servers.takes(model.HookCluster) || b.servers.takes(model.HookEndpoints)
+}
+
+// addServed adds the routes of sites as they would be, and returns the backends that they use. What stays of a route
+// while an extension server is asked needs its clusters too.
+func (b *builder) addServed(e *incr.Engine, sites incr.KeySource[siteKey]) []incr.KeySource[BackendKey] {
+	needs := func(k siteKey, s served) []BackendKey {
+		out := make([]BackendKey, 0, len(s.needs))
+		for _, n := range s.needs {
+			out = append(out, BackendKey{Proxy: k.Table.Port().Proxy, Backend: n})
+		}
+		return out
+	}
+	if !b.servers.takes(model.HookRoute) && !b.waitsForClusters() {
+		b.served = holding(e, rows[siteKey, served]{name: "envoy routes", try: b.serve, equal: equalServed}, sites)
+		uses := incr.NewIndex(e, "backend uses", b.served.whole, needs)
+		b.backendUses = uses
+		return []incr.KeySource[BackendKey]{uses}
+	}
+	b.served = &held[siteKey, served]{equal: equalServed}
+	b.served.trying(e, "envoy routes", b.serve, sites)
+	uses := incr.NewIndex(e, "backend uses", b.served.tries, func(k siteKey, a attempt[served]) []BackendKey {
+		return needs(k, a.value)
+	})
+	b.backendUses = uses
+	return []incr.KeySource[BackendKey]{uses, incr.NewIndex(e, "backend uses of complete routes", b.served.last, needs)}
+}
+
+// siteUses says which sites use a backend.
+type siteUses interface {
+	Len(r *incr.Reader, k BackendKey) int
+	Keys(r *incr.Reader, k BackendKey) []siteKey
+}
+
+// servedAt is what a route becomes at a site, whether or not extension servers are done with it.
+func (b *builder) servedAt(r *incr.Reader, k siteKey) served {
+	if b.served.tries != nil {
+		a, _ := incr.Get(r, b.served.tries, k)
+		return a.value
+	}
+	s, _ := incr.Get(r, b.served.whole, k)
+	return s
+}
+
+// settleServed adds the routes of sites as they are: complete, with clusters that are.
+func (b *builder) settleServed(e *incr.Engine) {
+	if b.served.tries == nil {
+		return
+	}
+	b.served.settling(e, "envoy routes", func(
+		r *incr.Reader, k siteKey, a attempt[served], last func() (served, bool),
+	) (served, bool) {
+		v := a.verdict
+		for i := range a.value.entries {
+			waits := b.awaited(r, k.Table.Port().Proxy, a.value.entries[i].Needs)
+			if waits.Failed != "" && !a.value.entries[i].Failed {
+				a.value.entries = slices.Clone(a.value.entries)
+				a.value.entries[i].Failed = true
+			}
+			v = v.join(waits)
+		}
+		if v.ready() {
+			return a.value, true
+		}
+		if out, ok := last(); ok {
+			out.why = v.Failed
+			if out.why != "" {
+				out.why += "; the version before it stays live"
+			}
+			return out, true
+		}
+		if v.Pending {
+			return served{}, true
+		}
+		return failedRoutes(a.value, v.Failed), true
+	})
+}
+
+// awaited says whether the clusters of backends are complete, or were.
+func (b *builder) awaited(r *incr.Reader, proxy model.ProxyName, needs []model.BackendKey) verdict {
+	var out verdict
+	if b.clusters.tries == nil {
+		return out
+	}
+	for _, n := range needs {
+		key := BackendKey{Proxy: proxy, Backend: n}
+		if _, there := incr.Get(r, b.clusters.whole, key); there {
+			continue
+		}
+		if a, ok := incr.Get(r, b.clusters.tries, key); ok {
+			out = out.join(verdict{Pending: a.Pending, Failed: a.Failed})
+		}
+	}
+	return out
+}
+
+// failedRoutes has those routes answer 500 for which an extension server has failed: they never were complete.
+func failedRoutes(s served, why string) served {
+	out := served{why: why + "; its requests are answered with 500", needs: s.needs, entries: slices.Clone(s.entries)}
+	for i := range out.entries {
+		if e := &out.entries[i]; e.Failed {
+			var route routev3.Route
+			if err := proto.Unmarshal(e.Body, &route); err != nil {
+				panic(fmt.Sprintf("envoy: a route of our own: %v", err))
+			}
+			e.Body = marshal(&routev3.Route{Name: route.GetName(), Match: route.GetMatch(), Action: respond(500)})
+			e.Needs, e.Clusters = nil, nil
+		}
+	}
+	return out
+}
+
+// routeExtender returns what has extension servers change the routes of a site: those with objects that they
+// understand.
+func (b *builder) routeExtender(r *incr.Reader, k siteKey) func(*model.Rule, *entry, string) verdict {
+	var hostnames []string
+	return func(rule *model.Rule, e *entry, name string) verdict {
+		policies := b.in.ExtensionPolicies(r, k.Route, rule.Name)
+		if len(rule.Extensions)+len(policies) == 0 {
+			return verdict{}
+		}
+		if hostnames == nil {
+			hostnames = b.hostnames(r, k)
+		}
+		q := question{hook: model.HookRoute, about: name, body: e.Body}
+		q.context = func(m *model.ExtensionManager) (hookContext, bool) {
+			c := hookContext{
+				Objects:  model.SelectExtensions(rule.Extensions, m.Resources),
+				Policies: model.SelectExtensions(policies, m.Policies), Hostnames: hostnames,
+			}
+			return c, len(c.Objects)+len(c.Policies) > 0
+		}
+		body, v := b.servers.ask(r, q)
+		e.Failed = v.Failed != ""
+		if string(body) != string(e.Body) {
+			e.changed(body)
+		}
+		return v
+	}
+}
+
+// hostnames are the domains that a route serves at a site.
+func (b *builder) hostnames(r *incr.Reader, k siteKey) []string {
+	bindings, _ := incr.Get(r, b.in.Bindings, k.Route)
+	out := []string{}
+	for _, bound := range bindings.Bound {
+		if bound.Table != k.Table || (stance{Policies: bound.Above, Client: bound.Client}) != k.stance {
+			continue
+		}
+		for _, h := range bound.Hosts {
+			out = append(out, h.Domain)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// changed takes in what an extension server has made of the route. If it matches something else now it is not looked up
+// by its path any more.
+func (e *entry) changed(body []byte) {
+	var before, after routev3.Route
+	if proto.Unmarshal(e.Body, &before) != nil || proto.Unmarshal(body, &after) != nil {
+		return // it was read before
+	}
+	e.Body, e.Clusters = body, clustersOf(&after)
+	if !proto.Equal(before.GetMatch(), after.GetMatch()) {
+		e.Path = model.ValueMatch{Type: model.Regex}
+	}
+}
+
+// clustersOf returns the names of the clusters that a route sends requests to, mirrors included.
+func clustersOf(route *routev3.Route) []string {
+	action := route.GetRoute()
+	var out []string
+	if name := action.GetCluster(); name != "" {
+		out = append(out, name)
+	}
+	for _, c := range action.GetWeightedClusters().GetClusters() {
+		out = append(out, c.GetName())
+	}
+	for _, m := range action.GetRequestMirrorPolicies() {
+		out = append(out, m.GetCluster())
+	}
+	return out
+}
+
+// addClusters adds the clusters of backends and their endpoints, and returns them as policies change them.
+func (b *builder) addClusters(
+	e *incr.Engine, uses []incr.KeySource[BackendKey],
+) (clusters, endpoints *incr.Table[BackendKey, *xds.Resource]) {
+	proxy := func(k BackendKey) model.ProxyName { return k.Proxy }
+	b.assignments, b.endpointStage, endpoints = patchable(e, rows[BackendKey, *xds.Resource]{
+		name: "endpoints", asked: b.servers.takes(model.HookEndpoints), try: b.extendEndpoints, equal: equalResource,
+	}, stage[BackendKey]{
+		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: proxy, change: changeNamed[BackendKey](b, xds.Endpoints),
+		of: func(s *step) (BackendKey, bool) { return s.Endpoint, s.Endpoint != BackendKey{} },
+	}, uses...)
+	b.clusters, b.clusterStage, clusters = patchable(e, rows[BackendKey, *xds.Resource]{
+		name: "clusters", asked: b.waitsForClusters(), try: b.extendCluster, equal: equalResource,
+	}, stage[BackendKey]{
+		b: b, typ: xds.Cluster, build: b.cluster, proxy: proxy, change: changeNamed[BackendKey](b, xds.Cluster),
+		of: func(s *step) (BackendKey, bool) { return s.Backend, s.Backend != BackendKey{} },
+	}, uses...)
+	return clusters, endpoints
+}
+
+// addListeners adds the listeners of ports, and returns them as policies change them.
+func (b *builder) addListeners(
+	e *incr.Engine,
+) (*held[model.PortKey, *xds.Resource], *incr.Table[model.PortKey, *xds.Resource]) {
+	own, changed, done := patchable(e, rows[model.PortKey, *xds.Resource]{
+		name: "listeners", asked: b.servers.takes(model.HookHTTPListener), try: b.extendListener, equal: equalResource,
+	}, stage[model.PortKey]{
+		b: b, typ: xds.Listener, build: b.listener, change: b.changeListener,
+		proxy: func(k model.PortKey) model.ProxyName { return k.Proxy },
+		of:    func(s *step) (model.PortKey, bool) { return s.Port, s.Port != model.PortKey{} },
+	}, b.in.Ports, b.in.QUIC)
+	b.listenerStage = changed
+	return own, done
+}
+
+// patchable makes the table of resources that extension servers are asked about and policies change after that. Where
+// no server is asked, one table is all that there is.
+func patchable[K incr.Key[K]](
+	e *incr.Engine, own rows[K, *xds.Resource], s stage[K], keys ...incr.KeySource[K],
+) (*held[K, *xds.Resource], *stage[K], *incr.Table[K, *xds.Resource]) {
+	if !own.asked {
+		changed := newStage(e, s, own.name)
+		own.try = func(r *incr.Reader, k K) (attempt[*xds.Resource], bool) {
+			out, ok := changed.hook(r, k)
+			return attempted(out), ok
+		}
+		out := holding(e, own, keys...)
+		return out, changed, out.whole
+	}
+	out := holding(e, own, keys...)
+	s.build = func(r *incr.Reader, k K) (*xds.Resource, bool) { return incr.Get(r, out.whole, k) }
+	changed := newStage(e, s, own.name)
+	return out, changed, incr.NewTable(e, own.name+" after patches", changed.hook, out.whole).Equal(equalResource)
+}
+
+// extendCluster asks about the clusters of backends that extension servers understand. A cluster waits for its
+// endpoints: Envoy would wait for them, and with it for all other clusters.
+func (b *builder) extendCluster(r *incr.Reader, k BackendKey) (attempt[*xds.Resource], bool) {
+	found, ok := b.cluster(r, k)
+	if !ok {
+		return attempt[*xds.Resource]{}, false
+	}
+	out := attempted(found)
+	if k.Backend.Extension() && b.servers.takes(model.HookCluster) {
+		backend, _ := incr.Get(r, b.in.Backends, k.Backend.Shared())
+		body, v := b.servers.ask(r, question{
+			hook: model.HookCluster, about: found.Name, body: found.Body,
+			context: func(m *model.ExtensionManager) (hookContext, bool) {
+				c := hookContext{Objects: model.SelectExtensions([]model.Extension{backend.Extension}, m.Resources)}
+				return c, len(c.Objects) > 0
+			},
+		})
+		out.value, out.verdict = changedCluster(found, body), v
+	}
+	if b.assignments.tries != nil {
+		if a, has := incr.Get(r, b.assignments.tries, k); has && !a.ready() {
+			if _, there := incr.Get(r, b.assignments.whole, k); !there {
+				out.verdict = out.verdict.join(verdict{Pending: a.Pending, Failed: a.Failed})
+			}
+		}
+	}
+	return out, true
+}
+
+// changedCluster returns the cluster with another body. If Envoy finds its endpoints by DNS, it must not hold back all
+// other clusters until it has.
+func changedCluster(c *xds.Resource, body []byte) *xds.Resource {
+	if string(body) == string(c.Body) {
+		return c
+	}
+	out := *c
+	var cluster clusterv3.Cluster
+	if err := proto.Unmarshal(body, &cluster); err != nil {
+		return c // it was read before
+	}
+	switch cluster.GetType() {
+	case clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+		out.Settle = dnsSettle
+		if cluster.WaitForWarmOnInit == nil {
+			cluster.WaitForWarmOnInit = wrapperspb.Bool(false)
+			body = marshal(&cluster)
+		}
+	}
+	out.Body, out.Hash = body, hash(body)
+	return &out
+}
+
+// extendEndpoints asks about the endpoints of all backends.
+func (b *builder) extendEndpoints(r *incr.Reader, k BackendKey) (attempt[*xds.Resource], bool) {
+	found, ok := b.endpoints(r, k)
+	if !ok || !b.servers.takes(model.HookEndpoints) {
+		return attempted(found), ok
+	}
+	body, v := b.servers.ask(r, question{
+		hook: model.HookEndpoints, about: found.Name, body: found.Body, context: always,
+	})
+	return attempt[*xds.Resource]{value: withBody(found, body), verdict: v}, true
+}
+
+// withBody returns the resource with another body.
+func withBody(r *xds.Resource, body []byte) *xds.Resource {
+	out := *r
+	out.Body, out.Hash = body, hash(body)
+	return &out
+}
+
+// extendListener asks about the listeners of all ports, with the policies for extension servers that are attached to
+// them.
+func (b *builder) extendListener(r *incr.Reader, k model.PortKey) (attempt[*xds.Resource], bool) {
+	found, ok := b.listener(r, k)
+	if !ok || !b.servers.takes(model.HookHTTPListener) {
+		return attempted(found), ok
+	}
+	var policies []model.Extension
+	for _, l := range b.listenersOn(r, k) {
+		for _, p := range b.in.ListenerExtensionPolicies(r, l) {
+			if !slices.Contains(policies, p) {
+				policies = append(policies, p)
+			}
+		}
+	}
+	body, v := b.servers.ask(r, question{
+		hook: model.HookHTTPListener, about: found.Name, body: found.Body,
+		context: func(m *model.ExtensionManager) (hookContext, bool) {
+			return hookContext{Objects: model.SelectExtensions(policies, m.Policies)}, true
+		},
+	})
+	return attempt[*xds.Resource]{value: withBody(found, body), verdict: v}, true
+}
+
+// listenersOn are the listeners that share the Envoy listener of a port.
+func (b *builder) listenersOn(r *incr.Reader, k model.PortKey) []model.ListenerKey {
+	if list, ok := incr.Get(r, b.in.QUIC, k); ok {
+		return list
+	}
+	port, _ := incr.Get(r, b.in.Ports, k)
+	out := make([]model.ListenerKey, len(port.Listeners))
+	for i := range port.Listeners {
+		out[i] = port.Listeners[i].Key
+	}
+	return out
+}
+
+// extendHost asks about all virtual hosts.
+func (b *builder) extendHost(r *incr.Reader, k model.HostKey) (attempt[*xds.Part], bool) {
+	found, ok := b.host(r, k)
+	if !ok || !b.servers.takes(model.HookVirtualHost) {
+		return attempted(found), ok
+	}
+	_, _, n := protowire.ConsumeTag(found.Body)
+	host, _ := protowire.ConsumeBytes(found.Body[n:])
+	body, v := b.servers.ask(r, question{
+		hook: model.HookVirtualHost, about: found.Name, body: host, context: always,
+	})
+	if string(body) == string(host) {
+		return attempt[*xds.Part]{value: found, verdict: v}, true
+	}
+	out := newPart(found.Name, body)
+	out.Needs, out.Owners = slices.Clone(found.Needs), found.Owners
+	var changed routev3.VirtualHost
+	if proto.Unmarshal(body, &changed) == nil {
+		for _, route := range changed.GetRoutes() {
+			out.Needs = append(out.Needs, clustersOf(route)...)
+		}
+	}
+	slices.Sort(out.Needs)
+	out.Needs = slices.Compact(out.Needs)
+	return attempt[*xds.Part]{value: out, verdict: v}, true
+}
+
+// addCalls adds what is to be asked, and what has not been done because of it.
+func (b *builder) addCalls(e *incr.Engine, out *Tables) {
+	out.Answers = b.servers.answers
+	hosts := out.hosts
+	var calls []incr.KeySource[model.Call]
+	calls, out.held = addHeld(e, calls, out.held, "envoy routes", b.served)
+	calls, out.held = addHeld(e, calls, out.held, "endpoints", b.assignments)
+	calls, out.held = addHeld(e, calls, out.held, "clusters", b.clusters)
+	calls, out.held = addHeld(e, calls, out.held, "listeners", out.listeners)
+	calls, out.held = addHeld(e, calls, out.held, "virtual hosts", hosts)
+	out.Calls = incr.NewTable(e, "calls of extension servers", func(*incr.Reader, model.Call) (struct{}, bool) {
+		return struct{}{}, true
+	}, calls...)
+	bySite := incr.NewIndex(e, "withheld routes", b.served.whole, func(k siteKey, s served) []model.RouteKey {
+		if s.why == "" {
+			return nil
+		}
+		return []model.RouteKey{k.Route}
+	})
+	sources := []incr.KeySource[model.RouteKey]{bySite}
+	var byHost *incr.Index[model.RouteKey, model.HostKey, attempt[*xds.Part]]
+	if hosts.tries != nil {
+		byHost = incr.NewIndex(e, "routes of withheld hosts", hosts.tries,
+			func(_ model.HostKey, a attempt[*xds.Part]) []model.RouteKey {
+				var out []model.RouteKey
+				for _, o := range a.value.Owners {
+					if a.Failed != "" {
+						out = append(out, model.RouteKey{Kind: o.Kind, Name: o.Name})
+					}
+				}
+				return out
+			})
+		sources = append(sources, byHost)
+	}
+	out.Withheld = incr.NewTable(e, "what is withheld", func(r *incr.Reader, k model.RouteKey) (string, bool) {
+		var why []string
+		for _, s := range bySite.Values(r, k) {
+			why = append(why, s.why)
+		}
+		if byHost != nil {
+			for _, a := range byHost.Values(r, k) {
+				why = append(why, a.Failed+"; what the host was before stays live")
+			}
+		}
+		slices.Sort(why)
+		return strings.Join(slices.Compact(why), ". "), len(why) > 0
+	}, sources...)
+}
+
+func addHeld[K incr.Key[K], V any](
+	e *incr.Engine, calls []incr.KeySource[model.Call], all []keeper, name string, h *held[K, V],
+) ([]incr.KeySource[model.Call], []keeper) {
+	if h.tries == nil {
+		return calls, all
+	}
+	return append(calls, h.calls(e, name)), append(all, h)
+}
+
+// Keep stages what the last commit has made complete as what stays while extension servers are asked for the next. It
+// reports whether there is anything to commit.
+func (t *Tables) Keep() bool {
+	staged := false
+	for _, h := range t.held {
+		staged = h.keep() || staged
+	}
+	return staged
+}
+
+// HeldListener says why the listener of a port is not what it should be: what an extension server has failed with. It
+// is empty for nothing.
+func (t *Tables) HeldListener(k model.PortKey) string {
+	if t.listeners.tries == nil {
+		return ""
+	}
+	a, _ := t.listeners.tries.Peek(k)
+	return a.Failed
+}
+
+// HeldListeners are the ports of which the last commit changed what [Tables.HeldListener] says.
+func (t *Tables) HeldListeners() []model.PortKey {
+	if t.listeners.tries == nil {
+		return nil
+	}
+	var out []model.PortKey
+	for k, c := range t.listeners.tries.Changes() {
+		if c.Old.Failed != c.New.Failed {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Settle takes in that everything is live: what is complete is good.
+func (t *Tables) Settle() {
+	for _, h := range t.held {
+		h.settle()
+	}
+}
+
+// Distrust takes everything back to what it was before for which an answer made what Envoy refuses.
+func (t *Tables) Distrust(call model.Call) {
+	for _, h := range t.held {
+		h.distrust(call)
+	}
+}
+
+// RouteCalls are the calls for a route, wherever it is served.
+func (t *Tables) RouteCalls(route model.RouteKey) []model.Call {
+	var out []model.Call
+	if t.served == nil || t.served.tries == nil {
+		return nil
+	}
+	for k, a := range t.served.tries.All() {
+		if k.Route == route {
+			out = append(out, a.Calls...)
+		}
+	}
+	slices.SortFunc(out, model.Call.Compare)
+	return slices.Compact(out)
+}
+
+// HostCalls are the calls for a virtual host of a route table.
+func (t *Tables) HostCalls(proxy model.ProxyName, table, domain string) []model.Call {
+	if t.hosts == nil || t.hosts.tries == nil {
+		return nil
+	}
+	for k, a := range t.hosts.tries.All() {
+		if k.Table.Port().Proxy == proxy && k.Domain == domain && k.Table.String() == table {
+			return a.Calls
+		}
+	}
+	return nil
+}

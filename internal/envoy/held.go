@@ -1,0 +1,159 @@
+package envoy
+
+import (
+	"github.com/sluice-gateway/sluice/internal/incr"
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// attempt is what a row would be, with what extension servers have done for it.
+type attempt[V any] struct {
+	value V
+	verdict
+}
+
+// attempted makes a value that no extension server has to do with.
+func attempted[V any](value V) attempt[V] { return attempt[V]{value: value} }
+
+// held are the rows of a table that wait for extension servers: each stays what it was until it is complete.
+type held[K incr.Key[K], V any] struct {
+	// tries are the rows as they would be, last what they were when they were last complete, and whole what they are. The
+	// first two are nil where no server is asked.
+	tries *incr.Table[K, attempt[V]]
+	last  *incr.Input[K, V]
+	whole *incr.Table[K, V]
+	equal func(a, b V) bool
+	// before are what rows in last replace that are not known to be good yet; nil for nothing.
+	before map[K]*V
+}
+
+// rows are what a table is made of whose rows wait for extension servers if asked is set, and are as any others if not.
+type rows[K incr.Key[K], V any] struct {
+	name  string
+	asked bool
+	try   func(*incr.Reader, K) (attempt[V], bool)
+	equal func(a, b V) bool
+}
+
+// holding makes a table of such rows.
+func holding[K incr.Key[K], V any](e *incr.Engine, p rows[K, V], keys ...incr.KeySource[K]) *held[K, V] {
+	h := &held[K, V]{equal: p.equal}
+	if !p.asked {
+		h.whole = incr.NewTable(e, p.name, func(r *incr.Reader, k K) (V, bool) {
+			a, ok := p.try(r, k)
+			return a.value, ok
+		}, keys...).Equal(p.equal)
+		return h
+	}
+	h.trying(e, p.name, p.try, keys...)
+	h.settling(e, p.name, nil)
+	return h
+}
+
+// trying adds the rows as they would be.
+func (h *held[K, V]) trying(
+	e *incr.Engine, name string, try func(*incr.Reader, K) (attempt[V], bool), keys ...incr.KeySource[K],
+) {
+	h.before = map[K]*V{}
+	h.last = incr.NewInput[K, V](e, "complete "+name)
+	h.tries = incr.NewTable(e, "attempted "+name, try, keys...).Equal(func(a, b attempt[V]) bool {
+		return a.Pending == b.Pending && a.Failed == b.Failed && sameCalls(a.Calls, b.Calls) && h.equal(a.value, b.value)
+	})
+}
+
+// settling adds the rows as they are. finish says what becomes of one: by default what waits and never was complete is
+// not there.
+func (h *held[K, V]) settling(
+	e *incr.Engine, name string, finish func(r *incr.Reader, k K, a attempt[V], last func() (V, bool)) (V, bool),
+) {
+	if finish == nil {
+		finish = func(_ *incr.Reader, _ K, a attempt[V], last func() (V, bool)) (V, bool) {
+			if a.ready() {
+				return a.value, true
+			}
+			return last()
+		}
+	}
+	h.whole = incr.NewTable(e, name, func(r *incr.Reader, k K) (V, bool) {
+		a, ok := incr.Get(r, h.tries, k)
+		if !ok {
+			return a.value, false
+		}
+		return finish(r, k, a, func() (V, bool) { return incr.Get(r, h.last, k) })
+	}, h.tries).Equal(h.equal)
+}
+
+func sameCalls(a, b []model.Call) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// calls is the index of the calls that the rows want to be made.
+func (h *held[K, V]) calls(e *incr.Engine, name string) incr.KeySource[model.Call] {
+	return incr.NewIndex(e, "calls for "+name, h.tries, func(_ K, a attempt[V]) []model.Call { return a.Calls })
+}
+
+// keeper is a held table, whatever its rows are.
+type keeper interface {
+	keep() bool
+	settle()
+	distrust(call model.Call) bool
+}
+
+// keep stages what the last commit has made complete as what stays. It reports whether there is anything to commit.
+func (h *held[K, V]) keep() bool {
+	staged := false
+	for k, c := range h.tries.Changes() {
+		last, had := h.last.Peek(k)
+		switch {
+		case !c.Has:
+			if had {
+				h.last.Delete(k)
+				staged = true
+			}
+			delete(h.before, k)
+		case c.New.ready() && (!had || !h.equal(last, c.New.value)):
+			if _, ok := h.before[k]; !ok {
+				h.before[k] = nil
+				if had {
+					h.before[k] = &last
+				}
+			}
+			h.last.Set(k, c.New.value)
+			staged = true
+		}
+	}
+	return staged
+}
+
+// settle takes in that everything is live: what is complete is good.
+func (h *held[K, V]) settle() { clear(h.before) }
+
+// distrust takes the rows back to what they were before, for which an answer made what Envoy refuses. It reports
+// whether there are any.
+func (h *held[K, V]) distrust(call model.Call) bool {
+	found := false
+	for k, a := range h.tries.All() {
+		for _, c := range a.Calls {
+			if c != call {
+				continue
+			}
+			found = true
+			switch before, ok := h.before[k]; {
+			case !ok: // what it is was live
+			case before == nil:
+				h.last.Delete(k)
+			default:
+				h.last.Set(k, *before)
+			}
+			delete(h.before, k)
+		}
+	}
+	return found
+}

@@ -1,0 +1,182 @@
+package extension
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/envoyproxy/gateway/proto/extension"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+)
+
+// maxWords is the length in bytes to which what a server says is cut for statuses.
+const maxWords = 512
+
+// failure is why a call has no answer.
+type failure struct {
+	code codes.Code
+	// words are what the server says, or gRPC for it.
+	words string
+}
+
+func (f failure) Error() string { return fmt.Sprintf("%s: %s", f.code, f.words) }
+
+// failed makes a failure of the error of a call.
+func failed(err error) error {
+	s := status.Convert(err)
+	words := s.Message()
+	if len(words) > maxWords {
+		words = words[:maxWords] + "..."
+	}
+	return failure{code: s.Code(), words: words}
+}
+
+// unreachable returns the error if it says that the server is not there, rather than that it refuses.
+func unreachable(err error) error {
+	var f failure
+	if errors.As(err, &f) && (f.code == codes.Unavailable || f.code == codes.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// message is a message with the validation rules of Envoy.
+type message interface {
+	proto.Message
+	Validate() error
+}
+
+// call makes a call once; gRPC repeats it as the policy says.
+func (s *server) call(ctx context.Context, spec model.CallSpec) (model.Answer, error) {
+	client, request := extension.NewEnvoyGatewayExtensionClient(s.conn), []byte(spec.Request)
+	switch spec.Hook {
+	case model.HookRoute:
+		return ask(ctx, request, &extension.PostRouteModifyRequest{}, client.PostRouteModify, oneOf(
+			(*extension.PostRouteModifyRequest).GetRoute, (*extension.PostRouteModifyResponse).GetRoute, nil))
+	case model.HookVirtualHost:
+		return ask(ctx, request, &extension.PostVirtualHostModifyRequest{}, client.PostVirtualHostModify, oneOf(
+			(*extension.PostVirtualHostModifyRequest).GetVirtualHost,
+			(*extension.PostVirtualHostModifyResponse).GetVirtualHost, nameOf))
+	case model.HookHTTPListener:
+		return ask(ctx, request, &extension.PostHTTPListenerModifyRequest{}, client.PostHTTPListenerModify, oneOf(
+			(*extension.PostHTTPListenerModifyRequest).GetListener,
+			(*extension.PostHTTPListenerModifyResponse).GetListener, nameOf))
+	case model.HookCluster:
+		return ask(ctx, request, &extension.PostClusterModifyRequest{}, client.PostClusterModify, oneOf(
+			(*extension.PostClusterModifyRequest).GetCluster, (*extension.PostClusterModifyResponse).GetCluster, nameOf))
+	case model.HookEndpoints:
+		return ask(ctx, request, &extension.PostEndpointsModifyRequest{}, client.PostEndpointsModify, oneOf(
+			(*extension.PostEndpointsModifyRequest).GetLoadAssignment,
+			(*extension.PostEndpointsModifyResponse).GetLoadAssignment, nameOf))
+	case model.HookTranslation:
+		return ask(ctx, request, &extension.PostTranslateModifyRequest{}, client.PostTranslateModify, translation)
+	}
+	return model.Answer{}, failure{code: codes.Unimplemented, words: fmt.Sprintf("there is no hook %q", spec.Hook)}
+}
+
+// ask makes a call and has its answer judged.
+func ask[Q, A proto.Message, O any](
+	ctx context.Context, request []byte, q Q, method func(context.Context, Q, ...O) (A, error),
+	judge func(Q, A) (model.Answer, error),
+) (model.Answer, error) {
+	if err := proto.Unmarshal(request, q); err != nil {
+		return model.Answer{}, failure{code: codes.Internal, words: err.Error()}
+	}
+	a, err := method(ctx, q)
+	if err != nil {
+		return model.Answer{}, failed(err)
+	}
+	return judge(q, a)
+}
+
+// nameOf returns the name of a resource, by which Envoy knows it.
+func nameOf(m proto.Message) string {
+	switch r := m.(type) {
+	case interface{ GetName() string }:
+		return r.GetName()
+	case interface{ GetClusterName() string }:
+		return r.GetClusterName()
+	}
+	return ""
+}
+
+// oneOf judges the answer of a hook that is about one resource: it must be valid, and keep its name if it has one. An
+// answer without a resource leaves it as it is.
+func oneOf[Q, A proto.Message, R message](
+	before func(Q) R, after func(A) R, name func(proto.Message) string,
+) func(Q, A) (model.Answer, error) {
+	return func(q Q, a A) (model.Answer, error) {
+		asked, answered := before(q), after(a)
+		if !answered.ProtoReflect().IsValid() {
+			return model.Answer{}, nil
+		}
+		if name != nil && name(asked) != name(answered) {
+			return model.Answer{}, refuse("the answer is named %q, not %q", name(answered), name(asked))
+		}
+		data, err := encode(answered)
+		if err != nil {
+			return model.Answer{}, err
+		}
+		if same, err := encode(asked); err == nil && bytes.Equal(same, data) {
+			return model.Answer{}, nil
+		}
+		return model.Answer{Data: data}, nil
+	}
+}
+
+// translation judges the answer of the hook for everything: all that is in it must be valid.
+func translation(_ *extension.PostTranslateModifyRequest, a *extension.PostTranslateModifyResponse) (
+	model.Answer, error,
+) {
+	var all []message
+	for _, r := range a.GetClusters() {
+		all = append(all, r)
+	}
+	for _, r := range a.GetSecrets() {
+		all = append(all, r)
+	}
+	for _, r := range a.GetListeners() {
+		all = append(all, r)
+	}
+	for _, r := range a.GetRoutes() {
+		all = append(all, r)
+	}
+	for _, r := range all {
+		if _, err := encode(r); err != nil {
+			return model.Answer{}, err
+		}
+		if nameOf(r) == "" {
+			return model.Answer{}, refuse("the answer has a resource without a name")
+		}
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
+	if err != nil {
+		return model.Answer{}, refuse("%v", err)
+	}
+	if data == nil {
+		data = []byte{} // that there is nothing is an answer
+	}
+	return model.Answer{Data: data}, nil
+}
+
+// refuse is a failure of a server that answers what cannot be used.
+func refuse(format string, args ...any) error {
+	return failed(status.Errorf(codes.InvalidArgument, format, args...))
+}
+
+// encode returns the deterministic bytes of a message that Envoy's own rules accept.
+func encode(m message) ([]byte, error) {
+	if err := m.Validate(); err != nil {
+		return nil, refuse("the answer is not valid: %v", err)
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, refuse("%v", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,212 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	pb "github.com/envoyproxy/gateway/proto/extension"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/resource"
+	"github.com/sluice-gateway/sluice/internal/source"
+)
+
+const stampGroup = "ext.example.com"
+
+// asked is a pipeline with an extension server, and the calls that it wants to be made.
+type asked struct {
+	*pipeline.Pipeline
+	open map[model.Call]bool
+	// made counts the calls that were ever wanted.
+	made int
+}
+
+func newAsked(t *testing.T, managers ...model.ExtensionManager) *asked {
+	t.Helper()
+	kinds, err := resource.NewExtensions([]schema.GroupVersionKind{{Group: stampGroup, Version: "v1", Kind: "Stamp"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &asked{open: map[model.Call]bool{}}
+	a.Pipeline = newPipeline(func(o *pipeline.Options) {
+		o.Extensions = pipeline.ExtensionOptions{Managers: managers, Kinds: kinds, Call: func(c model.Call, wanted bool) {
+			if wanted {
+				a.open[c] = true
+				a.made++
+			} else {
+				delete(a.open, c)
+			}
+		}}
+	})
+	return a
+}
+
+// answer answers all calls that are open, and those that follow from that.
+func (a *asked) answer(t *testing.T, reply func(model.CallSpec) model.Answer) {
+	t.Helper()
+	for len(a.open) > 0 {
+		for c := range a.open {
+			delete(a.open, c)
+			a.Answered(c, reply(c.Spec()))
+		}
+	}
+}
+
+// named has a server append its name to that of a route.
+func named(t *testing.T) func(model.CallSpec) model.Answer {
+	return func(s model.CallSpec) model.Answer {
+		var q pb.PostRouteModifyRequest
+		if err := proto.Unmarshal([]byte(s.Request), &q); err != nil {
+			t.Fatal(err)
+		}
+		q.Route.Name += "+" + s.Manager
+		data, err := proto.Marshal(q.GetRoute())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return model.Answer{Data: data}
+	}
+}
+
+func stampObject(t *testing.T, name, text string) source.Object {
+	t.Helper()
+	o := &resource.Extension{Fields: map[string]json.RawMessage{"spec": json.RawMessage(fmt.Sprintf(`{"text":%q}`, text))}}
+	o.APIVersion, o.Kind, o.ObjectMeta = stampGroup+"/v1", "Stamp", meta(name)
+	return source.Object{Ref: refOf(stampGroup, "Stamp", name), Object: o}
+}
+
+// stamped is a route with a Stamp.
+func stampedRoute(name, host, backend string) source.Object {
+	o := route(name, host, "/", backend)
+	o.Object.(*gwv1.HTTPRoute).Spec.Rules[0].Filters = []gwv1.HTTPRouteFilter{{
+		Type:         gwv1.HTTPRouteFilterExtensionRef,
+		ExtensionRef: &gwv1.LocalObjectReference{Group: stampGroup, Kind: "Stamp", Name: "s"},
+	}}
+	return o
+}
+
+func stamper(name string, open bool) model.ExtensionManager {
+	return model.ExtensionManager{
+		Name: name, Hooks: []model.Hook{model.HookRoute}, FailOpen: open,
+		Resources: []model.GroupKind{{Group: stampGroup, Kind: "Stamp"}},
+	}
+}
+
+// routes are the routes that an Envoy has, by name, with the cluster or status that they lead to.
+func (a *asked) routes(t *testing.T) string {
+	t.Helper()
+	var out []string
+	for _, text := range a.hosts(t) {
+		for _, r := range text.GetRoutes() {
+			to := r.GetRoute().GetCluster()
+			if d := r.GetDirectResponse(); d != nil {
+				to = fmt.Sprint(d.GetStatus())
+			}
+			out = append(out, r.GetName()+"="+to)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (a *asked) hosts(t *testing.T) []*routev3.VirtualHost {
+	t.Helper()
+	var out []*routev3.VirtualHost
+	for typ, list := range a.Resources(proxy) {
+		if typ.String() != "routes" {
+			continue
+		}
+		for _, r := range list {
+			body := append([]byte(nil), r.Body...)
+			for _, p := range r.Parts {
+				body = append(body, p.Body...)
+			}
+			var table routev3.RouteConfiguration
+			if err := proto.Unmarshal(body, &table); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, table.GetVirtualHosts()...)
+		}
+	}
+	return out
+}
+
+// Editing one of many routes asks about that one, and editing what no server understands asks nobody.
+func TestExtensionCallsCostWhatChanged(t *testing.T) {
+	const routes = 200
+	a := newAsked(t, stamper("x", false))
+	set := append(base(), backend("b"), backend("c"), stampObject(t, "s", "text"))
+	for i := range routes {
+		set = append(set, stampedRoute(fmt.Sprint("r", i), fmt.Sprintf("h%d.test", i), "b"))
+	}
+	a.Apply(append(set, route("plain", "plain.test", "/", "b")), nil, nil)
+	if a.made != routes {
+		t.Errorf("%d calls for %d routes", a.made, routes)
+	}
+	a.answer(t, named(t))
+	a.made = 0
+	a.Apply([]source.Object{stampedRoute("r7", "h7.test", "c")}, nil, nil)
+	if a.made != 1 {
+		t.Errorf("%d calls for one route of %d", a.made, routes)
+	}
+	a.answer(t, named(t))
+	a.made = 0
+	a.Apply([]source.Object{route("plain", "plain.test", "/", "c")}, nil, nil)
+	if a.made != 0 {
+		t.Errorf("%d calls for a route without objects of the server", a.made)
+	}
+}
+
+// Until all servers have answered, each about what the one before made, a route stays what it was.
+func TestExtensionServersInOrder(t *testing.T) {
+	a := newAsked(t, stamper("x", false), stamper("y", false))
+	set := append(base(), backend("b"), backend("c"), stampObject(t, "s", "text"), stampedRoute("r", "h.test", "b"))
+	a.Apply(set, nil, nil)
+	if got := a.routes(t); got != "" {
+		t.Errorf("before an answer there is %q", got)
+	}
+	a.answer(t, named(t))
+	const first = "httproute/ns/r/0+x+y=backend/ns/b"
+	if got := a.routes(t); got != first {
+		t.Errorf("there is %q, want %q", got, first)
+	}
+	a.Apply([]source.Object{stampedRoute("r", "h.test", "c")}, nil, nil)
+	if got := a.routes(t); got != first {
+		t.Errorf("while the servers are asked there is %q, want %q", got, first)
+	}
+	a.answer(t, func(model.CallSpec) model.Answer { return model.Answer{Error: "no"} })
+	if got := a.routes(t); got != first {
+		t.Errorf("after they have failed there is %q, want %q", got, first)
+	}
+	a.Apply(nil, []model.Ref{refOf(model.GroupGateway, model.KindHTTPRoute, "r")}, nil)
+	if got := a.routes(t); got != "" || len(a.open) != 0 {
+		t.Errorf("of a route that is gone there is %q, and calls: %v", got, a.open)
+	}
+}
+
+// A server that fails about a new route leaves it failing, one that fails open leaves it as it is.
+func TestExtensionServerFails(t *testing.T) {
+	for open, want := range map[bool]string{false: "httproute/ns/r/0=500", true: "httproute/ns/r/0=backend/ns/b"} {
+		a := newAsked(t, stamper("x", open))
+		a.Apply(append(base(), backend("b"), stampObject(t, "s", "text"), stampedRoute("r", "h.test", "b")), nil, nil)
+		a.answer(t, func(model.CallSpec) model.Answer { return model.Answer{Error: "no"} })
+		if got := a.routes(t); got != want {
+			t.Errorf("failOpen %v: there is %q, want %q", open, got, want)
+		}
+	}
+}
+
+// A Stamp that does not exist fails its rule, as any filter does that cannot be resolved.
+func TestExtensionObjectIsMissing(t *testing.T) {
+	a := newAsked(t, stamper("x", true))
+	a.Apply(append(base(), backend("b"), stampedRoute("r", "h.test", "b")), nil, nil)
+	if got := a.routes(t); got != "httproute/ns/r/0=500" || a.made != 0 {
+		t.Errorf("there is %q, with %d calls", got, a.made)
+	}
+}
