@@ -1,9 +1,12 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strings"
 	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -90,6 +93,43 @@ func (c *crd) broken(obj map[string]any) field.ErrorList {
 	failed, _ := c.validator().Validate(context.Background(), nil, c.structural, obj, nil,
 		celconfig.RuntimeCELCostBudget)
 	return failed
+}
+
+// unplaced finds the field in the words of an error that the schema's validator gives no field: it is a number that its
+// format has no room for, or a value that fits none of the alternatives.
+var unplaced = regexp.MustCompile(`^"([^"]+)" must validate|^Checked value (must .*) in (\S+)$`)
+
+// integers says of the formats of numbers what they can hold.
+var integers = strings.NewReplacer(
+	"of type integer with format int32", "a whole number, at most 2147483647",
+	"of type integer with format int64", "a whole number, at most 9223372036854775807",
+)
+
+// placed gives each error its field. Of those without one that repeat what another error says of the same field, only
+// the other is left.
+func placed(errs field.ErrorList) field.ErrorList {
+	known := map[string]bool{}
+	for _, err := range errs {
+		known[err.Field] = true
+	}
+	var out field.ErrorList
+	for _, err := range errs {
+		found := unplaced.FindStringSubmatch(err.Detail)
+		if found == nil {
+			out = append(out, err)
+			continue
+		}
+		path := cmp.Or(found[1], found[3])
+		if known[path] {
+			continue
+		}
+		moved := *err
+		moved.Field = path
+		moved.Detail = cmp.Or(integers.Replace(found[2]), "must have one of the types and forms that the field can have")
+		moved.BadValue = field.OmitValueType{}
+		out = append(out, &moved)
+	}
+	return out
 }
 
 // blocksRules reports whether an object is so wrong that CEL rules cannot be evaluated on it.

@@ -258,7 +258,7 @@ func (d *decoder) extension() {
 
 // invalid reports what validation found.
 func (d *decoder) invalid(errs field.ErrorList) {
-	for _, err := range errs {
+	for _, err := range placed(errs) {
 		at, value := locate(d.node, err.Field)
 		message := err.ErrorBody()
 		if err.Type == field.ErrorTypeTypeInvalid && strings.Contains(err.Detail, "must be of type string") {
