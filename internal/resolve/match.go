@@ -99,12 +99,21 @@ func CheckRegex(expr string) error {
 	}
 	parsed, err := syntax.Parse(latin1(expr), syntax.Perl)
 	if bad := (*syntax.Error)(nil); errors.As(err, &bad) {
-		return fmt.Errorf("the regular expression is not valid RE2 syntax: %s", bad.Code)
+		return fmt.Errorf("the regular expression is not valid RE2 syntax: %s: `%s`", bad.Code, fromLatin1(bad.Expr))
 	}
 	if size := regexSize(parsed, MaxRegexProgram+1); size > MaxRegexProgram {
 		return fmt.Errorf("the regular expression is too large: its program has more than %d instructions", MaxRegexProgram)
 	}
 	return nil
+}
+
+// fromLatin1 undoes latin1.
+func fromLatin1(s string) string {
+	out := make([]byte, 0, len(s))
+	for _, r := range s {
+		out = append(out, byte(r))
+	}
+	return string(out)
 }
 
 // latin1 returns the string in which every byte of s is a character, as it is for RE2 in the mode in which Envoy uses
