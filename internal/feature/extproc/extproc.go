@@ -27,6 +27,9 @@ import (
 	"github.com/sluice-gateway/sluice/internal/resolve"
 )
 
+// longestMessage is the longest timeout of a message that Envoy takes (ExternalProcessor.message_timeout).
+const longestMessage = time.Hour
+
 // Feature is the feature of EnvoyExtensionPolicy.extProc.
 type Feature struct{}
 
@@ -78,7 +81,9 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 		case p.BackendRefs[0].Fallback != nil:
 			refused.Add(path+".backendRefs[0].fallback", "There is no other backend that it could stand in for: remove it")
 		}
-		refused.Duration(path+".messageTimeout", p.MessageTimeout, time.Millisecond)
+		if refused.Duration(path+".messageTimeout", p.MessageTimeout, time.Millisecond) > longestMessage {
+			refused.Add(path+".messageTimeout", "The duration %q is too long for Envoy: use at most 1h", *p.MessageTimeout)
+		}
 	}
 	return refused
 }

@@ -2,12 +2,17 @@ package loadbalancer
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/header"
 	"github.com/sluice-gateway/sluice/internal/feature/policy"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -134,6 +139,21 @@ func checkHashNames(refused *policy.Refusals, spec *egv1a1.ConsistentHash) {
 	}
 	if spec.Cookie != nil {
 		check(".cookie", spec.Cookie.Name)
+		checkAttributes(refused, spec.Cookie.Attributes)
+	}
+}
+
+// checkAttributes refuses attributes of a cookie that would be others, or end the header that sets it.
+func checkAttributes(refused *policy.Refusals, attributes map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		if err := header.CheckName(name); err != nil {
+			refused.Add(".consistentHash.cookie.attributes", "Invalid attribute: %v", err)
+		}
+		value := attributes[name]
+		if strings.ContainsFunc(value, func(r rune) bool { return r == ';' || unicode.IsControl(r) }) {
+			refused.Add(".consistentHash.cookie.attributes", "The attribute %q has the value %q: "+
+				"leave out semicolons and control characters", name, value)
+		}
 	}
 }
 

@@ -128,6 +128,12 @@ func TestCheck(t *testing.T) {
 		{with(hashOf("Cookie"), func(l *egv1a1.LoadBalancer) {
 			l.ConsistentHash.Cookie = &egv1a1.Cookie{Name: "a", TTL: new(gwv1.Duration("long"))}
 		}), "not a duration"},
+		{with(hashOf("Cookie"), func(l *egv1a1.LoadBalancer) {
+			l.ConsistentHash.Cookie = &egv1a1.Cookie{Name: "a", Attributes: map[string]string{"Same;Site": "Lax"}}
+		}), "is not a header name"},
+		{with(hashOf("Cookie"), func(l *egv1a1.LoadBalancer) {
+			l.ConsistentHash.Cookie = &egv1a1.Cookie{Name: "a", Attributes: map[string]string{"Path": "/\r\nset-cookie: b=c"}}
+		}), "control characters"},
 		{with(hashOf("Headers"), func(l *egv1a1.LoadBalancer) {
 			l.ConsistentHash.Headers = []*egv1a1.Header{{Name: "a"}, {}}
 		}), "The name is empty"},

@@ -92,14 +92,21 @@ func checkTracing(refused *policy.Refusals, spec *egv1a1.Tracing) {
 			refused.Add(path, "The value shows too much: %v", err)
 		}
 	}
+	named := func(path, name string) {
+		if name == "" {
+			refused.Add(path, "A tag has no name: give it one")
+		}
+	}
 	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
 	custom := spec.CustomTags
 	for _, name := range slices.Sorted(maps.Keys(custom)) {
+		named(".tracing.customTags", name)
 		if problem := checkTag(custom[name]); problem != "" {
 			refused.Add(fmt.Sprintf(".tracing.customTags[%s]", name), "%s", problem)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Tags)) {
+		named(".tracing.tags", name)
 		text(fmt.Sprintf(".tracing.tags[%s]", name), spec.Tags[name])
 	}
 	if spec.SpanName != nil {
@@ -113,6 +120,9 @@ func checkTag(tag egv1a1.CustomTag) string {
 	case egv1a1.CustomTagTypeLiteral:
 		if tag.Literal == nil {
 			return "The type Literal needs literal: add it"
+		}
+		if tag.Literal.Value == "" {
+			return "The value is empty: Envoy takes no such tag"
 		}
 	case egv1a1.CustomTagTypeRequestHeader:
 		if tag.RequestHeader == nil {

@@ -31,6 +31,8 @@ func TestCheck(t *testing.T) {
 		{tracing(egv1a1.Tracing{Tags: map[string]string{"a": "%ENVIRONMENT(HOME)%"}}), "shows too much"},
 		{tracing(egv1a1.Tracing{SpanName: &egv1a1.TracingSpanName{Server: "%ENVIRONMENT(HOME)%"}}), "shows too much"},
 		{custom(egv1a1.CustomTag{Type: "Literal"}), "needs literal"},
+		{custom(egv1a1.CustomTag{Type: "Literal", Literal: &egv1a1.LiteralCustomTag{}}), "The value is empty"},
+		{tracing(egv1a1.Tracing{Tags: map[string]string{"": "a"}}), "A tag has no name"},
 		{custom(egv1a1.CustomTag{Type: "RequestHeader"}), "needs requestHeader"},
 		{custom(egv1a1.CustomTag{
 			Type: "RequestHeader", RequestHeader: &egv1a1.RequestHeaderCustomTag{Name: ":path"},

@@ -85,7 +85,13 @@ func (Proxy) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 			r.Add(path, "Invalid format: %v", err)
 		}
 	}
+	named := func(path, name string) {
+		if name == "" {
+			r.Add(path, "A tag has no name: give it one")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Tags)) {
+		named(".tags", name)
 		format(".tags["+name+"]", spec.Tags[name])
 	}
 	if spec.SpanName != nil {
@@ -95,6 +101,7 @@ func (Proxy) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	//lint:ignore SA1019 deprecated, but part of the API and of objects that people have
 	custom := spec.CustomTags
 	for _, name := range slices.Sorted(maps.Keys(custom)) {
+		named(".customTags", name)
 		if problem := checkCustomTag(custom[name]); problem != "" {
 			r.Add(".customTags["+name+"]", "%s", problem)
 		}
@@ -119,7 +126,11 @@ func checkCustomTag(tag egv1a1.CustomTag) string {
 		if tag.Environment.Name == "" {
 			return "The variable has no name: give it"
 		}
-	case tag.Type != egv1a1.CustomTagTypeLiteral || tag.Literal == nil:
+	case tag.Type == egv1a1.CustomTagTypeLiteral && tag.Literal != nil:
+		if tag.Literal.Value == "" {
+			return "The value is empty: Envoy takes no such tag"
+		}
+	default:
 		return fmt.Sprintf("The type %s needs the field of that name: add it", tag.Type)
 	}
 	return ""

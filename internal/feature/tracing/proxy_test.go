@@ -19,6 +19,7 @@ func TestProxyCheck(t *testing.T) {
 		{"a name", provider + "spanName: {client: '100%', server: b}", "begins no command operator"},
 		{"a header that is none", provider + "customTags: {a: {type: RequestHeader, requestHeader: {name: 'x y'}}}",
 			"Invalid header"},
+		{"a tag without a name", provider + "customTags: {'': {type: Literal, literal: {value: a}}}", "A tag has no name"},
 		{"a tag without its field", provider + "customTags: {a: {type: Environment}}", "needs the field of that name"},
 		{"Zipkin's name", "provider: {type: Zipkin, serviceName: a, backendRefs: [{name: zipkin}]}", "is told the name"},
 		{"a header's value", "provider: {type: OpenTelemetry, backendRefs: [{name: otel}], " +
