@@ -96,6 +96,7 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 		}
 	}
 	change(c)
+	r.Checked = len(c.GetHealthChecks()) > 0
 	r.Body = marshal(c)
 	r.Hash = hash(r.Body)
 	return r

@@ -32,6 +32,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -427,4 +428,53 @@ func TestEnvoyIsNotHeldUp(t *testing.T) {
 	if !eventually(func() bool { _, body := r.get("a.test"); return body == "two" }) {
 		t.Error("a.test is not switched")
 	}
+}
+
+// TestEnvoyWaitsForNoHealthCheck has clusters whose first health checks take an hour: one that Envoy has when it starts,
+// and one that it is told of later. Others come all the same, and what is checked has its endpoints in the end.
+func TestEnvoyWaitsForNoHealthCheck(t *testing.T) {
+	r := newRig(t)
+	checked := func(name string) Change {
+		return message(Cluster, name, &clusterv3.Cluster{
+			Name: name, ConnectTimeout: durationpb.New(time.Second),
+			ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+			EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
+			HealthChecks: []*corev3.HealthCheck{{
+				Timeout: durationpb.New(time.Second), Interval: durationpb.New(time.Second),
+				InitialJitter:      durationpb.New(time.Hour),
+				HealthyThreshold:   wrapperspb.UInt32(1),
+				UnhealthyThreshold: wrapperspb.UInt32(1),
+				HealthChecker:      &corev3.HealthCheck_TcpHealthCheck_{TcpHealthCheck: &corev3.HealthCheck_TcpHealthCheck{}},
+			}},
+		})
+	}
+	slow := func(name string) Change {
+		c := checked(name)
+		c.Resource.Checked = true
+		return c
+	}
+	r.update(slow("slow"), realEndpoints("slow", backend(t, "slow")), realCluster("c"),
+		realEndpoints("c", backend(t, "ok")), r.realListener("http"),
+		routes("http", []*Part{realPart("a.test", "c", ""), realPart("b.test", "slow", "")}))
+	answers := func(host, want string) {
+		t.Helper()
+		if !eventually(func() bool { _, body := r.get(host); return body == want }) {
+			_, body := r.get(host)
+			t.Errorf("%s answers %q, want %q", host, body, want)
+		}
+	}
+	answers("a.test", "ok")
+	answers("b.test", "slow") // Envoy panics: it takes any of so many that are not healthy.
+	r.update(slow("slow-2"), realEndpoints("slow-2", backend(t, "slow")), realCluster("c2"),
+		realEndpoints("c2", backend(t, "two")),
+		routes("http", []*Part{realPart("a.test", "c2", ""), realPart("b.test", "slow-2", "")}, "a.test", "b.test"))
+	answers("a.test", "two")
+	answers("b.test", "slow")
+	// A cluster that Envoy has already, and that is to be checked from now on.
+	c := slow("c2")
+	c.Resource.Hash++
+	r.update(c, realCluster("c3"), realEndpoints("c3", backend(t, "three")),
+		routes("http", []*Part{realPart("a.test", "c3", ""), realPart("b.test", "c2", "")}, "a.test", "b.test"))
+	answers("a.test", "three")
+	answers("b.test", "two")
 }

@@ -12,6 +12,8 @@ const (
 	// stall is how long something that ought to come at once may be awaited: the ACK of clusters, an answer to Envoy's
 	// first request, the listener's question for its routes.
 	stall = time.Second
+	// frozen is how long the first health checks of clusters may keep all others waiting.
+	frozen = 2 * time.Second
 )
 
 // verdict is what is to be done about a dirty resource.
@@ -40,6 +42,7 @@ func (s *stream) plan() []*flight {
 		s.sendEndpoints(f)
 	}
 	s.repeatEndpoints()
+	s.thaw()
 	add(s.next(Endpoints, false))
 	// A cluster that is warming can need a secret, so these never wait for clusters.
 	add(s.next(Secret, false))
@@ -223,6 +226,8 @@ func (s *stream) resolveEndpoints(name string, r *Resource, it *item, m *mark) (
 		}
 	case r == nil:
 		r = empty(name)
+	case it.emptied:
+		r = empty(name)
 	default:
 		if rej := s.st.refused(Endpoints, r); rej != nil {
 			r = firstOf(it.acked, rej.good)
@@ -295,4 +300,51 @@ func (s *stream) repeatEndpoints() {
 			s.mark(Endpoints, name, s.st.version).all = true
 		}
 	}
+}
+
+// thaw ends the wait for first health checks. While one cluster warms, Envoy ACKs no others, and when it starts it asks
+// for no listeners: a check of a server that does not answer would keep everybody waiting for as long as its policy
+// says. A cluster whose endpoints are taken away has nothing to check, and is warm. It gets them back at once, and
+// they take requests when their checks say so.
+func (s *stream) thaw() {
+	f := s.types[Cluster].flight
+	switch {
+	case f != nil && !f.thawed && s.checkedSince(f.sent):
+		f.thawed = true
+		for i := range f.entries {
+			s.drain(f.entries[i].res, f.entries[i].version)
+		}
+	case s.starting() && s.checkedSince(s.types[Cluster].started):
+		s.thawed = true
+		for name := range s.types[Cluster].items {
+			if r := s.st.resources[Cluster][name]; r != nil {
+				s.drain(r, s.st.version)
+			}
+		}
+	}
+}
+
+// starting reports whether Envoy has clusters and has not asked for listeners.
+func (s *stream) starting() bool {
+	return !s.thawed && len(s.types[Cluster].items) > 0 && s.types[Listener].started.IsZero()
+}
+
+// checkedSince reports whether first health checks have had their time.
+func (s *stream) checkedSince(since time.Time) bool {
+	until := since.Add(frozen)
+	if s.now.Before(until) {
+		s.by(until)
+		return false
+	}
+	return true
+}
+
+// drain takes the endpoints of a cluster away until that is ACKed, if they are checked.
+func (s *stream) drain(r *Resource, version uint64) {
+	if !r.Checked || !s.types[Endpoints].interested(r.Name) {
+		return
+	}
+	it := s.item(Endpoints, r.Name)
+	it.force, it.emptied = true, true
+	s.mark(Endpoints, r.Name, version).all = true
 }

@@ -175,6 +175,10 @@ func (s *stream) record(t Type, e *entry) {
 			it.warmAt = s.now.Add(e.res.Settle)
 		}
 	case Endpoints:
+		if it.emptied {
+			it.emptied = false
+			s.mark(Endpoints, e.name, e.version).all = true
+		}
 		if it := s.types[Cluster].items[e.name]; it != nil && it.cold {
 			it.cold, it.warmAt = false, s.now
 		}

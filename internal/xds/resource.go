@@ -70,6 +70,9 @@ type Resource struct {
 	// Settle is how long after its ACK a cluster is held to be not warm yet: DNS clusters are ACKed before their first
 	// answer, so that a slow name server delays nobody else.
 	Settle time.Duration
+	// Checked says that a cluster is warm only once each of its endpoints had a first health check, which can take as
+	// long as whoever asked for it likes.
+	Checked bool
 }
 
 // Part is one virtual host of a RouteConfiguration: the unit that is held back while a cluster that it needs warms up,

@@ -26,6 +26,8 @@ type stream struct {
 	settled bool
 	// repeated says that all endpoints were sent again because no cluster could be told of.
 	repeated bool
+	// thawed says that Envoy started so slowly that checked clusters were drained for it.
+	thawed bool
 	// listenersAt is when listeners were last ACKed.
 	listenersAt time.Time
 	// heldFrom is since when listeners and routes wait for clusters under way; zero if they do not.
@@ -65,6 +67,8 @@ type item struct {
 	force bool
 	// acked is the version that Envoy has, if known, and if it is not a mix.
 	acked *Resource
+	// emptied says that a cluster's endpoints are taken away until that is ACKed.
+	emptied bool
 	// warmAt is when a cluster is, or was, warm for the first time; zero if it was never ACKed.
 	warmAt time.Time
 	// cold says that a cluster came with a reconnect without endpoints: it is warm with the ACK of these.
