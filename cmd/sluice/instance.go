@@ -176,6 +176,7 @@ func (i *instance) build() (err error) {
 		return err
 	}
 	opts.Extensions = i.flags.servers.options(i.caller.Want)
+	opts.Refused = i.source.Refused
 	i.pipeline = pipeline.New(opts)
 	i.ports = newPortGuard(opts.Bind, i.say)
 	return nil
@@ -256,6 +257,7 @@ func (i *instance) live(v uint64) {
 	i.ready = i.ready || first
 	i.mu.Unlock()
 	if first {
+		i.source.Lives()
 		i.say.start(i.pipeline, v, i.flags.admin, time.Since(i.began))
 		i.worker.Ready(version)
 		settleMemory()

@@ -24,8 +24,9 @@ type blame struct {
 	refused map[model.RouteKey]string
 	// trials are the searches that are under way, by virtual host.
 	trials map[hostID]*trial
-	// say tells other replicas of the routes that are refused.
-	say func(peer.Statement)
+	// say tells other replicas of the routes that are refused, and keep whoever knows the version before of them.
+	say  func(peer.Statement)
+	keep func(model.Ref)
 }
 
 // hostID is a virtual host as the xDS server names it, or a listener: then host is empty.
@@ -51,8 +52,8 @@ const cannotBind = "cannot bind"
 // maxRecent is how many versions of a route before the present one are kept for the word of others.
 const maxRecent = 2
 
-func (b *blame) init(say func(peer.Statement)) {
-	b.say = say
+func (b *blame) init(say func(peer.Statement), keep func(model.Ref)) {
+	b.say, b.keep = say, keep
 	b.recent = map[model.RouteKey][]*model.Route{}
 	b.before = map[model.RouteKey]*model.Route{}
 	b.refused = map[model.RouteKey]string{}
@@ -181,6 +182,9 @@ func (b *blame) refuse(k model.RouteKey, r resolve.Refusal) {
 	}
 	if r.LastGood != nil {
 		st.Good = peer.Content(r.LastGood)
+		if b.keep != nil {
+			b.keep(k.Ref())
+		}
 	}
 	b.say(st)
 }

@@ -67,6 +67,9 @@ type Options struct {
 	Fetch func(fetch model.Fetch, wanted bool)
 	// Extensions are the extension servers, if there are any.
 	Extensions ExtensionOptions
+	// Refused is told of a route that Envoy refuses while the version before it is served. It must not call back, nor
+	// block. May be nil.
+	Refused func(model.Ref)
 	// Say is told what other replicas should know of the Envoys that are connected here. It must not call back, nor
 	// block. nil if there are no others.
 	Say func(peer.Statement)
@@ -162,7 +165,7 @@ func New(opts Options) *Pipeline {
 		Reserved:   reserved(opts.Fleets),
 		Extensions: opts.Extensions.Managers,
 	})
-	p.blame.init(p.say)
+	p.blame.init(p.say, opts.Refused)
 	return p
 }
 

@@ -53,6 +53,9 @@ type Source struct {
 	missing map[string]struct{}
 	// dropped are the files that are gone, for as long as forget has them.
 	dropped map[string]*file
+	// held are the files whose version before is in use until it is live, with the hash of the one that follows.
+	held map[string]uint64
+	word word
 	// forget are the files that are gone, since when: the state forgets them if they do not come back.
 	forget map[string]time.Time
 	// lastProblems and lastNotices are what was last delivered.
@@ -77,6 +80,7 @@ func New(opts Options) (*Source, error) {
 		workers: opts.Workers, kinds: opts.Extensions, files: map[string]*file{}, objects: newRegistry(),
 		troubled: map[string]struct{}{}, missing: map[string]struct{}{},
 		dropped: map[string]*file{}, forget: map[string]time.Time{},
+		held: map[string]uint64{}, word: word{came: make(chan struct{}, 1)},
 	}
 	if s.workers <= 0 {
 		s.workers = runtime.GOMAXPROCS(0)
@@ -155,7 +159,7 @@ func (s *Source) Load(ctx context.Context) (source.Batch, error) {
 	}
 	s.recall(changed)
 	for _, f := range changed {
-		if !f.absent {
+		if !f.absent && !s.hold(f) {
 			s.put(f)
 		}
 	}

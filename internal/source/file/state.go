@@ -47,6 +47,8 @@ type job struct {
 	content []byte
 	// saved is when the content was good. The zero value asks for the removal of what is kept.
 	saved time.Time
+	// refused says that Envoy refuses the version.
+	refused bool
 }
 
 // header is the first line of a saved version.
@@ -167,18 +169,40 @@ func (st *state) flush() error {
 
 func (st *state) do(path string, j job) error {
 	name := st.name(path)
-	if j.saved.IsZero() {
+	if j.saved.IsZero() && !j.refused {
+		return remove(name, beside(name, previousSuffix), beside(name, refusedSuffix))
+	}
+	if !j.saved.IsZero() {
+		if err := st.write(name, path, j); err != nil {
+			return err
+		}
+	}
+	if j.refused {
+		return st.noteRefused(name)
+	}
+	return nil
+}
+
+func remove(names ...string) error {
+	for _, name := range names {
 		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		return nil
 	}
+	return nil
+}
+
+// write saves a version, if it is not the one that is there.
+func (st *state) write(name, path string, j job) error {
 	h := header{Path: path, Saved: j.saved.UTC().Truncate(time.Second), Hash: xxhash.Sum64(j.content)}
 	if have, _, err := readSaved(name, false); err == nil && have.Path == path && have.Hash == h.Hash {
 		return nil
 	}
 	line, err := json.Marshal(h)
 	if err != nil {
+		return err
+	}
+	if err := st.rotate(name); err != nil {
 		return err
 	}
 	return writeAtomically(name, append(line, '\n'), j.content)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/source"
 )
 
@@ -142,5 +143,57 @@ func TestStateIsTriedAgain(t *testing.T) {
 		if !ok || string(content) != configMap(name, "2") {
 			t.Errorf("%s.yaml is kept as %q", name, content)
 		}
+	}
+}
+
+// TestStateOfRefused restarts with a version that Envoy refused: the version before is delivered first, and the refused
+// one as an edit of it. Versions after it are refused or not by themselves.
+func TestStateOfRefused(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	ref := model.Ref{Kind: "ConfigMap", Name: model.Name{Namespace: "default", Name: "a"}}
+	w = w.restart(state).watch()
+	w.write("a.yaml", configMap("a", "2"))
+	w.untilData("a", "2")
+	w.src.Refused(ref)
+	w.write("b.yaml", configMap("b", "2"))
+	w.untilData("b", "2") // By now the word was heard.
+	w = w.restart(state)
+	if w.data("a") != "1" || w.data("b") != "2" {
+		t.Fatalf("a is %s and b %s, want 1 and 2", w.data("a"), w.data("b"))
+	}
+	w.watch()
+	w.write("b.yaml", configMap("b", "3"))
+	w.untilData("b", "3")
+	if w.data("a") != "1" {
+		t.Errorf("a is %s before it is live", w.data("a"))
+	}
+	w.src.Lives()
+	w.untilData("a", "2")
+}
+
+// TestStateOfRefusedTwice restarts with a refused version that came after a refused one: the one before both is kept,
+// until there is one that was never refused.
+func TestStateOfRefusedTwice(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1")})
+	state := filepath.Join(filepath.Dir(w.dir), "state")
+	ref := model.Ref{Kind: "ConfigMap", Name: model.Name{Namespace: "default", Name: "a"}}
+	w = w.restart(state).watch()
+	for _, version := range []string{"2", "3"} {
+		w.write("a.yaml", configMap("a", version))
+		w.untilData("a", version)
+		w.src.Refused(ref)
+		w.write("b.yaml", configMap("b", version))
+		w.untilData("b", version) // By now the word was heard.
+	}
+	w = w.restart(state)
+	if w.data("a") != "1" {
+		t.Errorf("a is %s, want 1", w.data("a"))
+	}
+	// One that was written meanwhile is taken as it is.
+	w.write("a.yaml", configMap("a", "4"))
+	w = w.restart(state)
+	if w.data("a") != "4" {
+		t.Errorf("a is %s, want 4", w.data("a"))
 	}
 }

@@ -57,6 +57,7 @@ func (s *Source) Watch(ctx context.Context, deliver func(source.Batch)) (err err
 		case <-ctx.Done():
 			return nil
 		case <-q.ready:
+		case <-s.word.came:
 		case <-timer.C:
 		}
 		next, err := w.step(deliver)
@@ -102,6 +103,7 @@ func (w *watcher) step(deliver func(source.Batch)) (time.Time, error) {
 		}
 	}
 	now := time.Now()
+	w.listen(now)
 	ready, seen := w.ready(now)
 	w.apply(ready, now)
 	if w.tree.err != nil {
@@ -204,7 +206,9 @@ func (w *watcher) apply(paths []string, now time.Time) {
 			w.pending[f.path] = p
 			continue
 		}
-		w.put(f)
+		if !w.holds(f) {
+			w.put(f)
+		}
 	}
 }
 
