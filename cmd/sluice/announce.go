@@ -164,7 +164,7 @@ func (a *announcer) rejected(e xds.Event) {
 	if e.Part != "" {
 		name += " host " + e.Part
 	}
-	a.line("refused", "Envoy refuses %s %s: %s", e.Type, name, e.Message)
+	a.line("refused", "Envoy refuses %s %s%s: %s", e.Type, name, a.places.of(e), e.Message)
 }
 
 // live prints the changes that are live with a version.

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/status"
+	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
 // finder knows where every object was written.
@@ -33,6 +34,23 @@ func (f *finder) learn(batch source.Batch) {
 		}
 		f.places[o.Ref] = place
 	}
+}
+
+// of says which objects made what Envoy refuses, and where they were written. Of routes there can be many, and one is
+// found to blame: it has its own line.
+func (f *finder) of(e xds.Event) string {
+	if e.Type == xds.Routes || len(e.Owners) == 0 {
+		return ""
+	}
+	var out []string
+	for _, ref := range e.Owners {
+		if place, ok := f.places[ref]; ok {
+			out = append(out, place+": "+ref.String())
+		} else {
+			out = append(out, ref.String())
+		}
+	}
+	return " (" + strings.Join(out, ", ") + ")"
 }
 
 // problems returns a line for everything that is wrong: what could not be read, then what was read but cannot be

@@ -52,6 +52,15 @@ func cluster(chain *feature.Chain, b model.Backend, endpoints []model.Endpoint) 
 	})
 }
 
+// clusterOwners are the objects that make a cluster what it is beyond that of the backend itself: the policies that its
+// settings are from if there are some, which have a status, else the backend.
+func clusterOwners(k model.BackendKey) []model.Ref {
+	if k.Settings == (model.SettingsKey{}) || k.Settings.Kind() == model.KindEnvoyProxy {
+		return []model.Ref{k.Ref()}
+	}
+	return k.Settings.Policies()
+}
+
 // clusterWith is cluster with a last change to it.
 func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clusterv3.Cluster)) *xds.Resource {
 	name := b.Key.String()
@@ -67,7 +76,7 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 			MaxRetries: wrapperspb.UInt32(maxRetries),
 		}}},
 	}
-	r := &xds.Resource{Name: name, Owners: []model.Ref{b.Key.Ref()}}
+	r := &xds.Resource{Name: name, Owners: clusterOwners(b.Key)}
 	switch b.Address {
 	case model.AddressIP:
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}

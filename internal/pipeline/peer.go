@@ -185,7 +185,7 @@ func (p *Pipeline) adopt(name model.ProxyName, id resourceID, r *xds.Resource) b
 	}
 	for _, st := range p.book.About(resourceSubject(name, id)) {
 		if st.Content == r.Hash {
-			p.refuse(name, id, refusal{r.Hash, st.Message})
+			p.refuse(name, id, refusal{r.Hash, st.Message, r.Owners})
 			return true
 		}
 	}

@@ -140,6 +140,8 @@ type resourceID struct {
 type refusal struct {
 	hash    uint64
 	message string
+	// owners are the objects that made the resource.
+	owners []model.Ref
 }
 
 // New returns a pipeline that has seen nothing yet.
@@ -311,7 +313,7 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 			return p.commit()
 		}
 		if e.Type != xds.Routes {
-			p.refuse(e.Proxy, resourceID{e.Type, e.Resource}, refusal{e.Hash, e.Message})
+			p.refuse(e.Proxy, resourceID{e.Type, e.Resource}, refusal{e.Hash, e.Message, e.Owners})
 			p.publishOwners(e.Owners)
 		}
 		if e.Type == xds.Routes && e.Part == "" {

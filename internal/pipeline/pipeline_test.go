@@ -14,6 +14,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/source"
@@ -459,6 +460,16 @@ func TestStrays(t *testing.T) {
 
 // What Envoy refuses besides routes is in the status of the objects that it came from, in Envoy's words, until it is
 // something else.
+// trafficPolicy is one with settings for the clusters of the route r.
+func trafficPolicy(name string, connections int64) source.Object {
+	policy := &egv1a1.BackendTrafficPolicy{ObjectMeta: meta(name)}
+	policy.Spec.TargetRefs = []gwv1.LocalPolicyTargetReferenceWithSectionName{{
+		LocalPolicyTargetReference: gwv1.LocalPolicyTargetReference{Group: gwv1.GroupName, Kind: "HTTPRoute", Name: "r"},
+	}}
+	policy.Spec.CircuitBreaker = &egv1a1.CircuitBreaker{MaxConnections: &connections}
+	return source.Object{Ref: refOf(model.GroupEnvoyGateway, model.KindBackendTrafficPolicy, name), Object: policy}
+}
+
 func TestRefusedResourcesAreInTheStatus(t *testing.T) {
 	cases := map[string]struct {
 		refused xds.Event
@@ -474,6 +485,14 @@ func TestRefusedResourcesAreInTheStatus(t *testing.T) {
 				b.Object.(*egv1a1.Backend).Spec.AppProtocols = []egv1a1.AppProtocolType{egv1a1.AppProtocolTypeH2C}
 				return b
 			}(),
+		},
+		"cluster with settings": {
+			xds.Event{
+				Type: xds.Cluster, Resource: "backend/ns/b~settings/backendtrafficpolicy/ns/p",
+				Owners: []model.Ref{trafficPolicy("p", 1).Ref},
+			},
+			"p", "Envoy refused backend/ns/b~settings/backendtrafficpolicy/ns/p with these settings: no such thing",
+			trafficPolicy("p", 2),
 		},
 		"listener": {
 			xds.Event{Type: xds.Listener, Resource: "tcp/8080", Owners: []model.Ref{base()[1].Ref}},
@@ -492,8 +511,12 @@ func TestRefusedResourcesAreInTheStatus(t *testing.T) {
 			p := newPipeline(func(o *pipeline.Options) {
 				o.Serve = func(model.ProxyName, []xds.Change) uint64 { return 1 }
 				o.Publish = func(s pipeline.Status) { statuses[s.Ref.Name.Name] = s.Status }
+				o.Chain = feature.NewChain(circuitbreaker.Feature{})
 			})
 			p.Apply(append(base(), backend("b"), route("r", "h.example.com", "/", "b")), nil, nil)
+			if c.object == "p" {
+				p.Apply([]source.Object{trafficPolicy("p", 1)}, nil, nil)
+			}
 			c.refused.Kind, c.refused.Proxy, c.refused.Message = xds.Rejected, proxy, "no such thing"
 			p.Observe(c.refused)
 			if text := fmt.Sprintf("%+v", statuses[c.object]); !strings.Contains(text, c.want) {

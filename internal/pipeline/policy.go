@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,8 +13,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// putPolicy publishes the status of a policy, with Envoy's words if it refuses the CA certificates. A policy that is
-// for no traffic of ours has none.
+// putPolicy publishes the status of a policy, with Envoy's words if it refuses the CA certificates, or a cluster with the
+// settings. A policy that is for no traffic of ours has none.
 func (p *Pipeline) putPolicy(ref model.Ref) {
 	policy, ok := p.resolved.Policies.Peek(ref)
 	if !ok || len(policy.Status.Ancestors) == 0 {
@@ -21,22 +22,37 @@ func (p *Pipeline) putPolicy(ref model.Ref) {
 		return
 	}
 	out := policy.Status.DeepCopy()
-	for _, px := range p.proxies {
-		why, refused := px.refused[resourceID{xds.Secret, policy.Trust.String()}]
-		if !refused {
-			continue
-		}
+	if why := p.refusedPolicy(ref, policy.Trust); why != "" {
 		for i := range out.Ancestors {
 			conditions := out.Ancestors[i].Conditions
 			at := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == status.Accepted })
-			conditions[at] = status.False(status.Accepted, string(gwv1.PolicyReasonInvalid),
-				"Envoy refused the CA certificates: "+why.message, p.generation(ref))
+			conditions[at] = status.False(status.Accepted, string(gwv1.PolicyReasonInvalid), why, p.generation(ref))
 		}
 	}
 	if ref.Kind == model.KindEnvoyPatchPolicy {
 		p.programPatches(ref, out)
 	}
 	p.put(ref, policyStatus(ref, out), true)
+}
+
+// refusedPolicy says what Envoy refuses of a policy, "" if nothing. Of several the first by their words is said, which
+// does not depend on which proxy was first.
+func (p *Pipeline) refusedPolicy(ref model.Ref, trust model.Trust) string {
+	var refusals []string
+	for _, px := range p.proxies {
+		for id, why := range px.refused {
+			switch {
+			case id == resourceID{xds.Secret, trust.String()}:
+				refusals = append(refusals, "Envoy refused the CA certificates: "+why.message)
+			case id.typ == xds.Cluster && slices.Contains(why.owners, ref):
+				refusals = append(refusals, fmt.Sprintf("Envoy refused %s with these settings: %s", id.name, why.message))
+			}
+		}
+	}
+	if len(refusals) == 0 {
+		return ""
+	}
+	return slices.Min(refusals)
 }
 
 // putTrusting publishes the statuses of the policies and listeners that trust the CA certificates in an object, or

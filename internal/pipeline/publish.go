@@ -6,7 +6,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -234,15 +233,13 @@ func (p *Pipeline) refusedBackend(ref model.Ref, why string) metav1.Condition {
 	return status.False(status.Accepted, status.ReasonInvalid, "Envoy refused the backend: "+why, p.generation(ref))
 }
 
-// refusedCluster returns Envoy's words if it refuses a cluster of the backend, whatever its use; else "".
+// refusedCluster returns Envoy's words if it refuses a cluster of the backend, whatever its use, and no policy made it
+// what it is; else "".
 func (p *Pipeline) refusedCluster(backend model.BackendKey) string {
-	cluster := backend.String()
 	var refusals []string
 	for _, px := range p.proxies {
 		for id, why := range px.refused {
-			// Behind the name of the backend is what tells its clusters apart.
-			own := id.name == cluster || strings.HasPrefix(id.name, cluster+"~")
-			if own && id.typ == xds.Cluster {
+			if id.typ == xds.Cluster && slices.Contains(why.owners, backend.Ref()) {
 				refusals = append(refusals, why.message)
 			}
 		}
@@ -273,6 +270,9 @@ func (p *Pipeline) publishOwners(owners []model.Ref) {
 			p.putTrusting(owner)
 		case model.KindConfigMap, model.KindClusterTrustBundle:
 			p.putTrusting(owner)
+		case model.KindBackendTrafficPolicy, model.KindSecurityPolicy, model.KindEnvoyExtensionPolicy,
+			model.KindClientTrafficPolicy:
+			p.putPolicy(owner)
 		}
 	}
 }

@@ -33,9 +33,12 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 		for _, c := range list {
 			id := resourceID{c.Type, c.Name}
 			why, ok := px.refused[id]
+			healed = append(healed, why.owners...)
 			if ok && c.Resource != nil {
 				healed = append(healed, c.Resource.Owners...)
 				if c.Resource.Hash == why.hash {
+					why.owners = c.Resource.Owners
+					px.refused[id] = why
 					continue // others own it now, and Envoy refuses it as before
 				}
 			}
