@@ -124,7 +124,6 @@ type flight struct {
 	trial bool
 	// first says that it answers the first request of its type.
 	first bool
-	// repeated says that the endpoints of the flight's clusters were sent a second time, thawed that those of its checked
-	// clusters were taken away.
-	repeated, thawed bool
+	// repeated says that the endpoints of the flight's clusters were sent a second time.
+	repeated bool
 }

@@ -307,36 +307,43 @@ func (s *stream) repeatEndpoints() {
 // says. A cluster whose endpoints are taken away has nothing to check, and is warm. It gets them back at once, and
 // they take requests when their checks say so.
 func (s *stream) thaw() {
-	f := s.types[Cluster].flight
+	clusters := &s.types[Cluster]
+	var since time.Time
 	switch {
-	case f != nil && !f.thawed && s.checkedSince(f.sent):
-		f.thawed = true
+	case clusters.flight != nil && len(clusters.flight.entries) > 0:
+		since = clusters.flight.sent
+	case s.starting():
+		since = clusters.started
+	default:
+		return
+	}
+	if s.thawed.After(since) {
+		since = s.thawed // it did not help: Envoy had not come to the checks yet
+	}
+	if until := since.Add(frozen); s.now.Before(until) {
+		s.by(until)
+		return
+	}
+	s.thawed = s.now
+	if f := clusters.flight; f != nil {
 		for i := range f.entries {
 			s.drain(f.entries[i].res, f.entries[i].version)
 		}
-	case s.starting() && s.checkedSince(s.types[Cluster].started):
-		s.thawed = true
-		for name := range s.types[Cluster].items {
-			if r := s.st.resources[Cluster][name]; r != nil {
-				s.drain(r, s.st.version)
-			}
+	}
+	if !s.starting() {
+		return
+	}
+	for name := range clusters.items {
+		if r := s.st.resources[Cluster][name]; r != nil {
+			s.drain(r, s.st.version)
 		}
 	}
 }
 
-// starting reports whether Envoy has clusters and has not asked for listeners.
+// starting reports whether Envoy has not asked for listeners, for which it waits until its clusters are warm.
 func (s *stream) starting() bool {
-	return !s.thawed && len(s.types[Cluster].items) > 0 && s.types[Listener].started.IsZero()
-}
-
-// checkedSince reports whether first health checks have had their time.
-func (s *stream) checkedSince(since time.Time) bool {
-	until := since.Add(frozen)
-	if s.now.Before(until) {
-		s.by(until)
-		return false
-	}
-	return true
+	ts := &s.types[Cluster]
+	return !ts.started.IsZero() && (len(ts.items) > 0 || ts.flight != nil) && s.types[Listener].started.IsZero()
 }
 
 // drain takes the endpoints of a cluster away until that is ACKed, if they are checked.

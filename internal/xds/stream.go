@@ -26,8 +26,8 @@ type stream struct {
 	settled bool
 	// repeated says that all endpoints were sent again because no cluster could be told of.
 	repeated bool
-	// thawed says that Envoy started so slowly that checked clusters were drained for it.
-	thawed bool
+	// thawed is when checked clusters were last drained.
+	thawed time.Time
 	// listenersAt is when listeners were last ACKed.
 	listenersAt time.Time
 	// heldFrom is since when listeners and routes wait for clusters under way; zero if they do not.
