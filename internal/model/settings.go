@@ -42,7 +42,8 @@ func (k SettingsKey) Parent() Name { return k.value().parent }
 // Path returns the field of the backend reference that the settings are for, empty for all that the policy leads to.
 func (k SettingsKey) Path() string { return k.value().path }
 
-// Policies returns the policies that the settings come from: its own, and the one that it is merged with if there is one.
+// Policies returns the policies that the settings come from: its own, and the one that it is merged with, if there is
+// one.
 func (k SettingsKey) Policies() []Ref {
 	v := k.value()
 	out := []Ref{{Group: GroupEnvoyGateway, Kind: v.kind, Name: v.own}}

@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
-// putPolicy publishes the status of a policy, with Envoy's words if it refuses the CA certificates, or a cluster with the
-// settings. A policy that is for no traffic of ours has none.
+// putPolicy publishes the status of a policy, with Envoy's words if it refuses the CA certificates, or a cluster with
+// the settings. A policy that is for no traffic of ours has none.
 func (p *Pipeline) putPolicy(ref model.Ref) {
 	policy, ok := p.resolved.Policies.Peek(ref)
 	if !ok || len(policy.Status.Ancestors) == 0 {

@@ -430,8 +430,8 @@ func TestEnvoyIsNotHeldUp(t *testing.T) {
 	}
 }
 
-// TestEnvoyWaitsForNoHealthCheck has clusters whose first health checks take an hour: one that Envoy has when it starts,
-// and one that it is told of later. Others come all the same, and what is checked has its endpoints in the end.
+// TestEnvoyWaitsForNoHealthCheck has clusters whose first health checks take an hour: one that Envoy has when it
+// starts, and one that it is told of later. Others come all the same, and what is checked has its endpoints in the end.
 func TestEnvoyWaitsForNoHealthCheck(t *testing.T) {
 	r := newRig(t)
 	checked := func(name string) Change {
