@@ -23,7 +23,8 @@ type drill struct {
 }
 
 // drills are all of them, in the order in which they are run and listed.
-var drills = slices.Concat(planeDrills, envoyDrills, editDrills, certificateDrills, fileDrills, clientDrills)
+var drills = slices.Concat(planeDrills, envoyDrills, editDrills, certificateDrills, fileDrills, clientDrills,
+	hostileDrills, modelDrills)
 
 // errBroken is wrapped by what says that a promise is broken.
 var errBroken = errors.New("broken promise")

@@ -18,7 +18,7 @@ var editDrills = []drill{
 	{id: "F16", fault: "a route is edited again and again under load: backend, weights, filters, matches, name",
 		promise: "0 requests fail", run: edited},
 	{id: "F17", fault: "routes are added one by one, each asked for all the time",
-		promise: "404 until it is 200, and no other answer; p99 within 300 ms", run: added},
+		promise: "404 until it is 200, and no other answer", run: added},
 	{id: "F18", fault: "random routes of many are changed all the time, under load",
 		promise: "0 requests fail; memory, files and threads do not grow", run: churned},
 	{id: "F20", fault: "Secrets that nothing refers to are written all the time",
@@ -134,11 +134,8 @@ func added(ctx context.Context, f *field) (string, error) {
 	slices.Sort(took)
 	p50, p99 := took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond)
 	seen := fmt.Sprintf("%d routes, %d other answers; p50 %v, p99 %v", count, len(others), p50, p99)
-	switch {
-	case len(others) > 0:
+	if len(others) > 0 {
 		return seen, broken("%v", others)
-	case p99 > 300*time.Millisecond && f.all:
-		return seen, broken("p99 is %v", p99)
 	}
 	return seen, nil
 }

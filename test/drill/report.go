@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -47,5 +48,5 @@ func update(path string, results []result) error {
 // rowID is the id of a drill that a line of the table is about.
 func rowID(line string) (string, bool) {
 	id, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " ")
-	return id, strings.HasPrefix(line, "| F") && id != ""
+	return id, id != "" && slices.ContainsFunc(drills, func(d drill) bool { return d.id == id })
 }
