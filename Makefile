@@ -24,7 +24,8 @@ UNIT = $$(go list ./... | grep -v -x $(patsubst ./%,-e github.com/sluice-gateway
 REPORT = experimental-$(VERSION)-default-report.yaml
 CLUSTER = go run ./test/cluster/cmd -name $(CLUSTER_NAME)
 
-.PHONY: help build image run envoy cluster cluster-down test-kube conformance test check lint generate fuzz bench bench-kube bench-scale microbench drill drill-all clean
+.PHONY: help build sbom image run envoy cluster cluster-down test-kube conformance test check lint vuln generate fuzz \
+  bench bench-kube bench-scale microbench drill drill-all clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,8 +33,11 @@ help: ## List the targets
 build: ## Build bin/sluice: static, reproducible
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./cmd/sluice
 
-image: build ## Write the container image to bin/sluice-image.tar, without Docker; IMAGE_TAG (dev) is its tag
-	go run ./build/image/cmd -binary bin/sluice -tag $(IMAGE_TAG) -out bin/sluice-image.tar
+sbom: build ## Write what bin/sluice is made of to bin/sluice.cdx.json: a software bill of materials, CycloneDX
+	go run ./build/sbom/cmd -binary bin/sluice -version $(VERSION) -out bin/sluice.cdx.json
+
+image: sbom ## Write the container image to bin/sluice-image.tar, without Docker; IMAGE_TAG (dev) is its tag
+	go run ./build/image/cmd -binary bin/sluice -sbom bin/sluice.cdx.json -tag $(IMAGE_TAG) -out bin/sluice-image.tar
 
 envoy: build ## Install Envoy into Sluice's cache, unless there is one already
 	@if [ -n "$${SLUICE_ENVOY:-}" ]; then echo "Envoy: $$SLUICE_ENVOY"; \
@@ -74,9 +78,10 @@ conformance: envoy ## The Gateway API's conformance suite on Kubernetes, as root
 	go test -count=1 -timeout 70m ./test/conformance -full \
 	  $(if $(RUN),-only $(RUN) -v,-version $(VERSION) -report $(CURDIR)/docs/conformance/$(REPORT))
 
-check: lint ## Before a commit, under 3 minutes: lint, race tests (unchanged packages are cached), generated files
+check: lint ## Before a commit, under 3 minutes: lint, known faults, race tests (cached), generated files
 	@export SLUICE_ENVOY="$${SLUICE_ENVOY:-$$(go run ./cmd/sluice envoy path 2>/dev/null)}"; \
 	go test $(RACE) -json $(UNIT) | go run ./test/tally
+	@$(MAKE) --no-print-directory vuln CI=
 	@state() { git diff; git ls-files --others --exclude-standard -z | xargs -0r sha256sum; }; \
 	before=$$(state | sha256sum); go generate ./...; \
 	[ "$$before" = "$$(state | sha256sum)" ] || { echo 'generated files were stale: they are new now, commit them'; exit 1; }
@@ -89,6 +94,16 @@ lint: ## gofmt, vet, staticcheck, errcheck and the style rules
 	@echo errcheck ./...; found=$$($(TOOL) errcheck -ignoretests ./...) || [ $$? = 1 ]; \
 	! grep -v '//nolint:errcheck // ' <<<"$${found:-//nolint:errcheck // }"
 	go test ./test/style
+
+# What govulncheck says when it does not get at the database. All else that it ends with is a finding, or a mistake.
+UNREACHABLE = fetching vulnerabilities: .*(dial tcp|no such host|connection refused|i/o timeout|403 Forbidden)
+
+vuln: ## Known vulnerabilities in what sluice calls; GOVULNDB is another database than https://vuln.go.dev
+	@echo govulncheck ./cmd/sluice; \
+	if out=$$($(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./cmd/sluice 2>&1); then exit 0; fi; \
+	grep -qE '$(UNREACHABLE)' <<<"$$out" || { printf '%s\n' "$$out"; exit 1; }; \
+	echo "skipped: known vulnerabilities, for their database cannot be reached: $${out##*fetching vulnerabilities: }"; \
+	[ "$${CI:-}" != true ]
 
 generate: ## Make all generated files anew
 	go generate ./...

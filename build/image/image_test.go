@@ -171,6 +171,36 @@ func TestSameFilesGiveTheSameBytes(t *testing.T) {
 	}
 }
 
+// TestA55ImageHasNoShell checks that Sluice's image is run by nobody in particular, and has nothing in it that could be
+// run but Sluice.
+func TestA55ImageHasNoShell(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "sluice")
+	if err := os.WriteFile(binary, []byte("program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	product, err := Product(binary, "v1", "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if product.User != "65532:65532" {
+		t.Errorf("it is run as %q", product.User)
+	}
+	layer, err := layerOf(product.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	headers, _ := entries(t, layer)
+	for name, header := range headers {
+		switch {
+		case header.Typeflag == tar.TypeDir && (header.Mode&0o022 == 0 || name == "tmp/"):
+		case header.Typeflag == tar.TypeReg && header.Mode == 0o644:
+		case name == "usr/local/bin/sluice" && header.Mode == 0o755:
+		default:
+			t.Errorf("%s is in it, of type %c with mode %o", name, header.Typeflag, header.Mode)
+		}
+	}
+}
+
 func TestMissingFile(t *testing.T) {
 	i := Image{Name: "x", Files: []File{{Path: "/x", Source: filepath.Join(t.TempDir(), "none")}}}
 	if err := i.Write(io.Discard); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "make the image x") {

@@ -12,6 +12,9 @@ const Repository = "sluice-gateway/sluice"
 // NonRoot is the user that images run as: the number that distroless images use.
 const NonRoot = "65532"
 
+// SBOM is where the bill of materials of the program lies in an image, under a name that scanners look for.
+const SBOM = "/usr/share/doc/sluice/sbom.cdx.json"
+
 // Base returns what programs expect of any image: a folder for temporary files, the users root and nonroot, and the
 // certificate authorities that this machine trusts, if it has the file of Debian.
 func Base() ([]File, error) {

@@ -16,9 +16,13 @@ func main() {
 	binary := flag.String("binary", "bin/sluice", "the static binary")
 	out := flag.String("out", "bin/sluice-image.tar", "the archive to write")
 	tag := flag.String("tag", "dev", "the image's tag")
+	bom := flag.String("sbom", "", "the binary's bill of materials, to go with it")
 	architecture := flag.String("arch", runtime.GOARCH, "what the binary is for")
 	flag.Parse()
 	product, err := image.Product(*binary, *tag, *architecture)
+	if *bom != "" {
+		product.Files = append(product.Files, image.File{Path: image.SBOM, Source: *bom, Mode: 0o644})
+	}
 	if err == nil {
 		err = write(product, *out)
 	}
