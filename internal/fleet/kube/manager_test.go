@@ -6,13 +6,11 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -224,8 +222,8 @@ const (
 func TestManager(t *testing.T) {
 	s := apiserver.Start(t)
 	tests := map[string]func(*bench){
-		"create and delete": testLife, "drift": testDrift, "switch": testSwitch, "foreign": testForeign,
-		"placement": testPlacement, "certificate": testCertificate, "hold": testHold, "impostor": testImpostor,
+		"create and delete": testLife, "drift": testDrift, "switch": testSwitch,
+		"placement": testPlacement, "certificate": testCertificate, "hold": testHold,
 		"rights": testRights, "terminating": testTerminating,
 	}
 	for name, test := range tests {
@@ -324,26 +322,6 @@ func testSwitch(b *bench) {
 	b.settled(next)
 	if b.get("Deployment", "switch", f.Name) != nil {
 		b.t.Error("the Deployment stays")
-	}
-}
-
-func testForeign(b *bench) {
-	f := b.fleetIn("foreign", "{}")
-	theirs := b.apply(`{apiVersion: v1, kind: Service, metadata: {name: gw-sluice, namespace: foreign},
-		spec: {ports: [{port: 1234}]}}`)
-	b.Want(f.Proxy, f)
-	b.work()
-	b.eventually("the user is told", func() bool {
-		p := b.placement(f.Proxy)
-		return p.Reason == "Invalid" && strings.Contains(p.Message, "There is a Service foreign/gw-sluice already")
-	})
-	if diff := cmp.Diff(theirs.Object, b.get("Service", "foreign", "gw-sluice").Object); diff != "" {
-		b.t.Errorf("the foreign Service was touched:\n%s", diff)
-	}
-	b.Want(f.Proxy, nil)
-	b.eventually("ours are gone", func() bool { return b.get("Deployment", "foreign", f.Name) == nil })
-	if b.get("Service", "foreign", "gw-sluice") == nil {
-		b.t.Error("the foreign Service was deleted")
 	}
 }
 
