@@ -136,8 +136,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestBounds checks that small documents cannot take a lot of memory or stack.
-func TestBounds(t *testing.T) {
+// TestA54Bounds checks that small documents cannot take a lot of memory or stack.
+func TestA54Bounds(t *testing.T) {
 	var laughs strings.Builder
 	laughs.WriteString("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nx0: &x0 [a,a,a,a,a,a,a,a,a]\n")
 	for i := range 12 {

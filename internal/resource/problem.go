@@ -70,5 +70,21 @@ func describe(file string, line int, object model.Ref, field, message string) st
 	if field != "" {
 		parts = append(parts, field)
 	}
-	return strings.Join(append(parts, message), ": ")
+	parts = append(parts, message)
+	for i, part := range parts {
+		parts[i] = shortened(part)
+	}
+	return strings.Join(parts, ": ")
+}
+
+// maxPart is how many bytes of a part of a problem are told. Users may write values of megabytes, and problems repeat
+// them.
+const maxPart = 1000
+
+// shortened is a text up to what is told of it.
+func shortened(text string) string {
+	if len(text) <= maxPart {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxPart], "") + " ..."
 }
