@@ -65,11 +65,6 @@ func TestImage(t *testing.T) {
 	registry.Push("a/empty", "v1", archive([2]string{"README", "no module"}))
 	registry.Push("a/none", "v1")
 	registry.Push("a/other", "v1", config)
-	registry.Push("a/large", "v1", fetchtest.Layer{Type: fetchtest.ModuleType, Data: make([]byte, limit+1)})
-	registry.Push("a/bomb", "v1", archive(
-		[2]string{"padding", strings.Repeat("x", 200*limit)}, [2]string{"plugin.wasm", module},
-	))
-	registry.Push("a/liar", "v1", fetchtest.Layer{Type: fetchtest.ArchiveType, Data: liar(t)})
 	registry.Push("a/damaged", "v1", fetchtest.Layer{Type: fetchtest.ArchiveType, Data: []byte("no archive")})
 	spoiled := strings.Repeat("0", 64)
 	for name, test := range map[string]struct{ url, sha256, err string }{
@@ -85,9 +80,6 @@ func TestImage(t *testing.T) {
 		"no module":        {url: "a/empty:v1", err: "there is no plugin.wasm"},
 		"no layers":        {url: "a/none:v1", err: "the image has no layers"},
 		"other layers":     {url: "a/other:v1", err: "neither a Wasm module nor an archive with plugin.wasm"},
-		"too large":        {url: "a/large:v1", err: "it is larger than 1000 bytes"},
-		"bomb":             {url: "a/bomb:v1", err: "in the first 1000 bytes"},
-		"liar":             {url: "a/liar:v1", err: "plugin.wasm in the image is damaged, or larger than 1000 bytes"},
 		"damaged":          {url: "a/damaged:v1", err: "not compressed as it says"},
 		"invalid digest":   {url: "a/raw@sha256:00", err: "is not the digest of an image"},
 		"invalid tag":      {url: "a/raw:-", err: "is not the tag of an image"},
@@ -110,6 +102,34 @@ func TestImage(t *testing.T) {
 			Kind: model.FetchWasmImage, URL: host + "/" + url, CA: ca, Limit: limit,
 		}, ""); err == nil {
 			t.Errorf("%s: content that is not what its digest says is taken", url)
+		}
+	}
+}
+
+// TestA40BombsInImages has modules and archives that are larger than is allowed, as they are and once they are
+// unpacked, or claim to be: no more than the limit is read.
+func TestA40BombsInImages(t *testing.T) {
+	t.Parallel()
+	registry := &fetchtest.Registry{}
+	host, ca := secured(t, registry)
+	registry.Push("a/large", "v1", fetchtest.Layer{Type: fetchtest.ModuleType, Data: make([]byte, limit+1)})
+	registry.Push("a/bomb", "v1", fetchtest.Layer{Type: fetchtest.ArchiveType, Data: fetchtest.Archive(
+		[2]string{"padding", strings.Repeat("x", 200*limit)}, [2]string{"plugin.wasm", module},
+	)})
+	registry.Push("a/inside", "v1", fetchtest.Layer{Type: fetchtest.ArchiveType, Data: fetchtest.Archive(
+		[2]string{"plugin.wasm", strings.Repeat("x", 200*limit)},
+	)})
+	registry.Push("a/liar", "v1", fetchtest.Layer{Type: fetchtest.ArchiveType, Data: liar(t)})
+	for name, want := range map[string]string{
+		"large": "it is larger than 1000 bytes", "bomb": "in the first 1000 bytes",
+		"inside": "plugin.wasm in the image is damaged, or larger than 1000 bytes",
+		"liar":   "plugin.wasm in the image is damaged, or larger than 1000 bytes",
+	} {
+		_, err := New(Options{Local: true}).attempt(t.Context(), model.FetchSpec{
+			Kind: model.FetchWasmImage, URL: host + "/a/" + name + ":v1", CA: ca, Limit: limit,
+		}, "")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
 		}
 	}
 }
