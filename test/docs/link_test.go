@@ -94,21 +94,23 @@ func TestEveryPageIsListed(t *testing.T) {
 
 var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
 
-// TestFeaturesAreTested checks that the tests exist which docs/features.md names.
+// TestFeaturesAreTested checks that the tests exist by which docs/features.md and SECURITY.md say what they say.
 func TestFeaturesAreTested(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(root, "docs", "features.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	code := testCode(t)
-	named := testName.FindAllStringSubmatch(string(text), -1)
-	if len(named) == 0 {
-		t.Fatal("docs/features.md names no test")
-	}
-	for _, m := range named {
-		if !strings.Contains(code, "\nfunc "+m[1]+"(") {
-			t.Errorf("docs/features.md names %s, which does not exist", m[1])
+	for _, page := range []string{"docs/features.md", "SECURITY.md"} {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := testName.FindAllStringSubmatch(string(text), -1)
+		if len(named) == 0 {
+			t.Errorf("%s names no test", page)
+		}
+		for _, m := range named {
+			if !strings.Contains(code, "\nfunc "+m[1]+"(") {
+				t.Errorf("%s names %s, which does not exist", page, m[1])
+			}
 		}
 	}
 }
