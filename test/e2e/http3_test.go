@@ -184,7 +184,20 @@ func TestHTTP3Connections(t *testing.T) {
 		t.Errorf("after %d requests on %d connections: %v", sent(), client.dials.Load(), failed)
 	}
 
-	in.write("policy.yaml", clientPolicy("quic", "", "  http3: {}\n  tls: {session: {resumption: {stateless: {}}}}\n"))
+	// All that a policy can say of connections and TLS goes together with HTTP/3, or is for TCP alone.
+	in.write("policy.yaml", clientPolicy("quic", "", `  http3: {}
+  tcpKeepalive: {idleTime: 60s}
+  timeout: {tcp: {idleTimeout: 10m, tlsHandshakeTimeout: 5s}, http: {idleTimeout: 5m}}
+  connection: {connectionLimit: {value: 100, maxConnectionDuration: 1h}, bufferLimit: 64Ki, socketBufferLimit: 128Ki}
+  http1: {preserveHeaderCase: true}
+  tls:
+    minVersion: "1.2"
+    ciphers: [ECDHE-ECDSA-AES128-GCM-SHA256]
+    ecdhCurves: [X25519]
+    alpnProtocols: [h2]
+    fingerprints: [JA3]
+    session: {resumption: {stateless: {}, stateful: {}}}
+`))
 	cache := tls.NewLRUClientSessionCache(4)
 	eventually(t, func() error {
 		again := in.h3(t, &tls.Config{ServerName: "shop.example", ClientSessionCache: cache})
