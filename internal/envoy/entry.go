@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -193,7 +192,7 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 		if i == 0 {
 			first = found
 		}
-		if !ok || found.Address != model.AddressIP || b.Backend.Extension() || !alike(found, first) {
+		if !ok || found.Address != model.AddressIP || b.Backend.Extension() || !found.Alike(&first) {
 			return all
 		}
 		wanted = wanted || found.Fallback
@@ -204,11 +203,6 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 	one := all[0]
 	one.backends = []model.WeightedBackend{{Backend: model.Split(one.backends), Weight: 1}}
 	return []share{one}
-}
-
-// alike reports whether one cluster can have the endpoints of both backends.
-func alike(a, b model.Backend) bool {
-	return a.Protocol == b.Protocol && a.TLS.Equal(b.TLS) && reflect.DeepEqual(a.Attached, b.Attached)
 }
 
 func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {

@@ -252,16 +252,8 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 			b.in.Settings(r, parts[0].Backend.Settings))
 		return splitCluster(b.opts.Chain, k.Backend, like), ok
 	}
-	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
+	backend, ok := b.backendFor(r, k)
 	if !ok {
-		return nil, false
-	}
-	backend.Key = k.Backend
-	backend.Attached = slices.Concat(b.in.ProxySettings(r, k.Proxy), backend.Attached,
-		b.in.Settings(r, k.Backend.Settings))
-	if k.Backend.Passthrough {
-		backend.TLS = nil
-	} else if backend.Barred {
 		return nil, false
 	}
 	if backend.Address == model.AddressIP {
@@ -269,6 +261,23 @@ func (b *builder) cluster(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
 	}
 	list, _ := incr.Get(r, b.in.Endpoints, k.Backend.Shared())
 	return cluster(b.opts.Chain, backend, list), true
+}
+
+// backendFor returns a backend as a proxy connects to it, with all that is attached to it; false if it must not.
+func (b *builder) backendFor(r *incr.Reader, k BackendKey) (model.Backend, bool) {
+	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
+	if !ok {
+		return model.Backend{}, false
+	}
+	backend.Key = k.Backend
+	backend.Attached = slices.Concat(b.in.ProxySettings(r, k.Proxy), backend.Attached,
+		b.in.Settings(r, k.Backend.Settings))
+	if k.Backend.Passthrough {
+		backend.TLS = nil
+	} else if backend.Barred {
+		return model.Backend{}, false
+	}
+	return backend, true
 }
 
 func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
@@ -282,7 +291,7 @@ func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) 
 		for i, p := range parts {
 			backend, _ := incr.Get(r, b.in.Backends, p.Backend.Shared())
 			list := b.endpointsOf(r, p.Backend, settings)
-			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback, endpoints: list}
+			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback || p.Fallback, endpoints: list}
 		}
 		return splitEndpoints(b.opts.Chain, k.Backend, settings, split), true
 	}

@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -160,6 +161,11 @@ type Backend struct {
 	Barred bool
 }
 
+// Alike reports whether one cluster can have the endpoints of both backends.
+func (b *Backend) Alike(o *Backend) bool {
+	return b.Protocol == o.Protocol && b.TLS.Equal(o.TLS) && reflect.DeepEqual(b.Attached, o.Attached)
+}
+
 // BackendTLS is how a connection to a backend is secured.
 type BackendTLS struct {
 	// Ask says which server name the proxy asks for, SNI which one if it is fixed.
@@ -217,6 +223,9 @@ const (
 	AddressDNS
 	// AddressUnix endpoints are Unix sockets.
 	AddressUnix
+	// AddressDynamic has no endpoints: Envoy resolves the host of each request, or the server name that a client asks for
+	// by TLS.
+	AddressDynamic
 )
 
 // Endpoint is one address of a backend.

@@ -149,6 +149,8 @@ type WeightedBackend struct {
 	Weight uint32
 	// Backend is the zero value when the reference is invalid: its share of the requests is answered with 500.
 	Backend BackendKey
+	// Fallback has it take requests only as the others fail, as a Backend can also say itself.
+	Fallback bool
 	// Attached is what the filters of this backend reference ask of features: they apply to its share only.
 	Attached []Attached
 }

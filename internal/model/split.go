@@ -15,6 +15,9 @@ const KindSplit = "Split"
 // maxSplitName is the length from which on the name of a split's cluster is a hash of its parts.
 const maxSplitName = 120
 
+// fallbackMark follows the weight of a part that is a fallback.
+const fallbackMark = "!"
+
 // Split returns the key of several backends that Envoy is to see as one, with their endpoints sharing the traffic by
 // the backends' weights. It says itself what it is made of, so it depends on nothing but the backends and weights.
 // The backends are valid and no splits themselves.
@@ -22,9 +25,20 @@ func Split(parts []WeightedBackend) BackendKey {
 	texts := make([]string, len(parts))
 	for i, p := range parts {
 		texts[i] = fmt.Sprintf("%s=%d", p.Backend, p.Weight) // no name has "=" or ","
+		if p.Fallback {
+			texts[i] += fallbackMark
+		}
 	}
 	slices.Sort(texts)
 	return BackendKey{Kind: KindSplit, Name: Name{Name: strings.Join(texts, ",")}}
+}
+
+// First returns the first backend of a split in the order of their names, and any other backend as it is.
+func (k BackendKey) First() BackendKey {
+	if parts := k.Parts(); len(parts) > 0 {
+		return parts[0].Backend
+	}
+	return k
 }
 
 // Parts returns the backends of a split with their weights, nothing for any other backend.
@@ -34,12 +48,13 @@ func (k BackendKey) Parts() []WeightedBackend {
 	}
 	var out []WeightedBackend
 	for _, text := range strings.Split(k.Name.Name, ",") {
+		text, fallback := strings.CutSuffix(text, fallbackMark)
 		name, weight, _ := strings.Cut(text, "=")
 		n, err := strconv.ParseUint(weight, 10, 32)
 		if err != nil {
 			return nil
 		}
-		out = append(out, WeightedBackend{Backend: parseBackend(name), Weight: uint32(n)})
+		out = append(out, WeightedBackend{Backend: parseBackend(name), Weight: uint32(n), Fallback: fallback})
 	}
 	return out
 }

@@ -17,7 +17,7 @@ func TestSplit(t *testing.T) {
 	}
 	backend := model.BackendKey{Kind: model.KindBackend, Name: model.Name{Namespace: "a", Name: "b-c.d"}}
 	parts := []model.WeightedBackend{
-		{Backend: backend, Weight: 1}, {Backend: service, Weight: 90}, {Backend: grpc, Weight: 10},
+		{Backend: backend, Weight: 1}, {Backend: service, Weight: 90, Fallback: true}, {Backend: grpc, Weight: 10},
 	}
 	key := model.Split(parts)
 	if diff := cmp.Diff(parts, key.Parts()); diff != "" {
@@ -26,7 +26,7 @@ func TestSplit(t *testing.T) {
 	if other := model.Split([]model.WeightedBackend{parts[2], parts[0], parts[1]}); other != key {
 		t.Errorf("in another order it is %v, not %v", other, key)
 	}
-	if got, want := key.String(), "split/backend/a/b-c.d=1,service/a-b/c/80=90,service/a-b/c/81~grpc=10"; got != want {
+	if got, want := key.String(), "split/backend/a/b-c.d=1,service/a-b/c/80=90!,service/a-b/c/81~grpc=10"; got != want {
 		t.Errorf("the cluster is named %s, want %s", got, want)
 	}
 	long := model.Split(append(parts, model.WeightedBackend{

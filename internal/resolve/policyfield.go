@@ -200,7 +200,38 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 		}
 		a.Broken = a.Broken || broken && !ref.Optional
 	}
+	a.Broken = v.unlike(&a, refs) || a.Broken
 	return v.trust(a)
+}
+
+// unlike notes why backends cannot share requests that are to: they become one cluster, of which Envoy chooses an
+// endpoint by their weights.
+func (v *fieldResolver) unlike(a *model.Attached, refs []Reference) bool {
+	before, next := len(v.out.Report), 0
+	first := map[string]model.Backend{}
+	for _, ref := range refs {
+		if ref.Backend == nil && ref.URL == "" {
+			continue
+		}
+		key := a.Backends[next].Shared()
+		next++
+		if ref.Among == "" || key == (model.BackendKey{}) {
+			continue
+		}
+		found, _ := v.t.backend(v.r, key)
+		other, ok := first[ref.Among]
+		switch {
+		case found.Address != model.AddressIP:
+			v.issue(ref.Path, fmt.Sprintf("%s cannot share requests with other backends: its endpoints are not IP addresses. "+
+				"Make it the only one, or name a Service or a Backend with ip endpoints", key.Ref()))
+		case !ok:
+			first[ref.Among] = found
+		case !found.Alike(&other):
+			v.issue(ref.Path, fmt.Sprintf("%s cannot share requests with %s, which is spoken to in another way: give them "+
+				"the same protocol and the same TLS", key.Ref(), other.Key.Ref()))
+		}
+	}
+	return len(v.out.Report) > before
 }
 
 // trust resolves the CA certificates that a field refers to, and what is revoked of them.

@@ -16,6 +16,8 @@ type Reference struct {
 	// Backend is what requests are sent to, spoken to as Use says.
 	Backend *gwv1.BackendObjectReference
 	Use     model.AppProtocol
+	// Among is the field whose backends share the requests, if Backend is one of several; else empty.
+	Among string
 	// URL names a server that requests are sent to without a Backend, by HTTP. If it is https, its certificate has to be
 	// for the URL's host and signed by an authority that the proxy's system trusts. It counts as a backend: its key is
 	// among the [model.Attached.Backends].

@@ -140,7 +140,8 @@ func clean(forged []string) *headerv3.HeaderMutation {
 func grpcService(cluster string, backend model.BackendKey, timeout time.Duration) *corev3.GrpcService {
 	target := &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}
 	if backend != (model.BackendKey{}) {
-		target.Authority = backend.Name.Name + "." + backend.Namespace
+		first := backend.First()
+		target.Authority = first.Name.Name + "." + first.Namespace
 	}
 	return &corev3.GrpcService{
 		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: target},

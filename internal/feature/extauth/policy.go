@@ -112,10 +112,8 @@ func (Policy) HTTPFilters(s *feature.Scope, a model.Attached) {
 
 // askAs is the configuration with which the filter asks the service of a policy.
 func askAs(s *feature.Scope, spec *egv1a1.ExtAuth, a model.Attached) *authzv3.ExtAuthz {
-	var backend model.BackendKey
-	if len(a.Backends) > 0 {
-		backend = a.Backends[0]
-	}
+	service, _, _ := serviceOf(spec)
+	backend := policy.Backend(service, a.Backends)
 	cluster := s.Use(backend)
 	config := &authzv3.ExtAuthz{
 		AllowedHeaders:    exactly(canonical(spec.HeadersToExtAuth)),
@@ -131,7 +129,6 @@ func askAs(s *feature.Scope, spec *egv1a1.ExtAuth, a model.Attached) *authzv3.Ex
 		config.RouteMetadataContextNamespaces = []string{feature.RouteMetadata}
 		s.Describe()
 	}
-	service, _, _ := serviceOf(spec)
 	timeout := policy.RequestTimeout(service.BackendSettings, policyTimeout)
 	if spec.Timeout != nil {
 		timeout = duration.MustParse(*spec.Timeout)

@@ -51,12 +51,12 @@ func (Feature) References(a model.Attached) []resolve.Reference {
 	var out []resolve.Reference
 	list := a.Spec.([]egv1a1.ExtProc)
 	for i := range list {
-		for j := range list[i].BackendRefs {
-			out = append(out, resolve.Reference{
-				Path:    fmt.Sprintf("%s[%d].backendRefs[%d]", a.Path, i, j),
-				Backend: &list[i].BackendRefs[j].BackendObjectReference, Use: model.AppGRPC,
-				Settings: list[i].BackendSettings, Optional: policy.Or(list[i].FailOpen, false),
-			})
+		cluster := list[i].BackendCluster
+		//lint:ignore SA1019 deprecated, and refused
+		cluster.BackendRef = nil
+		for _, ref := range policy.BackendReferences(&cluster, fmt.Sprintf("%s[%d]", a.Path, i), model.AppGRPC) {
+			ref.Optional, ref.Settings = policy.Or(list[i].FailOpen, false), list[i].BackendSettings
+			out = append(out, ref)
 		}
 	}
 	return out
@@ -72,15 +72,10 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 		if p.BackendRef != nil {
 			refused.Add(path+".backendRef", "It is not looked at: write it as the entry of backendRefs")
 		}
-		switch n := len(p.BackendRefs); {
-		case n == 0:
+		if len(p.BackendRefs) == 0 {
 			refused.Add(path+".backendRefs", "There is no server: name one")
-		case n > 1:
-			refused.Add(path+".backendRefs", "There are %d backends, and one is asked: keep one, which can have several "+
-				"endpoints", n)
-		case p.BackendRefs[0].Fallback != nil:
-			refused.Add(path+".backendRefs[0].fallback", "There is no other backend that it could stand in for: remove it")
 		}
+		refused.Shares(path, &p.BackendCluster)
 		if refused.Duration(path+".messageTimeout", p.MessageTimeout, time.Millisecond) > longestMessage {
 			refused.Add(path+".messageTimeout", "The duration %q is too long for Envoy: use at most 1h", *p.MessageTimeout)
 		}
@@ -93,10 +88,9 @@ func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 	backends := a.Backends
 	list := a.Spec.([]egv1a1.ExtProc)
 	for i := range list {
-		var backend model.BackendKey
-		if n := min(len(list[i].BackendRefs), len(backends)); n > 0 {
-			backend, backends = backends[0], backends[n:]
-		}
+		n := min(len(list[i].BackendRefs), len(backends))
+		backend := policy.Backend(&list[i].BackendCluster, backends[:n])
+		backends = backends[n:]
 		if backend == (model.BackendKey{}) && policy.Or(list[i].FailOpen, false) {
 			continue
 		}
@@ -109,7 +103,8 @@ func config(p *egv1a1.ExtProc, cluster string, backend model.BackendKey) *procv3
 	target := &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}
 	if backend != (model.BackendKey{}) {
 		// The cluster's name has slashes, which some servers refuse.
-		target.Authority = backend.Name.Name + "." + backend.Namespace
+		first := backend.First()
+		target.Authority = first.Name.Name + "." + first.Namespace
 	}
 	out := &procv3.ExternalProcessor{
 		GrpcService: &corev3.GrpcService{

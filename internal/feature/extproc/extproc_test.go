@@ -26,13 +26,14 @@ func to(names ...string) egv1a1.ExtProc {
 }
 
 func TestCheck(t *testing.T) {
-	impatient, fallback := to("a"), to("a")
+	impatient, fallback, idle := to("a"), to("a"), to("a")
+	idle.BackendRefs[0].Weight = ptr(uint32(0))
 	impatient.MessageTimeout = ptr(gwv1.Duration("0s"))
 	patient := to("a")
 	patient.MessageTimeout = ptr(gwv1.Duration("61m"))
 	fallback.BackendRefs[0].Fallback = ptr(true)
 	for want, p := range map[string]egv1a1.ExtProc{
-		"": to("a"), "There is no server": to(), "There are 2 backends": to("a", "b"),
+		"": to("a"), "There is no server": to(), "No backend would get requests": idle,
 		"no other backend": fallback, "too short": impatient, "at most 1h": patient,
 	} {
 		got := Feature{}.Check(model.Attached{Spec: []egv1a1.ExtProc{p}}, nil)

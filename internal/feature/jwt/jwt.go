@@ -220,10 +220,7 @@ func provider(s *feature.Scope, p *egv1a1.JWTProvider, from source) *jwtv3.JwtPr
 		}
 		return out
 	}
-	var backend model.BackendKey
-	if len(from.backends) > 0 {
-		backend = from.backends[0]
-	}
+	backend := policy.Backend(&p.RemoteJWKS.BackendCluster, from.backends)
 	out.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: remote(p.RemoteJWKS, s.Use(backend))}
 	return out
 }

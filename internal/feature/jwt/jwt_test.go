@@ -65,7 +65,9 @@ func TestCheck(t *testing.T) {
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.URI = "issuer.example/keys" }), "no URL"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.URI = "https://me:secret@issuer.example/" }), "no URL"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = nil }), ""},
-		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = make([]egv1a1.BackendRef, 2) }), "sent to one"},
+		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = make([]egv1a1.BackendRef, 2) }), ""},
+		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.BackendRefs = []egv1a1.BackendRef{{Weight: new(uint32)}} }),
+			"No backend would get requests"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.FailedRefetchDuration = new(gwv1.Duration("1s")) }), "remove it"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) { r.CacheDuration = new(gwv1.Duration("0s")) }), "not above zero"},
 		{remoteOf(func(r *egv1a1.RemoteJWKS) {

@@ -31,10 +31,11 @@ func config(s *feature.Scope, spec *egv1a1.OIDC, a model.Attached) *oauth2v3.OAu
 	provider, at := &spec.Provider, endpointsOf(a)
 	redirect := policy.Or(spec.RedirectURL, defaultRedirect)
 	_, path, _ := splitRedirect(redirect) // refused by Check
+	server := s.Use(policy.Backend(&provider.BackendCluster, a.Backends))
 	out := &oauth2v3.OAuth2Config{
 		TokenEndpoint: &corev3.HttpUri{
 			Uri:              at.Token,
-			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: s.Use(backendOf(a))},
+			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: server},
 			Timeout:          durationpb.New(policy.RequestTimeout(provider.BackendSettings, tokenTimeout)),
 		},
 		RetryPolicy:            policy.RetryPolicy(provider.BackendSettings),
@@ -56,13 +57,6 @@ func config(s *feature.Scope, spec *egv1a1.OIDC, a model.Attached) *oauth2v3.OAu
 		out.PassThroughMatcher = passed(s.Attached)
 	}
 	return out
-}
-
-func backendOf(a model.Attached) model.BackendKey {
-	if len(a.Backends) == 0 {
-		return model.BackendKey{}
-	}
-	return a.Backends[0]
 }
 
 // tokens says what becomes of tokens: which are forwarded, how long they hold, and which are kept in cookies.

@@ -94,8 +94,9 @@ func TestCheck(t *testing.T) {
 		"deny name": {func(s *egv1a1.OIDC) {
 			s.DenyRedirect = &egv1a1.OIDCDenyRedirect{Headers: []egv1a1.OIDCDenyRedirectHeader{{Name: "x y"}}}
 		}, "not a header name"},
-		"backends": {func(s *egv1a1.OIDC) { s.Provider.BackendRefs = make([]egv1a1.BackendRef, 2) }, "There are 2 backends"},
-		"pass":     {func(s *egv1a1.OIDC) { s.PassThroughAuthHeader = new(true) }, "Nothing would check the token"},
+		"backends": {func(s *egv1a1.OIDC) { s.Provider.BackendRefs = []egv1a1.BackendRef{{Weight: new(uint32)}} },
+			"No backend would get requests"},
+		"pass": {func(s *egv1a1.OIDC) { s.PassThroughAuthHeader = new(true) }, "Nothing would check the token"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

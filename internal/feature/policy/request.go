@@ -12,8 +12,6 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
-	"github.com/sluice-gateway/sluice/internal/model"
-	"github.com/sluice-gateway/sluice/internal/resolve"
 )
 
 // DefaultBackOff is Envoy's first interval between retries.
@@ -161,42 +159,4 @@ func OfCluster(s *egv1a1.ClusterSettings) *egv1a1.ClusterSettings {
 		return nil
 	}
 	return &out
-}
-
-// BackendReferences returns the references to the backends of a cluster that a policy makes requests to, at path. The
-// feature has [RetryPolicy] and [RequestTimeout] of their settings, and has the rest checked by [Refusals.Backends].
-func BackendReferences(c *egv1a1.BackendCluster, path string, use model.AppProtocol) []resolve.Reference {
-	settings := OfCluster(c.BackendSettings)
-	var out []resolve.Reference
-	//lint:ignore SA1019 deprecated, but part of the API and of policies that people have
-	if ref := c.BackendRef; ref != nil {
-		out = append(out, resolve.Reference{Path: path + ".backendRef", Backend: ref, Use: use, Settings: settings})
-	}
-	for i := range c.BackendRefs {
-		out = append(out, resolve.Reference{
-			Path:    fmt.Sprintf("%s.backendRefs[%d]", path, i),
-			Backend: &c.BackendRefs[i].BackendObjectReference, Use: use, Settings: settings,
-		})
-	}
-	return out
-}
-
-// Backends refuses what cannot be done with the backends of a cluster that a policy makes requests to, at path.
-func (r *Refusals) Backends(path string, c *egv1a1.BackendCluster) {
-	r.Requests(path+".backendSettings", c.BackendSettings)
-	if n := len(BackendReferences(c, path, "")); n > 1 {
-		r.Add(path+".backendRefs", "There are %d backends, and requests of a policy itself are sent to one: keep one, "+
-			"which can have several endpoints", n)
-	}
-	for i := range c.BackendRefs {
-		ref := &c.BackendRefs[i]
-		if ref.Weight != nil && *ref.Weight == 0 {
-			r.Add(fmt.Sprintf("%s.backendRefs[%d].weight", path, i),
-				"The only backend would get no requests: leave the weight out")
-		}
-		if ref.Fallback != nil && *ref.Fallback {
-			r.Add(fmt.Sprintf("%s.backendRefs[%d].fallback", path, i),
-				"There is no other backend that it could be the fallback for: remove it")
-		}
-	}
 }

@@ -85,7 +85,8 @@ func TestBackends(t *testing.T) {
 		want    string
 	}{
 		{egv1a1.BackendCluster{BackendRefs: one}, ""},
-		{egv1a1.BackendCluster{BackendRefs: make([]egv1a1.BackendRef, 2)}, "There are 2 backends"},
+		{egv1a1.BackendCluster{BackendRefs: make([]egv1a1.BackendRef, 2)}, ""},
+		{egv1a1.BackendCluster{BackendRefs: []egv1a1.BackendRef{{}, {Weight: new(uint32(0))}, {Fallback: new(true)}}}, ""},
 		{egv1a1.BackendCluster{BackendRefs: []egv1a1.BackendRef{{Weight: new(uint32(0))}}}, "leave the weight out"},
 		{egv1a1.BackendCluster{BackendRefs: []egv1a1.BackendRef{{Weight: new(uint32(5)), Fallback: new(false)}}}, ""},
 		{egv1a1.BackendCluster{BackendRefs: []egv1a1.BackendRef{{Fallback: new(true)}}}, "no other backend"},
@@ -121,5 +122,33 @@ func TestBackendReferences(t *testing.T) {
 		if ref.Settings == nil || ref.Settings.CircuitBreaker != settings.CircuitBreaker || ref.Settings.Retry != nil {
 			t.Errorf("%s has the settings %+v", ref.Path, ref.Settings)
 		}
+	}
+}
+
+// TestBackend makes one backend of several that share the requests to a cluster.
+func TestBackend(t *testing.T) {
+	a, b := featuretest.Service("a"), featuretest.Service("b")
+	both := model.Split([]model.WeightedBackend{{Backend: a, Weight: 3}, {Backend: b, Weight: 1, Fallback: true}})
+	refs := []egv1a1.BackendRef{{Weight: new(uint32(3))}, {Fallback: new(true)}}
+	for _, tt := range []struct {
+		refs  []egv1a1.BackendRef
+		found []model.BackendKey
+		want  model.BackendKey
+	}{
+		{nil, nil, model.BackendKey{}},
+		{nil, []model.BackendKey{a}, a}, // the server of a URL
+		{refs[:1], []model.BackendKey{a}, a},
+		{refs, []model.BackendKey{a, b}, both},
+		{refs, []model.BackendKey{a, {}}, a},
+		{refs, []model.BackendKey{{}, {}}, model.BackendKey{}},
+		{[]egv1a1.BackendRef{{Weight: new(uint32(0))}, {}}, []model.BackendKey{a, b}, b},
+	} {
+		if got := Backend(&egv1a1.BackendCluster{BackendRefs: tt.refs}, tt.found); got != tt.want {
+			t.Errorf("%v of %v is %v, want %v", tt.refs, tt.found, got, tt.want)
+		}
+	}
+	old := &egv1a1.BackendCluster{BackendRef: &gwv1.BackendObjectReference{}, BackendRefs: refs[1:]}
+	if got := Backend(old, []model.BackendKey{a, b}).Parts(); len(got) != 2 || got[0].Weight != 1 || !got[1].Fallback {
+		t.Errorf("the deprecated field and the other come to %v", got)
 	}
 }
