@@ -63,6 +63,23 @@ func clusterOwners(k model.BackendKey) []model.Ref {
 
 // clusterWith is cluster with a last change to it.
 func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clusterv3.Cluster)) *xds.Resource {
+	c := newCluster(&b, endpoints)
+	r := &xds.Resource{Name: c.Name, Owners: clusterOwners(b.Key)}
+	if b.Address == model.AddressDNS {
+		r.Settle = dnsSettle
+	}
+	change(c)
+	if b.Address == model.AddressDynamic {
+		finishDynamic(c)
+	}
+	r.Checked = len(c.GetHealthChecks()) > 0
+	r.Body = marshal(c)
+	r.Hash = hash(r.Body)
+	return r
+}
+
+// newCluster returns the cluster of a backend before features have changed it.
+func newCluster(b *model.Backend, endpoints []model.Endpoint) *clusterv3.Cluster {
 	name := b.Key.String()
 	c := &clusterv3.Cluster{
 		Name:                          name,
@@ -76,7 +93,6 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 			MaxRetries: wrapperspb.UInt32(maxRetries),
 		}}},
 	}
-	r := &xds.Resource{Name: name, Owners: clusterOwners(b.Key)}
 	switch b.Address {
 	case model.AddressIP:
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
@@ -94,21 +110,18 @@ func clusterWith(b model.Backend, endpoints []model.Endpoint, change func(*clust
 		}}
 		c.LoadAssignment = loadAssignment(name, endpoints)
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
-		r.Settle = dnsSettle
+	case model.AddressDynamic:
+		c.ClusterDiscoveryType = dynamicDiscovery()
 	}
 	if b.TLS != nil {
 		c.TransportSocket = backendSocket(b.TLS, b.Key)
 	}
-	if options := httpOptions(&b); options != nil {
+	if options := httpOptions(b); options != nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": toAny(options),
 		}
 	}
-	change(c)
-	r.Checked = len(c.GetHealthChecks()) > 0
-	r.Body = marshal(c)
-	r.Hash = hash(r.Body)
-	return r
+	return c
 }
 
 // httpOptions are how HTTP is spoken with a backend, nil for HTTP/1.1. Which version it is depends on the application
@@ -130,6 +143,11 @@ func httpOptions(b *model.Backend) *httpv3.HttpProtocolOptions {
 		}
 	}
 	switch {
+	case b.Address == model.AddressDynamic && b.TLS.Ask != model.AskFixed:
+		// The host can be an address, for which no server name is asked: then the certificate has to be for the address.
+		out.UpstreamHttpProtocolOptions = &corev3.UpstreamHttpProtocolOptions{
+			AutoSni: true, AutoSanValidation: !b.TLS.Insecure,
+		}
 	case b.TLS.Ask == model.AskHost:
 		out.UpstreamHttpProtocolOptions = &corev3.UpstreamHttpProtocolOptions{AutoSni: true}
 	case !http2 && !offers:

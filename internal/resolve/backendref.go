@@ -182,7 +182,7 @@ func refuseExternal(_ *incr.Reader, _ model.Ref, key model.BackendKey) (reason, 
 }
 
 // checkExternal returns why a Backend object cannot be used, or no reason.
-func (t *Tables) checkExternal(r *incr.Reader, _ model.Ref, key model.BackendKey) (reason, message string) {
+func (t *Tables) checkExternal(r *incr.Reader, from model.Ref, key model.BackendKey) (reason, message string) {
 	ext, ok := incr.Get(r, t.externals, key.Name)
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s does not exist", key.Ref())
@@ -198,6 +198,9 @@ func (t *Tables) checkExternal(r *incr.Reader, _ model.Ref, key model.BackendKey
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The appProtocols of %s need TLS, but nothing says whom to "+
 			"trust: set its spec.tls, or attach a BackendTLSPolicy to it", key.Ref())
 	}
+	if why := undirected(from.Kind); ext.Address == model.AddressDynamic && why != "" {
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf("%s is a dynamic resolver: %s", key.Ref(), why)
+	}
 	if key.Use == model.AppUDP && ext.Address != model.AddressIP {
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf(
 			"The endpoints of %s are not IP addresses: UDP can be sent to nothing else", key.Ref())
@@ -206,4 +209,16 @@ func (t *Tables) checkExternal(r *incr.Reader, _ model.Ref, key model.BackendKey
 		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The appProtocols of %s cannot carry gRPC", key.Ref())
 	}
 	return "", ""
+}
+
+// undirected returns why an object of a kind cannot send anything to whom it is for, empty if it can.
+func undirected(kind string) string {
+	switch kind {
+	case model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute:
+		return ""
+	case model.KindTCPRoute, model.KindUDPRoute:
+		return "nothing of a " + kind + " says to which host it wants. Use a TLSRoute, or a Backend with endpoints"
+	default:
+		return "only routes can send requests to the hosts that they are for. Use a Backend with endpoints"
+	}
 }

@@ -105,13 +105,17 @@ func (b *binder) attach(outcome *ParentOutcome) {
 		outcome.Message = noSuchListener(&outcome.Parent)
 		return
 	}
-	allowed, matched, served := false, false, false
+	allowed, matched, served, read := false, false, false, false
 	for _, key := range keys {
 		d, ok := incr.Get(b.r, b.t.doors, key)
 		if !ok || !b.allowed(d) {
 			continue
 		}
 		allowed = true
+		if b.reads(d) {
+			read = true
+			continue
+		}
 		hosts := b.intersect(d)
 		if len(hosts) == 0 {
 			continue
@@ -127,6 +131,10 @@ func (b *binder) attach(outcome *ParentOutcome) {
 		outcome.Reason = string(gwv1.RouteReasonNotAllowedByListeners)
 		outcome.Message = fmt.Sprintf("No listener of %s lets in a %s of namespace %s: see its allowedRoutes",
 			outcome.name(), b.key.Kind, b.key.Namespace)
+	case !matched && read:
+		outcome.Reason = status.ReasonUnsupportedValue
+		outcome.Message = fmt.Sprintf("A backend of the route is a dynamic resolver, and the listeners of %s end the TLS "+
+			"that is to be passed to it: use one with the TLS mode Passthrough", outcome.name())
 	case !matched:
 		outcome.Reason = string(gwv1.RouteReasonNoMatchingListenerHostname)
 		outcome.Message = fmt.Sprintf("No hostname of the route matches that of a listener of %s", outcome.name())

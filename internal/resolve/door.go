@@ -24,6 +24,8 @@ type door struct {
 	Namespaces labels.Selector
 	// Client is what the Gateway shows to backends.
 	Client model.ClientCertificate
+	// Passthrough as in [model.Listener].
+	Passthrough bool
 	// Valid as in [model.Listener].
 	Valid bool
 	// Foreign is set for the listener of a ListenerSet that its Gateway does not let in.

@@ -55,8 +55,13 @@ func (v *externalResolver) issue(path, message string) {
 
 func (v *externalResolver) unsupported(spec *egv1a1.BackendSpec) {
 	switch typ := deref(spec.Type, egv1a1.BackendTypeEndpoints); {
+	case typ == egv1a1.BackendTypeDynamicResolver:
+		v.out.Address = model.AddressDynamic
+		if len(spec.Endpoints) > 0 {
+			v.issue("spec.endpoints", "A dynamic resolver has no endpoints: remove them, or use the type Endpoints")
+		}
 	case typ != egv1a1.BackendTypeEndpoints:
-		v.issue("spec.type", fmt.Sprintf("Type %s is not supported yet: use Endpoints", typ))
+		v.issue("spec.type", fmt.Sprintf("There is no type %s: use Endpoints or DynamicResolver", typ))
 	case len(spec.Endpoints) == 0:
 		v.issue("spec.endpoints", "There are no endpoints: name at least one")
 	}

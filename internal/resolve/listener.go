@@ -80,6 +80,7 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 			v.reserved(l.Port)
 		}
 		l.Passthrough = l.Protocol == model.TLS && v.mode() == gwv1.TLSModePassthrough
+		d.Passthrough = l.Passthrough
 		l.Filters, l.Fault = v.filters()
 		if v.terminates(l.Protocol) {
 			l.Certificates = v.certificates()

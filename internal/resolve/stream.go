@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/status"
 )
 
 // isStream says whether routes of a kind carry connections or packets rather than requests.
@@ -73,9 +74,49 @@ func streamRules[R any](v *routeResolver, specs []R, common func(*R) streamRule)
 		for j := range spec.backends {
 			rule.backend(&spec.backends[j], nil, j)
 		}
+		rule.oneResolver()
 		out = append(out, rule.finish())
 	}
 	return out
+}
+
+// oneResolver refuses a dynamic resolver among other backends of a TLSRoute: the server name would be looked up for all
+// connections, whichever backend they are for.
+func (b *ruleBuilder) oneResolver() {
+	if len(b.Backends) < 2 {
+		return
+	}
+	for i := range b.Backends {
+		if b.t.isDynamic(b.r, b.Backends[i].Backend) {
+			b.issue(status.ResolvedRefs, status.ReasonUnsupportedProtocol, fmt.Sprintf("%s.backendRefs[%d]", b.path, i),
+				fmt.Sprintf("%s is a dynamic resolver, which cannot share connections with others: make it the only backend",
+					b.Backends[i].Backend.Ref()))
+			b.Backends[i].Backend = model.BackendKey{}
+		}
+	}
+}
+
+// isDynamic reports whether a backend is a dynamic resolver.
+func (t *Tables) isDynamic(r *incr.Reader, key model.BackendKey) bool {
+	if key.Kind != model.KindBackend {
+		return false
+	}
+	ext, ok := incr.Get(r, t.externals, key.Name)
+	return ok && ext.Address == model.AddressDynamic
+}
+
+// reads reports whether a listener of protocol TLS reads what it could only pass on: a dynamic resolver sends the TLS
+// of clients to the server that these ask for.
+func (b *binder) reads(d *door) bool {
+	if b.key.Kind != model.KindTLSRoute || d.Passthrough {
+		return false
+	}
+	route, ok := incr.Get(b.r, b.t.Routes, b.key)
+	return ok && slices.ContainsFunc(route.Rules, func(rule model.Rule) bool {
+		return slices.ContainsFunc(rule.Backends, func(w model.WeightedBackend) bool {
+			return b.t.isDynamic(b.r, w.Backend)
+		})
+	})
 }
 
 func (t *Tables) addStreams(e *incr.Engine) {

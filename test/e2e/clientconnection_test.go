@@ -212,17 +212,23 @@ spec:
 // clientHello is the first message of a TLS client that says nothing more.
 func clientHello(t *testing.T) string {
 	t.Helper()
+	return string(clientHelloFor(t, "a.example"))
+}
+
+// clientHelloFor is that of a client that asks for a server name.
+func clientHelloFor(t *testing.T, name string) []byte {
+	t.Helper()
 	client, server := net.Pipe()
 	defer func() { _ = client.Close() }()
 	go func() {
-		_ = tls.Client(server, &tls.Config{ServerName: "a.example", InsecureSkipVerify: true}).Handshake()
+		_ = tls.Client(server, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake()
 	}()
 	buffer := make([]byte, 4096)
 	n, err := client.Read(buffer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(buffer[:n])
+	return buffer[:n]
 }
 
 // TestTCPProxyProtocol: TCP listeners read the header too. The listeners of a port that ask for different things of

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -86,6 +87,10 @@ func (a *authority) issue(t *testing.T, name, kind string, hosts ...string) (cer
 	for _, host := range hosts {
 		if uri, err := url.Parse(host); err == nil && uri.Scheme != "" {
 			template.URIs = append(template.URIs, uri)
+			continue
+		}
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
 			continue
 		}
 		template.DNSNames = append(template.DNSNames, host)

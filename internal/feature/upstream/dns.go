@@ -4,8 +4,12 @@ import (
 	"time"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	dynamicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/policy"
@@ -29,6 +33,15 @@ var families = map[egv1a1.DNSLookupFamily]commonv3.DnsLookupFamily{
 	egv1a1.IPv4AndIPv6DNSLookupFamily:   commonv3.DnsLookupFamily_ALL,
 }
 
+// dynamicFamilies are the same for dynamic resolvers.
+var dynamicFamilies = map[egv1a1.DNSLookupFamily]clusterv3.Cluster_DnsLookupFamily{
+	egv1a1.IPv4DNSLookupFamily:          clusterv3.Cluster_V4_ONLY,
+	egv1a1.IPv6DNSLookupFamily:          clusterv3.Cluster_V6_ONLY,
+	egv1a1.IPv4PreferredDNSLookupFamily: clusterv3.Cluster_V4_PREFERRED,
+	egv1a1.IPv6PreferredDNSLookupFamily: clusterv3.Cluster_AUTO,
+	egv1a1.IPv4AndIPv6DNSLookupFamily:   clusterv3.Cluster_ALL,
+}
+
 // Name returns the name of the policy's field.
 func (DNS) Name() string { return "BackendTrafficPolicy.dns" }
 
@@ -48,23 +61,37 @@ func (DNS) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 
 // ApplyCluster sets how host names are resolved; a cluster of addresses stays as it is.
 func (DNS) ApplyCluster(c *feature.Cluster, a model.Attached) {
-	config := &dnsv3.DnsCluster{}
-	packed := c.Proto.GetClusterType().GetTypedConfig()
-	if !packed.MessageIs(config) {
-		return
-	}
-	if err := packed.UnmarshalTo(config); err != nil {
-		panic("upstream: the cluster's type is no DnsCluster: " + err.Error()) // a mistake in the program
-	}
 	spec := a.Spec.(*egv1a1.DNS)
-	if spec.DNSRefreshRate != nil {
-		config.DnsRefreshRate = policy.Duration(spec.DNSRefreshRate)
+	packed := c.Proto.GetClusterType().GetTypedConfig()
+	switch {
+	case packed.MessageIs(&dnsv3.DnsCluster{}):
+		config := unpack(packed, &dnsv3.DnsCluster{})
+		if spec.DNSRefreshRate != nil {
+			config.DnsRefreshRate = policy.Duration(spec.DNSRefreshRate)
+		}
+		if spec.RespectDNSTTL != nil {
+			config.RespectDnsTtl = *spec.RespectDNSTTL
+		}
+		if spec.LookupFamily != nil {
+			config.DnsLookupFamily = families[*spec.LookupFamily]
+		}
+		c.Proto.GetClusterType().TypedConfig = feature.Pack(config)
+	case packed.MessageIs(&dynamicv3.ClusterConfig{}):
+		config := unpack(packed, &dynamicv3.ClusterConfig{})
+		cache := config.GetDnsCacheConfig()
+		if spec.DNSRefreshRate != nil {
+			cache.DnsRefreshRate = policy.Duration(spec.DNSRefreshRate)
+		}
+		if spec.LookupFamily != nil {
+			cache.DnsLookupFamily = dynamicFamilies[*spec.LookupFamily]
+		}
+		c.Proto.GetClusterType().TypedConfig = feature.Pack(config)
 	}
-	if spec.RespectDNSTTL != nil {
-		config.RespectDnsTtl = *spec.RespectDNSTTL
+}
+
+func unpack[M proto.Message](packed *anypb.Any, into M) M {
+	if err := packed.UnmarshalTo(into); err != nil {
+		panic("upstream: the type of the cluster cannot be read: " + err.Error()) // a mistake in the program
 	}
-	if spec.LookupFamily != nil {
-		config.DnsLookupFamily = families[*spec.LookupFamily]
-	}
-	c.Proto.GetClusterType().TypedConfig = feature.Pack(config)
+	return into
 }
