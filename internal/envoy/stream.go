@@ -3,12 +3,15 @@ package envoy
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -97,12 +100,12 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 		return chain{}, false
 	}
 	var domains []string
-	var client model.ClientCertificate
+	var held model.StreamBinding
 	for _, bound := range bindings.Streams {
 		if bound.Port != k.Port || bound.Listener != k.Listener {
 			continue
 		}
-		client = bound.Client
+		held = bound
 		for _, key := range bound.Keys() {
 			if owner, _ := incr.Get(r, b.in.StreamOwners, key); owner == k.Route {
 				domains = append(domains, key.Domain)
@@ -113,7 +116,10 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 		return chain{}, false
 	}
 	under := &feature.Listener{Chain: streamChain(k.String(), l, domains)}
-	backends := streamBackends(b.reached(r, &route.Route, l, client))
+	if !b.admit(r, under.Chain, held.Above, &route.Route) {
+		return newChain(under.Chain), true
+	}
+	backends := streamBackends(b.reached(r, &route.Route, l, held.Client))
 	if settings := b.streamSettings(r, k.Route, k.Port, k.Listener); settings != (model.SettingsKey{}) {
 		for i := range backends {
 			if key := &backends[i].Backend; *key != (model.BackendKey{}) {
@@ -122,6 +128,44 @@ func (b *builder) chain(r *incr.Reader, k chainKey) (chain, bool) {
 		}
 	}
 	return b.passOn(r, port, l, under, backends), true
+}
+
+// admit has a filter chain take connections only from where policies let a route have them from: nobody else has a
+// chain. It reports whether there is anybody left.
+func (b *builder) admit(
+	r *incr.Reader, c *listenerv3.FilterChain, above model.PolicyStack, route *model.Route,
+) bool {
+	guards, denied := b.in.StreamGuards(r, above, route.Key, streamRule(route))
+	sources, limited := b.opts.Chain.Sources(guards)
+	if denied != "" || limited && len(sources) == 0 {
+		return false
+	}
+	if !limited {
+		return true
+	}
+	if c.FilterChainMatch == nil {
+		c.FilterChainMatch = &listenerv3.FilterChainMatch{}
+	}
+	c.FilterChainMatch.SourcePrefixRanges = cidrRanges(sources)
+	return true
+}
+
+// streamRule is the name of the only rule of a route for TLS, TCP or UDP.
+func streamRule(route *model.Route) string {
+	if len(route.Rules) == 0 {
+		return ""
+	}
+	return route.Rules[0].Name
+}
+
+func cidrRanges(list []netip.Prefix) []*corev3.CidrRange {
+	out := make([]*corev3.CidrRange, len(list))
+	for i, p := range list {
+		out[i] = &corev3.CidrRange{
+			AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits())), //nolint:gosec // at most 128
+		}
+	}
+	return out
 }
 
 // passOn has a filter chain pass connections on to backends, as policies of the listener say.
@@ -143,6 +187,7 @@ func (b *builder) passOn(
 	if under.TLS != nil {
 		under.Chain.TransportSocket = tlsSocket(under.TLS)
 	}
+	under.Chain.Filters = append(under.Chain.Filters, b.resolveServerName(r, port.Key.Proxy, backends)...)
 	under.Chain.Filters = append(under.Chain.Filters, &listenerv3.Filter{
 		Name:       "envoy.filters.network.tcp_proxy",
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: toAny(under.Proxy)},
@@ -164,8 +209,7 @@ func (b *builder) streamSettings(
 	}
 	for _, bound := range bindings.Streams {
 		if bound.Port == port && bound.Listener == listener {
-			rule := resolved.Rules[0].Name // these routes have but one rule
-			return b.in.Policed(r, bound.Above, route, rule, model.KindBackendTrafficPolicy).Settings
+			return b.in.Policed(r, bound.Above, route, streamRule(&resolved.Route), model.KindBackendTrafficPolicy).Settings
 		}
 	}
 	return model.SettingsKey{}

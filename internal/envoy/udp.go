@@ -115,6 +115,10 @@ func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
 			continue
 		}
 		owners = append(owners, owner.Ref())
+		above := b.in.Above(r, key.Listener)
+		if _, denied := b.in.StreamGuards(r, above, owner, streamRule(&route.Route)); denied != "" {
+			continue
+		}
 		for _, share := range streamBackends(&route.Route) {
 			out.Endpoints = append(out.Endpoints, udpLocality(share, b.endpointsOf(r, share.Backend, settings)))
 		}

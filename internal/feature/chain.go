@@ -2,6 +2,7 @@ package feature
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -246,6 +247,40 @@ func (c *Chain) Clusters(a model.Attached) bool {
 	_, cluster := f.(ClusterApplier)
 	_, endpoints := f.(EndpointApplier)
 	return cluster || endpoints || c.ToService([]model.Attached{a})
+}
+
+// ShapesStreams reports whether what is asked of a feature shapes how connections and packets are passed on to backends,
+// whatever they carry.
+func (c *Chain) ShapesStreams(a model.Attached) bool {
+	_, http := c.feature(a.Feature).(HTTPShaper)
+	return !http && c.Clusters(a)
+}
+
+// GuardsStreams reports whether a feature can say who may make connections: see [StreamGuard].
+func (c *Chain) GuardsStreams(name string) bool {
+	_, ok := c.feature(name).(StreamGuard)
+	return ok
+}
+
+// CheckStream returns what is asked of a [StreamGuard] that connections do not have. The issues have Path, Reason and
+// Message.
+func (c *Chain) CheckStream(a model.Attached) status.Report {
+	f, ok := c.feature(a.Feature).(StreamGuard)
+	if !ok {
+		return nil
+	}
+	return issues(a, f.CheckStream(a))
+}
+
+// Sources returns the ranges of the addresses from which connections are let in; false if they are from anywhere. No
+// more than one of what is attached can be for a [StreamGuard].
+func (c *Chain) Sources(attached []model.Attached) (ranges []netip.Prefix, limited bool) {
+	for _, a := range attached {
+		if f, ok := c.feature(a.Feature).(StreamGuard); ok {
+			return f.Sources(a), true
+		}
+	}
+	return nil, false
 }
 
 // ToService reports whether the attached configurations of a backend have requests sent to the address of its Service.

@@ -8,6 +8,8 @@
 package feature
 
 import (
+	"net/netip"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -72,6 +74,22 @@ type EndpointApplier interface {
 	// ApplyEndpoints changes e for a, which is attached to the backend. The endpoints are grouped by zone, but those of a
 	// cluster of several backends by backend: such groups have a weight already.
 	ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attached)
+}
+
+// HTTPShaper is a [ClusterApplier] that says how HTTP is spoken: clusters of TLSRoutes, TCPRoutes and UDPRoutes do not
+// speak it.
+type HTTPShaper interface {
+	// ShapesHTTP does nothing: having it is what counts.
+	ShapesHTTP()
+}
+
+// StreamGuard is a [Guard] that can also say who may make connections that carry whatever they like: those of TLSRoutes
+// and TCPRoutes.
+type StreamGuard interface {
+	// CheckStream returns what a asks for that connections do not have.
+	CheckStream(a model.Attached) []Problem
+	// Sources returns the ranges of the addresses from which a lets in connections.
+	Sources(a model.Attached) []netip.Prefix
 }
 
 // ServiceRouter is a feature that can have requests sent to the address of a Service in the place of its endpoints.

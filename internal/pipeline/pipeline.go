@@ -158,7 +158,9 @@ func New(opts Options) *Pipeline {
 		NoBackends: opts.NoBackends, Scope: opts.Scope, Patches: opts.Patches,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
-		CheckListener: opts.Chain.CheckListener, OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
+		ShapesStreams: opts.Chain.ShapesStreams, GuardsStreams: opts.Chain.GuardsStreams,
+		CheckStream: opts.Chain.CheckStream, CheckListener: opts.Chain.CheckListener,
+		OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
 		UsesProxy: opts.Chain.UsesProxy, CheckProxy: opts.Chain.CheckProxy,
 		Extensions: opts.Extensions.Managers,
 	})

@@ -19,6 +19,14 @@ import (
 type pretend struct {
 	*world
 	policed *incr.Table[model.RouteKey, string]
+	// guarded says who may make the connections of a route.
+	guarded *incr.Table[model.RouteKey, guarding]
+}
+
+// guarding is the outcome of [Tables.StreamGuards].
+type guarding struct {
+	features string
+	denied   bool
 }
 
 // policyOptions are options with features that take the fields of these tests, and refuse a request timeout of 1s.
@@ -60,6 +68,7 @@ func policyOptions() Options {
 		return strings.HasPrefix(feature, "SecurityPolicy.") || feature == "BackendTrafficPolicy.rateLimit" ||
 			feature == "ClientTrafficPolicy.clientIPDetection"
 	}
+	o.GuardsStreams = func(feature string) bool { return feature == "SecurityPolicy.cors" }
 	o.Clusters = func(a model.Attached) bool {
 		return a.Feature == "BackendTrafficPolicy.loadBalancer" || a.Feature == "BackendTrafficPolicy.circuitBreaker"
 	}
@@ -72,8 +81,30 @@ func newPretend(t testing.TB, manifests ...string) *pretend {
 	store := resource.NewStore(e)
 	w := &pretend{world: &world{Tables: New(e, store, policyOptions()), t: t, e: e, store: store}}
 	w.policed = incr.NewTable(e, "policed", w.render, w.Routes)
+	w.guarded = incr.NewTable(e, "guarded", func(r *incr.Reader, key model.RouteKey) (guarding, bool) {
+		bindings, _ := incr.Get(r, w.Bindings, key)
+		if len(bindings.Streams) == 0 {
+			return guarding{}, false
+		}
+		list, denied := w.StreamGuards(r, bindings.Streams[0].Above, key, "")
+		out := guarding{denied: denied != ""}
+		for _, a := range list {
+			out.features += a.Feature
+		}
+		return out, true
+	}, w.Routes)
 	w.apply(manifests...)
 	return w
+}
+
+func (w *pretend) guards(key model.RouteKey) string {
+	got, _ := w.guarded.Peek(key)
+	return got.features
+}
+
+func (w *pretend) denies(key model.RouteKey) bool {
+	got, _ := w.guarded.Peek(key)
+	return got.denied
 }
 
 // render says, for each listener of a route and each of its rules, what its policies come to.

@@ -27,6 +27,8 @@ type policyUse struct {
 	Parent model.Name
 	// Target is what the policy is attached to, if that is what something is wrong with; else the zero value.
 	Target policyTarget
+	// Stream is the kind of the route, if it carries connections or packets; else empty.
+	Stream string
 	// Winner is the policy that holds for Target instead. Without one, Target has no such section.
 	Winner model.Name
 }
@@ -36,7 +38,7 @@ func (u policyUse) Compare(o policyUse) int {
 	return cmp.Or(u.Policy.Compare(o.Policy), u.Ancestor.Source.Compare(o.Ancestor.Source),
 		strings.Compare(u.Ancestor.Section, o.Ancestor.Section), u.Gateway.Compare(o.Gateway),
 		u.Parent.Compare(o.Parent), u.Target.Ref.Compare(o.Target.Ref),
-		strings.Compare(u.Target.Section, o.Target.Section), u.Winner.Compare(o.Winner))
+		strings.Compare(u.Target.Section, o.Target.Section), strings.Compare(u.Stream, o.Stream), u.Winner.Compare(o.Winner))
 }
 
 // displaced says that a more specific policy holds for a part of what a policy is attached to.
@@ -127,6 +129,9 @@ func (t *Tables) usesOfRoute(r *incr.Reader, key model.RouteKey) (*policyUses, b
 		for _, claim := range claims {
 			use := policyUse{
 				Policy: envoyPolicyRef(claim.Kind, claim.Policy), Ancestor: at, Gateway: p.Gateway,
+			}
+			if isStream(key.Kind) {
+				use.Stream = key.Kind
 			}
 			target := policyTarget{Ref: key.Ref(), Section: claim.Section}
 			winner, _ := held.at(claim.Kind, claim.Section)

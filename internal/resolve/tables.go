@@ -41,6 +41,14 @@ type Options struct {
 	Opens func(model.Attached) bool
 	// Clusters says whether what is asked of a feature shapes the clusters of backends; nil if nothing does.
 	Clusters func(a model.Attached) bool
+	// ShapesStreams says whether what is asked of a feature shapes how connections and packets are passed on to backends,
+	// whatever they carry; nil if everything does.
+	ShapesStreams func(a model.Attached) bool
+	// GuardsStreams says whether a feature can say who may make connections, whatever they carry; nil if none can.
+	GuardsStreams func(feature string) bool
+	// CheckStream returns what is asked of such a feature that connections do not have; may be nil. Its issues have Path,
+	// Reason and Message filled.
+	CheckStream func(a model.Attached) status.Report
 	// PortSettings returns what is asked of a whole port, as a text to compare, empty for nothing; may be nil.
 	PortSettings func(model.Attached) string
 	// UsesProxy says whether a feature can be asked only for what the EnvoyProxy of the Gateway registers, and CheckProxy

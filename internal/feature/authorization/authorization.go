@@ -11,6 +11,9 @@
 // cel with its attributes. A claim, header or attribute that is not there does not match. A header with several values
 // is denied for one of them, and allowed only for a value that is there alone.
 //
+// Connections of TLSRoutes and TCPRoutes are let in by clientCIDRs: the ranges of addresses that the rules come to are
+// the source_prefix_ranges of their filter chain. Others have none and are closed.
+//
 // The path is matched without the query, also by regular expressions, so that nobody gets around a rule by adding one.
 package authorization
 
@@ -36,9 +39,10 @@ import (
 type Feature struct{}
 
 var (
-	_ feature.Checker    = Feature{}
-	_ feature.FilterUser = Feature{}
-	_ feature.Guard      = Feature{}
+	_ feature.Checker     = Feature{}
+	_ feature.FilterUser  = Feature{}
+	_ feature.Guard       = Feature{}
+	_ feature.StreamGuard = Feature{}
 )
 
 const filter = "envoy.filters.http.rbac"

@@ -38,6 +38,9 @@ var (
 	_ feature.ClusterApplier = ProxyProtocol{}
 )
 
+// ShapesHTTP says that it is about HTTP alone.
+func (ClientProtocol) ShapesHTTP() {}
+
 // Name returns the name of the policy's field.
 func (ClientProtocol) Name() string { return "BackendTrafficPolicy.useClientProtocol" }
 
@@ -65,6 +68,9 @@ func (f ClientProtocol) ApplyCluster(c *feature.Cluster, a model.Attached) {
 		}
 	})
 }
+
+// ShapesHTTP says that it is about HTTP alone.
+func (HTTP2) ShapesHTTP() {}
 
 // Name returns the name of the policy's field.
 func (HTTP2) Name() string { return "BackendTrafficPolicy.http2" }
