@@ -211,7 +211,7 @@ func (c *Chain) Filters(s *Scope, attached []model.Attached) {
 			continue
 		}
 		if f, ok := c.features[c.rank[a.Feature]].(FilterUser); ok {
-			s.guard = c.Guards(a.Feature)
+			s.guard, s.adding = c.Guards(a.Feature), c.rank[a.Feature]
 			f.HTTPFilters(s, a)
 		}
 	}
@@ -249,8 +249,8 @@ func (c *Chain) Clusters(a model.Attached) bool {
 	return cluster || endpoints || c.ToService([]model.Attached{a})
 }
 
-// ShapesStreams reports whether what is asked of a feature shapes how connections and packets are passed on to backends,
-// whatever they carry.
+// ShapesStreams reports whether what is asked of a feature shapes how connections and packets are passed on to
+// backends, whatever they carry.
 func (c *Chain) ShapesStreams(a model.Attached) bool {
 	_, http := c.feature(a.Feature).(HTTPShaper)
 	return !http && c.Clusters(a)
@@ -270,6 +270,15 @@ func (c *Chain) CheckStream(a model.Attached) status.Report {
 		return nil
 	}
 	return issues(a, f.CheckStream(a))
+}
+
+// CheckPlaces returns what is asked of a [Locator] that no database has. The issues have Path, Reason and Message.
+func (c *Chain) CheckPlaces(a model.Attached) status.Report {
+	f, ok := c.feature(a.Feature).(Locator)
+	if !ok {
+		return nil
+	}
+	return issues(a, f.CheckPlaces(a))
 }
 
 // Sources returns the ranges of the addresses from which connections are let in; false if they are from anywhere. No

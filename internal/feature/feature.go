@@ -83,6 +83,12 @@ type HTTPShaper interface {
 	ShapesHTTP()
 }
 
+// Locator is a feature that looks up where clients are.
+type Locator interface {
+	// CheckPlaces returns what a asks for that is in none of the databases of a.Places.
+	CheckPlaces(a model.Attached) []Problem
+}
+
 // StreamGuard is a [Guard] that can also say who may make connections that carry whatever they like: those of TLSRoutes
 // and TCPRoutes.
 type StreamGuard interface {

@@ -46,6 +46,10 @@ type Scope struct {
 	// guards are the names of those filters that keep requests away from backends.
 	guards []string
 	guard  bool
+	// owners are the features that have added the filters, by the name of these, adding the one that adds some now: their
+	// places in the chain.
+	owners map[string]int
+	adding int
 	// described says that the routes are to say what they were made of.
 	described bool
 }
@@ -56,6 +60,10 @@ func (s *Scope) Add(name string, config proto.Message) {
 	if s.guard && !slices.Contains(s.guards, name) {
 		s.guards = append(s.guards, name)
 	}
+	if s.owners == nil {
+		s.owners = map[string]int{}
+	}
+	s.owners[name] = s.adding
 	filter := &corev3.TypedExtensionConfig{Name: name, TypedConfig: Pack(config)}
 	at := slices.IndexFunc(s.Filters, func(f *corev3.TypedExtensionConfig) bool { return f.GetName() == name })
 	if at >= 0 {

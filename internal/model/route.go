@@ -172,6 +172,8 @@ type Attached struct {
 	Fetched []Fetched
 	// Proxy is the EnvoyProxy of the Gateway, for features that need what is registered there; else nil.
 	Proxy any
+	// Places are the databases of places that the proxies have on which a policy holds; the zero value elsewhere.
+	Places Places
 	// Under is the same field of the policy that the one of Source is merged with, if both have it; else nil.
 	Under *Under
 	// Broken says that it cannot be applied: something that Spec refers to cannot be used. What became of it is decided

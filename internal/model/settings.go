@@ -109,7 +109,8 @@ func parseSettings(text string) SettingsKey {
 
 // PolicyStack names the policies that hold for everything that a listener takes, unless a route has a policy of its own
 // of the same kind, and the EnvoyProxy that says what policies may use there. It says which objects these are, not what
-// they say: an edit of one of them leaves it as it is. The zero value is none; make others with [Stack].
+// they say: an edit of one of them leaves it as it is. The zero value is none; make others with [Stack]. Beside them is
+// the gear of the listener's proxies.
 type PolicyStack struct {
 	handle unique.Handle[stack]
 }
@@ -117,6 +118,7 @@ type PolicyStack struct {
 type stack struct {
 	backendTraffic, security, extension Name
 	registry                            registry
+	gear                                Gear
 }
 
 // registry is an EnvoyProxy, and that of the class which it may be merged with. Both names are empty for the defaults
@@ -153,6 +155,31 @@ func (s PolicyStack) Registry() (own, parent Name, ok bool) {
 	return r.own, r.parent, r.has
 }
 
+// Gear is what proxies of a listener have and do, beside its policies and with the same reach.
+type Gear struct {
+	Places Places
+	// InOrder says that rules of routes are tried in the order in which they are written, the older routes first
+	// (EnvoyProxy.preserveRouteOrder), and not by what their matches say.
+	InOrder bool
+	// Filters is the order of HTTP filters (EnvoyProxy.filterOrder).
+	Filters FilterOrder
+}
+
+// Compare orders by databases, order of routes and order of filters.
+func (g Gear) Compare(o Gear) int {
+	return cmp.Or(g.Places.Compare(o.Places), compareBool(g.InOrder, o.InOrder), g.Filters.Compare(o.Filters))
+}
+
+// With returns the same policies where proxies have other gear.
+func (s PolicyStack) With(gear Gear) PolicyStack {
+	v := s.value()
+	v.gear = gear
+	return stackOf(v)
+}
+
+// Gear returns what the listener's proxies have and do.
+func (s PolicyStack) Gear() Gear { return s.value().gear }
+
 func (s PolicyStack) value() stack {
 	if s == (PolicyStack{}) {
 		return stack{}
@@ -174,7 +201,7 @@ func (s PolicyStack) Policy(kind string) Name {
 	}
 }
 
-// Compare orders stacks by BackendTrafficPolicy, SecurityPolicy, EnvoyExtensionPolicy and EnvoyProxy.
+// Compare orders stacks by BackendTrafficPolicy, SecurityPolicy, EnvoyExtensionPolicy, EnvoyProxy and gear.
 func (s PolicyStack) Compare(o PolicyStack) int {
 	if s == o {
 		return 0
@@ -182,7 +209,8 @@ func (s PolicyStack) Compare(o PolicyStack) int {
 	a, b := s.value(), o.value()
 	return cmp.Or(a.backendTraffic.Compare(b.backendTraffic), a.security.Compare(b.security),
 		a.extension.Compare(b.extension), a.registry.own.Compare(b.registry.own),
-		a.registry.parent.Compare(b.registry.parent), compareBool(a.registry.has, b.registry.has))
+		a.registry.parent.Compare(b.registry.parent), compareBool(a.registry.has, b.registry.has),
+		a.gear.Compare(b.gear))
 }
 
 // Equal reports whether the two are the same.

@@ -159,8 +159,8 @@ func New(opts Options) *Pipeline {
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
 		Opens: opts.Chain.Opens, Clusters: opts.Chain.Clusters, PortSettings: opts.Chain.PortSettings,
 		ShapesStreams: opts.Chain.ShapesStreams, GuardsStreams: opts.Chain.GuardsStreams,
-		CheckStream: opts.Chain.CheckStream, CheckListener: opts.Chain.CheckListener,
-		OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
+		CheckStream: opts.Chain.CheckStream, CheckPlaces: opts.Chain.CheckPlaces,
+		CheckListener: opts.Chain.CheckListener, OverQUIC: opts.Chain.OverQUIC, Fetches: opts.Fetch != nil,
 		UsesProxy: opts.Chain.UsesProxy, CheckProxy: opts.Chain.CheckProxy,
 		Extensions: opts.Extensions.Managers,
 	})

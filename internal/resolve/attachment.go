@@ -199,6 +199,9 @@ func (t *Tables) stack(r *incr.Reader, key model.ListenerKey) (model.PolicyStack
 			out = out.WithRegistry(from.Own, from.Parent)
 		}
 	}
+	if d, ok := incr.Get(r, t.doors, key); ok {
+		out = out.With(d.Gear)
+	}
 	return out, out != (model.PolicyStack{})
 }
 

@@ -24,6 +24,8 @@ type door struct {
 	Namespaces labels.Selector
 	// Client is what the Gateway shows to backends.
 	Client model.ClientCertificate
+	// Gear is what the proxies of the Gateway have and do.
+	Gear model.Gear
 	// Passthrough as in [model.Listener].
 	Passthrough bool
 	// Valid as in [model.Listener].

@@ -78,6 +78,9 @@ func (t *Tables) policyAncestor(r *incr.Reader, uses []policyUse) (status.Ancest
 		if use.Stream != "" && use.Target == (policyTarget{}) {
 			out.Report = append(out.Report, t.unfitForStreams(r, use)...)
 		}
+		if use.Stream == "" && use.Target == (policyTarget{}) {
+			out.Report = append(out.Report, t.unplaced(r, use)...)
+		}
 	}
 	if len(merged) > 0 {
 		out.Merged = fmt.Sprintf("Merged with policy %s", strings.Join(merged, ", "))

@@ -57,19 +57,16 @@ func (t *Tables) checkParameters(spec *egv1a1.EnvoyProxySpec) string {
 // withoutEffect lists the fields of an EnvoyProxy that are accepted and do nothing, as far as they are set, and why.
 func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 	const started = "on one machine Envoy is started before the files are read"
-	const never = "filters and routes have the order that the APIs give them"
 	fields := []struct {
 		path string
 		set  bool
 		why  string
 	}{
 		{"routingType", spec.RoutingType != nil, "set it in a BackendTrafficPolicy"},
-		{"filterOrder", len(spec.FilterOrder) > 0, never},
-		{"preserveRouteOrder", spec.PreserveRouteOrder != nil, never},
+		{"filterOrder", slices.ContainsFunc(spec.FilterOrder, ofListener), "filters of listeners have their places"},
 		{"mergeBackends", spec.MergeBackends != nil, "backends are always merged"},
 		{"luaValidation", spec.LuaValidation != nil, "scripts are always parsed, and never run"},
 		{"dynamicModules.source.remote", slices.ContainsFunc(spec.DynamicModules, isRemote), "name a path of the proxy"},
-		{"geoIP", spec.GeoIP != nil, "places are not looked up"},
 		{"provider.kubernetes.useListenerPortAsContainerPort", portsShifted(spec), "Envoys always bind to those ports"},
 	}
 	if t.opts.Fleets == nil {
@@ -106,6 +103,16 @@ func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
 
 // isRemote reports whether a module is to be fetched by Envoy, which no policy can have.
 func isRemote(m egv1a1.DynamicModuleEntry) bool { return m.Source.Remote != nil }
+
+// ofListener reports whether one of two filters is not among those of routes, whose order can be chosen.
+func ofListener(p egv1a1.FilterPosition) bool {
+	fixed := []egv1a1.EnvoyFilter{
+		egv1a1.EnvoyFilterCORS, egv1a1.EnvoyFilterHealthCheck, egv1a1.EnvoyFilterGRPCWeb, egv1a1.EnvoyFilterGRPCStats,
+		egv1a1.EnvoyFilterDynamicForwardProxy,
+	}
+	return slices.Contains(fixed, p.Name) || slices.Contains(fixed, deref(p.Before, "")) ||
+		slices.Contains(fixed, deref(p.After, ""))
+}
 
 // portsShifted reports whether an EnvoyProxy wants containers to have other ports than listeners, or says that they
 // have the same.

@@ -176,7 +176,7 @@ func TestMergeType(t *testing.T) {
 
 func TestEnvoyProxyStatus(t *testing.T) {
 	w := newWorld(t, fleets(), classWithParameters,
-		envoyProxyYAML("shared", "telemetry: {}, geoIP: {provider: {type: X}}"),
+		envoyProxyYAML("shared", "telemetry: {}, mergeBackends: {}"),
 		infra(gatewayYAML("gw", plainHTTP), strings.ReplaceAll(ownParameters, "own", "shared")),
 		envoyProxyYAML("unused", ""))
 	st, _ := w.EnvoyProxyStatus.Peek(inDefault("shared"))
@@ -186,7 +186,7 @@ func TestEnvoyProxyStatus(t *testing.T) {
 			a.Conditions[0].Message))
 	}
 	const message = "Accepted: The parameters are accepted; these fields have no effect: " +
-		"spec.geoIP (places are not looked up)"
+		"spec.mergeBackends (backends are always merged)"
 	expect(t, "ancestors", strings.Join(got, "\n"), "GatewayClass sluice "+message+"\nGateway gw "+message)
 	if _, ok := w.EnvoyProxyStatus.Peek(inDefault("unused")); ok {
 		t.Error("an EnvoyProxy that nothing of ours uses has a status")

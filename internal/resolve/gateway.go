@@ -21,6 +21,8 @@ type Gateway struct {
 	Addresses []netip.Addr
 	// Client is what the Gateway shows to backends that it connects to by TLS.
 	Client model.ClientCertificate
+	// Gear is what its proxies have and do.
+	Gear model.Gear
 	// Insecure says that some HTTPS port lets in clients whose certificates are not valid.
 	Insecure bool
 	Report   status.Report
@@ -61,9 +63,10 @@ func (t *Tables) gateway(r *incr.Reader, key model.Name) (Gateway, bool) {
 	v.addresses()
 	v.out.rejected = len(v.out.Report) > 0
 	v.out.Client, v.out.Insecure = v.clientCertificate(), insecureFallback(v.gw)
+	v.out.Gear = gearOf(v.out.infra.Spec)
 	source := &listenerSource{
 		t: t, r: r, ref: v.ref, gateway: v.ref, tls: v.gw.Spec.TLS, client: v.out.Client, proxy: v.out.Proxy,
-		rejected: v.out.rejected,
+		gear: v.out.Gear, rejected: v.out.rejected,
 	}
 	for i := range v.gw.Spec.Listeners {
 		source.add(&v.gw.Spec.Listeners[i])

@@ -41,7 +41,9 @@ type listenerSource struct {
 	tls          *gwv1.GatewayTLSConfig
 	// client is what the Gateway shows to backends.
 	client model.ClientCertificate
-	proxy  model.ProxyName
+	// gear is what its proxies have and do.
+	gear  model.Gear
+	proxy model.ProxyName
 	// rejected is set if the object as a whole takes no traffic.
 	rejected bool
 
@@ -71,6 +73,7 @@ func (s *listenerSource) add(spec *gwv1.Listener) {
 	}
 	d := &door{
 		Key: l.Key, Port: l.PortKey(s.proxy), Protocol: l.Protocol, Hostname: l.Hostname, Client: s.client,
+		Gear: s.gear,
 	}
 	if v.protocol(l.Protocol) {
 		d.Kinds = v.kinds(supportedKinds(l.Protocol))

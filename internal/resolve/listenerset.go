@@ -49,6 +49,8 @@ type hosting struct {
 	TLS     *gwv1.GatewayTLSConfig
 	// Client is what the Gateway shows to backends.
 	Client model.ClientCertificate
+	// Gear is what its proxies have and do.
+	Gear model.Gear
 }
 
 // setParent is what a route needs to know of a ListenerSet that it names as a parent.
@@ -64,7 +66,8 @@ func (t *Tables) addListenerSets(e *incr.Engine) {
 		if !ok {
 			return hosting{}, false
 		}
-		out := hosting{Proxy: gw.Proxy, Rejected: gw.rejected, TLS: own.Gateway.Spec.TLS, Client: gw.Client}
+		out := hosting{Proxy: gw.Proxy, Rejected: gw.rejected, TLS: own.Gateway.Spec.TLS, Client: gw.Client,
+			Gear: gw.Gear}
 		out.From, out.Namespaces, out.Problem = allowedListeners(own.Gateway.Spec.AllowedListeners)
 		return out, true
 	}, t.Gateways)
@@ -140,7 +143,7 @@ func (t *Tables) listenerSet(r *incr.Reader, key model.Name) (ListenerSet, bool)
 	}
 	source := &listenerSource{
 		t: t, r: r, ref: setRef(key), gateway: gatewayRef(parent.Gateway), tls: host.TLS, client: host.Client,
-		proxy: host.Proxy, rejected: out.Reason != "",
+		gear: host.Gear, proxy: host.Proxy, rejected: out.Reason != "",
 	}
 	for i := range set.Spec.Listeners {
 		spec := gwv1.Listener(set.Spec.Listeners[i])

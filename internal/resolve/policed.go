@@ -53,6 +53,10 @@ func (t *Tables) Policed(
 			out.Settings = t.settingsKey(fields, key)
 		}
 	}
+	var lacking bool
+	if out.Attached, lacking = t.place(out.Attached, above.Gear().Places); lacking && out.Denied == "" {
+		out.Denied = "NoDatabaseOfPlaces"
+	}
 	return out
 }
 

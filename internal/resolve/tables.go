@@ -49,6 +49,9 @@ type Options struct {
 	// CheckStream returns what is asked of such a feature that connections do not have; may be nil. Its issues have Path,
 	// Reason and Message filled.
 	CheckStream func(a model.Attached) status.Report
+	// CheckPlaces returns what is asked of a feature for which its Places lack a database; may be nil. Its issues have
+	// Path, Reason and Message filled.
+	CheckPlaces func(a model.Attached) status.Report
 	// PortSettings returns what is asked of a whole port, as a text to compare, empty for nothing; may be nil.
 	PortSettings func(model.Attached) string
 	// UsesProxy says whether a feature can be asked only for what the EnvoyProxy of the Gateway registers, and CheckProxy

@@ -14,6 +14,11 @@
 // Connections of TLSRoutes and TCPRoutes are let in by clientCIDRs: the ranges of addresses that the rules come to are
 // the source_prefix_ranges of their filter chain. Others have none and are closed.
 //
+// clientIPGeoLocations are matched with what geoip finds of the client's address, again as Envoy has it, in the
+// databases of the EnvoyProxy (geoIP). It writes that to headers: those that clients bring are removed before, and
+// backends do not see any. What is not found does not match, but an address that is in no database of anonymous ones is
+// none of these.
+//
 // The path is matched without the query, also by regular expressions, so that nobody gets around a rule by adding one.
 package authorization
 
@@ -43,6 +48,7 @@ var (
 	_ feature.FilterUser  = Feature{}
 	_ feature.Guard       = Feature{}
 	_ feature.StreamGuard = Feature{}
+	_ feature.Locator     = Feature{}
 )
 
 const filter = "envoy.filters.http.rbac"
@@ -73,7 +79,9 @@ func (Feature) HTTPFilters(s *feature.Scope, a model.Attached) {
 			MatcherList: &xdsmatcherv3.Matcher_MatcherList{Matchers: list},
 		}
 	}
+	locate(s, a)
 	s.Add(filter, &rbacv3.RBAC{Matcher: tree})
+	forget(s, a)
 }
 
 // nameOf returns the name by which Envoy says in its logs which rule decided.
@@ -109,6 +117,9 @@ func conditions(rule *egv1a1.AuthorizationRule) []*predicate.Predicate {
 	if who := rule.Principal; who != nil {
 		if len(who.ClientCIDRs) > 0 {
 			out = append(out, addresses(who.ClientCIDRs))
+		}
+		if len(who.ClientIPGeoLocations) > 0 {
+			out = append(out, places(who.ClientIPGeoLocations))
 		}
 		if who.JWT != nil {
 			out = append(out, token(who.JWT)...)

@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 		{egv1a1.AuthorizationRule{Action: allow}, "for every request"},
 		{egv1a1.AuthorizationRule{Action: allow, Operation: &egv1a1.Operation{}}, "for every request"},
 		{egv1a1.AuthorizationRule{Action: "allow", CEL: celOf("true").CEL}, "Allow or Deny"},
-		{who(egv1a1.Principal{ClientIPGeoLocations: make([]egv1a1.ClientIPGeoLocation, 1)}), "database of places"},
+		{who(egv1a1.Principal{ClientIPGeoLocations: make([]egv1a1.ClientIPGeoLocation, 1)}), "Nothing says where that is"},
 		{who(egv1a1.Principal{
 			Headers: []egv1a1.AuthorizationHeaderMatch{{Name: ":path", Values: []string{"/"}}},
 		}), "pseudo"},

@@ -100,8 +100,11 @@ func (c *checker) principal(who *egv1a1.Principal) {
 	if _, err := ranges(who.ClientCIDRs); err != nil {
 		c.refuse(".principal.clientCIDRs", "Invalid CIDR: %v", err)
 	}
-	if len(who.ClientIPGeoLocations) > 0 {
-		c.refuse(".principal.clientIPGeoLocations", "This version of Sluice has no database of places: remove it")
+	for i := range who.ClientIPGeoLocations {
+		if len(facts(&who.ClientIPGeoLocations[i])) == 0 {
+			c.refuse(fmt.Sprintf(".principal.clientIPGeoLocations[%d]", i), "Nothing says where that is: set country, region, "+
+				"city, asn, isp or anonymous")
+		}
 	}
 	for i, h := range who.Headers {
 		path := fmt.Sprintf(".principal.headers[%d]", i)

@@ -66,6 +66,8 @@ type Input struct {
 	// ConfigMaps with what is revoked of these.
 	Trust   []string `json:"trust"`
 	Revoked []string `json:"revoked"`
+	// Places are the databases that the proxies have.
+	Places model.Databases `json:"places"`
 	// Hostnames are those of the listener that is given to features that shape listeners.
 	Hostnames []string `json:"hostnames"`
 }
@@ -182,6 +184,7 @@ func (in *Input) attached(f feature.Feature, spec any) model.Attached {
 	if len(in.Trust) > 0 {
 		a.Trust = model.TrustIn(configMaps(in.Trust)).But(configMaps(in.Revoked))
 	}
+	a.Places = in.Places.Places()
 	for _, data := range in.Fetched {
 		a.Fetched = append(a.Fetched, Fetched(data))
 	}
