@@ -32,7 +32,8 @@ type entry struct {
 }
 
 // rank orders routes within a host, as the Gateway API's "precedence" paragraphs of HTTPRouteRule.matches and
-// GRPCRouteRule.matches say. Cookies come behind headers, as Envoy Gateway has them.
+// GRPCRouteRule.matches say. Where rules are tried in their own order all that the matches decide is zero. Cookies come
+// behind headers, as Envoy Gateway has them.
 type rank struct {
 	PathRank int // 0 exact, 1 regex, 2 prefix; for gRPC a regex comes last
 	PathLen  int
@@ -71,6 +72,8 @@ type site struct {
 	secure bool
 	// place is where the filters of the route run.
 	place feature.Place
+	// gear is what the proxies have and do.
+	gear model.Gear
 	// policies are nil where there are none.
 	policies *policing
 	// backend looks up what is known of a backend.
@@ -163,6 +166,7 @@ func (s *site) apply(r *feature.Route, policed resolve.Policed, attached []model
 	}
 	scope, wider := &feature.Scope{Route: r}, (*feature.Scope)(nil)
 	s.chain.Filters(scope, all)
+	scope.Reorder(s.gear.Filters)
 	if policed.Denied != "" {
 		scope.Deny()
 	}
@@ -206,6 +210,9 @@ func (s *site) together(rule *model.Rule, all []share) []share {
 }
 
 func (s *site) rank(rule *model.Rule, index, part int, match model.Match) rank {
+	if s.gear.InOrder {
+		return rank{Created: s.route.Created, Route: s.route.Key, Rule: rule.Index, Match: index, Part: part}
+	}
 	r := rank{
 		PathLen: len(match.Path.Value), Method: match.Method != "",
 		Headers: len(match.Headers), Cookies: len(match.Cookies), Query: len(match.Query),

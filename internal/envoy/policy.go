@@ -70,6 +70,7 @@ func (b *builder) scope(r *incr.Reader, k stance) (*feature.Scope, bool) {
 	policed := b.in.Policed(r, k.Policies, model.RouteKey{}, "")
 	out := &feature.Scope{}
 	b.opts.Chain.Filters(out, b.reachable(r, k.Client, policed.Attached))
+	out.Reorder(k.Policies.Gear().Filters)
 	if policed.Denied != "" {
 		out.Deny()
 	}

@@ -30,6 +30,7 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (attempt[served], bool) {
 		chain: b.opts.Chain, route: &route.Route,
 		port: k.Table.Port().Port, secure: k.Table.Secure(), backend: backend,
 		place: b.place(r, k.Table.Port()), policies: &policing{b: b, r: r, key: k},
+		gear: k.Policies.Gear(),
 	}
 	if k.Client != (model.ClientCertificate{}) {
 		identified := route.WithBackends(func(key *model.BackendKey) { *key = identify(*key, k.Client, backend) })
