@@ -28,7 +28,7 @@ func TestSharedAuthorization(t *testing.T) {
 		return "{group: gateway.envoyproxy.io, kind: Backend, name: " + name + more + "}"
 	}
 	in := start(t, files{
-		"judges.yaml": namedJudge(t, "left") + namedJudge(t, "right") + namedJudge(t, "third") + `
+		"judges.yaml": namedJudge(t, "left") + namedJudge(t, "right") + namedJudge(t, "third") + localBackend("down", nil, "") + `
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
@@ -43,9 +43,12 @@ spec: {ports: [{name: web, port: 80}]}
 		"routes.yaml": guardedRoute("both", sharing(of("left", ", weight: 3")+", "+of("right", "")+", "+
 			of("third", ", weight: 0"))) +
 			guardedRoute("fallback", sharing("{name: empty, port: 80}, "+of("third", ", fallback: true"))) +
+			guardedRoute("retried", sharing(of("down", "")+", "+of("third", ", fallback: true"))+
+				"      backendSettings: {retry: {numRetries: 3, numAttemptsPerPriority: 1}}\n") +
 			guardedRoute("unlike", sharing(of("left", "")+", "+of("named", ""))),
 	})
 	in.must(t, request{host: "fallback.example"}, expect{backend: "one", received: []string{"x-by: third"}})
+	in.must(t, request{host: "retried.example"}, expect{backend: "one", received: []string{"x-by: third"}})
 	in.must(t, request{host: "unlike.example"}, expect{status: 500})
 	in.condition(t, conditionWant{
 		kind: "SecurityPolicy", name: "default/unlike", condition: "Accepted=False/Invalid", message: "not IP addresses",

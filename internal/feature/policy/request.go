@@ -8,11 +8,16 @@ import (
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
 )
+
+// PreviousPriorities is the retry_priority with which retries go to endpoints of other priorities than those tried.
+const PreviousPriorities = "envoy.retry_priorities.previous_priorities"
 
 // DefaultBackOff is Envoy's first interval between retries.
 const DefaultBackOff = 25 * time.Millisecond
@@ -79,8 +84,8 @@ func (r *Refusals) Requests(path string, s *egv1a1.ClusterSettings) {
 	if retry.NumRetries != nil && *retry.NumRetries < 0 {
 		r.Add(path+".numRetries", "The number %d is negative: use 0 or more", *retry.NumRetries)
 	}
-	if retry.NumAttemptsPerPriority != nil {
-		r.Add(path+".numAttemptsPerPriority", "There is one priority only of what a policy asks itself: remove it")
+	if n := retry.NumAttemptsPerPriority; n != nil && *n < 0 {
+		r.Add(path+".numAttemptsPerPriority", "The number %d is negative: use 0 or more", *n)
 	}
 	if on := retry.RetryOn; on != nil {
 		r.Triggers(path+".retryOn.triggers", on.Triggers)
@@ -109,6 +114,14 @@ func RetryPolicy(s *egv1a1.ClusterSettings) *corev3.RetryPolicy {
 		on = s.Retry.RetryOn.Triggers
 	}
 	out.RetryOn = RetryOn(on)
+	if n := Or(s.Retry.NumAttemptsPerPriority, 0); n > 0 { // then a fallback can be tried
+		out.RetryPriority = &corev3.RetryPolicy_RetryPriority{
+			Name: PreviousPriorities,
+			ConfigType: &corev3.RetryPolicy_RetryPriority_TypedConfig{
+				TypedConfig: feature.Pack(&prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: n}),
+			},
+		}
+	}
 	if per := s.Retry.PerRetry; per != nil && per.BackOff != nil {
 		out.RetryBackOff = &corev3.BackoffStrategy{
 			BaseInterval: Duration(per.BackOff.BaseInterval), MaxInterval: Duration(per.BackOff.MaxInterval),

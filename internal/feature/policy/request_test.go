@@ -6,12 +6,14 @@ import (
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
 	"github.com/sluice-gateway/sluice/internal/feature/featuretest"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -68,6 +70,14 @@ func TestRetryPolicy(t *testing.T) {
 		}), &corev3.RetryPolicy{RetryOn: "5xx,reset", RetryBackOff: &corev3.BackoffStrategy{
 			BaseInterval: durationpb.New(DefaultBackOff), MaxInterval: durationpb.New(time.Second),
 		}}},
+		{settings(&egv1a1.Retry{NumAttemptsPerPriority: new(int32(2))}), &corev3.RetryPolicy{
+			RetryOn: defaults, RetryPriority: &corev3.RetryPolicy_RetryPriority{
+				Name: PreviousPriorities,
+				ConfigType: &corev3.RetryPolicy_RetryPriority_TypedConfig{
+					TypedConfig: feature.Pack(&prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: 2}),
+				},
+			},
+		}},
 	} {
 		if diff := cmp.Diff(tt.want, RetryPolicy(tt.in), protocmp.Transform()); diff != "" {
 			t.Error(diff)
@@ -92,7 +102,8 @@ func TestBackends(t *testing.T) {
 		{egv1a1.BackendCluster{BackendRefs: []egv1a1.BackendRef{{Fallback: new(true)}}}, "no other backend"},
 		{retrying(egv1a1.Retry{NumRetries: new(int32(3))}), ""},
 		{retrying(egv1a1.Retry{NumRetries: new(int32(-1))}), "negative"},
-		{retrying(egv1a1.Retry{NumAttemptsPerPriority: new(int32(1))}), "one priority only"},
+		{retrying(egv1a1.Retry{NumAttemptsPerPriority: new(int32(1))}), ""},
+		{retrying(egv1a1.Retry{NumAttemptsPerPriority: new(int32(-1))}), "negative"},
 		{retrying(egv1a1.Retry{RetryOn: &egv1a1.RetryOn{HTTPStatusCodes: []egv1a1.HTTPStatus{503}}}), "no single codes"},
 		{retrying(egv1a1.Retry{RetryOn: &egv1a1.RetryOn{Triggers: []egv1a1.TriggerEnum{"6xx"}}}), `no trigger "6xx"`},
 		{retrying(egv1a1.Retry{PerRetry: &egv1a1.PerRetryPolicy{Timeout: new(gwv1.Duration("1s"))}}), "one attempt"},

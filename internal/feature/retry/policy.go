@@ -84,7 +84,7 @@ func (Policy) ApplyRoute(r *feature.Route, a model.Attached) {
 	elsewhere(out)
 	if n := policy.Or(spec.NumAttemptsPerPriority, 0); n > 0 {
 		out.RetryPriority = &routev3.RetryPolicy_RetryPriority{
-			Name: "envoy.retry_priorities.previous_priorities",
+			Name: policy.PreviousPriorities,
 			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{
 				TypedConfig: feature.Pack(&prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: n}),
 			},
