@@ -28,11 +28,14 @@ var translations = []netip.Prefix{netip.MustParsePrefix("::ffff:0:0/96"), netip.
 // An address that is no single machine's is one as well.
 func OwnAddress(ip netip.Addr) bool {
 	ip = ip.WithZone("")
-	return !ip.IsValid() || slices.ContainsFunc(OwnRanges(), func(p netip.Prefix) bool { return p.Contains(ip) })
+	return !ip.IsValid() || slices.ContainsFunc(ownRanges, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // OwnRanges returns the ranges of the addresses of [OwnAddress].
-func OwnRanges() []netip.Prefix {
+func OwnRanges() []netip.Prefix { return slices.Clone(ownRanges) }
+
+// ownRanges are the ranges of own, and of the addresses that lead to one of these.
+var ownRanges = func() []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range own {
 		out = append(out, p)
@@ -47,4 +50,4 @@ func OwnRanges() []netip.Prefix {
 		}
 	}
 	return out
-}
+}()

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -73,7 +74,7 @@ func (t *Tables) unplaced(r *incr.Reader, use policyUse) status.Report {
 	for _, a := range fields.Attached {
 		a.Places = gw.Gear.Places
 		for _, issue := range t.opts.CheckPlaces(a) {
-			issue.Object = use.Policy
+			issue.Object, issue.Reason = use.Policy, string(gwv1.PolicyReasonInvalid)
 			out = append(out, issue)
 		}
 	}
