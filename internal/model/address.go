@@ -6,8 +6,8 @@ import (
 )
 
 // own are the addresses that lead to whoever connects to them: of IPv4 "this" network (RFC 1122), loopback, link-local
-// with most metadata services, multicast and broadcast, and the metadata services of clouds that are elsewhere (Alibaba,
-// Azure and Oracle); of IPv6 the same, with that of AWS, which is inside of what is private.
+// with most metadata services, multicast and broadcast, and the metadata services of clouds that are elsewhere
+// (Alibaba, Azure and Oracle); of IPv6 the same, with that of AWS, which is inside of what is private.
 var own = func() []netip.Prefix {
 	var out []netip.Prefix
 	for _, text := range []string{

@@ -18,7 +18,8 @@ func TestPreservedOrder(t *testing.T) {
 	for i := range 64 { // with the others more than are tried one by one
 		many = append(many, fmt.Sprintf("{path: {value: /n/%d}}", i))
 	}
-	rules = append(rules, [2]string{"many", "[" + strings.Join(many, ", ") + "]"}, [2]string{"all", `[{path: {value: /}}]`}, [2]string{"never", `[{path: {value: /m}}]`})
+	rules = append(rules, [2]string{"many", "[" + strings.Join(many, ", ") + "]"},
+		[2]string{"all", `[{path: {value: /}}]`}, [2]string{"never", `[{path: {value: /m}}]`})
 	in := start(t, files{
 		"gateway.yaml": placedGateway, "backends.yaml": backendsYAML, "routes.yaml": route("all", "", rules...),
 		"proxy.yaml": envoyProxy("preserveRouteOrder: true"),

@@ -28,7 +28,8 @@ func TestSharedAuthorization(t *testing.T) {
 		return "{group: gateway.envoyproxy.io, kind: Backend, name: " + name + more + "}"
 	}
 	in := start(t, files{
-		"judges.yaml": namedJudge(t, "left") + namedJudge(t, "right") + namedJudge(t, "third") + localBackend("down", nil, "") + `
+		"judges.yaml": namedJudge(t, "left") + namedJudge(t, "right") + namedJudge(t, "third") +
+			localBackend("down", nil, "") + `
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
