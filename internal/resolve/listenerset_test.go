@@ -312,7 +312,8 @@ func TestCostOfAListenerSet(t *testing.T) {
 			"routes 1/1, selecting policies 1/0, bindings 1/1, listenerset status 1/1, " +
 				"listenerset acceptance 1/0, route status 1/1"},
 		{"another hostname", func() incr.Result { return w.apply(set(7, secure("s", "new.example", "{name: cert}"))) },
-			"listenerset parents 1/0, listenersets 1/1, doors 1/1, sections 1/0, quic listeners 1/0, " +
+			"listenerset parents 1/0, listenersets 1/1, doors 1/1, sections 1/0, " +
+				"listener policies 1/0, quic listeners 1/0, " +
 				"contenders 1/1, arenas 1/0, owners 2/2, seats 1/1, ports 1/1, port accords 1/0, bindings 2/2, " +
 				"listenerset status 1/0, route status 2/0"},
 		{"remove one", func() incr.Result { return w.delete(model.GroupGateway, model.KindListenerSet, "default", "set8") },
@@ -324,7 +325,7 @@ func TestCostOfAListenerSet(t *testing.T) {
 		{"a listener of the Gateway", func() incr.Result {
 			return w.apply(strings.Replace(gw, "gw.example", "other.example", 1))
 		}, "own gateways 1/1, controllers 1/0, gateways 1/1, hosting gateways 1/0, doors 1/1, sections 1/0, " +
-			"registries of gateways 1/0, quic listeners 1/0, gateway policies 1/0, " +
+			"registries of gateways 1/0, listener policies 1/0, quic listeners 1/0, gateway policies 1/0, " +
 			"contenders 1/1, arenas 1/0, owners 2/2, seats 1/1, ports 1/1, port accords 1/0, gateway status 1/0"},
 		{"rotate their certificate", func() incr.Result { return w.apply(secretYAML(t, "cert")) },
 			"certificate pairs 1/1, gateways 1/0, listenersets 999/0, certificates 1/1"},
