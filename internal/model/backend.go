@@ -107,6 +107,15 @@ func ExtensionBackend(to Ref, port uint16, use AppProtocol) BackendKey {
 // Extension says whether the backend is an object that an extension server understands.
 func (k BackendKey) Extension() bool { return strings.Contains(k.Kind, ".") }
 
+// Authority is what the backend is called in requests that Envoy makes itself: the name of its object within the
+// cluster, the host of a server. Names of clusters have slashes, which some servers refuse.
+func (k BackendKey) Authority() string {
+	if k.Kind == KindServer {
+		return k.Name.Name
+	}
+	return k.Name.Name + "." + k.Namespace
+}
+
 // Ref returns the backend's object.
 func (k BackendKey) Ref() Ref {
 	if kind, group, ok := strings.Cut(k.Kind, "."); ok {

@@ -70,7 +70,7 @@ type Owner struct {
 type FleetSink struct {
 	// Backend is the zero value if it cannot be used.
 	Backend model.BackendKey
-	// Endpoints are those of a Backend object. A Service is reached by its name.
+	// Endpoints are those of a Backend object or of a server. A Service is reached by its name.
 	Endpoints []model.Endpoint
 }
 

@@ -85,7 +85,9 @@ func (t *Tables) sinks(r *incr.Reader, gateway model.Name) []FleetSink {
 		}
 		for _, backend := range a.Backends {
 			sink := FleetSink{Backend: backend}
-			if b, ok := incr.Get(r, t.in.backends, backend.Name); ok && backend.Kind == model.KindBackend {
+			if backend.Kind == model.KindServer {
+				sink.Endpoints = serverEndpoints(backend)
+			} else if b, ok := incr.Get(r, t.in.backends, backend.Name); ok && backend.Kind == model.KindBackend {
 				sink.Endpoints = sorted(externalEndpoints(b))
 			}
 			out = append(out, sink)

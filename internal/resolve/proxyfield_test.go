@@ -16,10 +16,14 @@ func observing(o Options) Options {
 		var out []Reference
 		if spec, ok := a.Spec.(*egv1a1.ProxyMetrics); ok {
 			for i := range spec.Sinks {
-				out = append(out, Reference{
-					Path:    fmt.Sprintf("%s.sinks[%d].openTelemetry.backendRefs[0]", a.Path, i),
-					Backend: &spec.Sinks[i].OpenTelemetry.BackendRefs[0].BackendObjectReference, Use: model.AppGRPC,
-				})
+				ref := Reference{Path: fmt.Sprintf("%s.sinks[%d].openTelemetry", a.Path, i), Use: model.AppGRPC}
+				if to := spec.Sinks[i].OpenTelemetry; len(to.BackendRefs) > 0 {
+					ref.Backend = &to.BackendRefs[0].BackendObjectReference
+				} else {
+					//lint:ignore SA1019 deprecated, but part of the API
+					ref.URL = fmt.Sprintf("http://%s:%d", *to.Host, to.Port)
+				}
+				out = append(out, ref)
 			}
 		}
 		return out
@@ -108,6 +112,8 @@ func TestMetricSinks(t *testing.T) {
 		envoyProxyYAML("shared", "telemetry: {accessLog: {disable: true}, metrics: {sinks: ["+strings.Join([]string{
 			sink("name: svc, port: 80"), sink("name: svc, port: 80, namespace: other"), sink(backend + "plain"),
 			sink(backend + "secure"), sink("name: gone, port: 1"),
+			"{type: OpenTelemetry, openTelemetry: {host: otel.example, port: 4318}}",
+			"{type: OpenTelemetry, openTelemetry: {host: 192.0.2.9, port: 4317}}",
 		}, ", ")+"]}}"), `
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
@@ -123,7 +129,8 @@ spec: {endpoints: [{ip: {address: 192.0.2.2, port: 4317}}], tls: {insecureSkipVe
 	for _, s := range w.fleet("default/gw").Sinks {
 		got = append(got, fmt.Sprintf("%s %v", s.Backend.Name.Name, s.Endpoints))
 	}
-	expect(t, "sinks", strings.Join(got, "\n"), "svc []\n []\nplain [{192.0.2.1 4317   false}]\n []\n []")
+	expect(t, "sinks", strings.Join(got, "\n"), "svc []\n []\nplain [{192.0.2.1 4317   false}]\n []\n []"+
+		"\notel.example [{otel.example 4318   false}]\n192.0.2.9 [{192.0.2.9 4317   false}]")
 	said := w.said("shared")
 	for _, want := range []string{
 		"Accepted=False/InvalidParameters", "No ReferenceGrant in namespace other", "Service/default/gone does not exist",

@@ -18,9 +18,9 @@ type Reference struct {
 	Use     model.AppProtocol
 	// Among is the field whose backends share the requests, if Backend is one of several; else empty.
 	Among string
-	// URL names a server that requests are sent to without a Backend, by HTTP. If it is https, its certificate has to be
-	// for the URL's host and signed by an authority that the proxy's system trusts. It counts as a backend: its key is
-	// among the [model.Attached.Backends].
+	// URL names a server that requests are sent to without a Backend, spoken to as Use says. If it is https, its
+	// certificate has to be for the URL's host and signed by an authority that the proxy's system trusts. It counts as a
+	// backend: its key is among the [model.Attached.Backends].
 	URL string
 	// Settings are those of connections to Backend or URL (backendSettings beside the reference), nil if there are none.
 	Settings *egv1a1.ClusterSettings
@@ -45,6 +45,16 @@ type ObjectReference struct {
 	// Namespace is that of the policy if it is empty.
 	Namespace string
 	Name      string
+}
+
+// LocalReference returns a reference of a policy to an object in its namespace. Where schemas of Envoy Gateway admit
+// the group v1 they mean the core group, by the version that Secrets and ConfigMaps have in it.
+func LocalReference(ref gwv1.LocalObjectReference) *ObjectReference {
+	group := string(ref.Group)
+	if group == "v1" {
+		group = model.GroupCore
+	}
+	return &ObjectReference{Group: group, Kind: string(ref.Kind), Name: string(ref.Name)}
 }
 
 // SecretReference returns a reference to a Secret as the Gateway API writes it.

@@ -13,6 +13,7 @@ import (
 // not name as a Backend they may not name here either.
 func (v *fieldResolver) server(ref Reference) model.BackendKey {
 	key, ok := model.Server(ref.URL)
+	key.Use = ref.Use
 	if !ok {
 		v.issue(ref.Path, fmt.Sprintf("The address %q is no URL of an HTTP server: write it like https://issuer.example/keys",
 			ref.URL))
@@ -51,6 +52,7 @@ func serverEndpoint(key model.BackendKey) *egv1a1.BackendEndpoint {
 // that the proxy's system trusts.
 func serverBackend(key model.BackendKey) model.Backend {
 	out := model.Backend{Key: key, Address: model.AddressDNS}
+	out.Protocol, _ = appProtocol(model.AppHTTP, key.Use)
 	if serverEndpoint(key).IP != nil {
 		out.Address = model.AddressIP
 	}

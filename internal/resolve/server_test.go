@@ -59,6 +59,14 @@ func TestServerBackend(t *testing.T) {
 	if diff := cmp.Diff([]model.Endpoint{{Address: "issuer.example", Port: 8443}}, serverEndpoints(secure)); diff != "" {
 		t.Error(diff)
 	}
+	if got := serverBackend(secure); got.Protocol != model.AppHTTP {
+		t.Errorf("it is spoken to as %q, want HTTP/1.1", got.Protocol)
+	}
+	calls := secure
+	calls.Use = model.AppGRPC
+	if got := serverBackend(calls); got.Protocol != model.AppGRPC {
+		t.Errorf("it is spoken to as %q, want gRPC", got.Protocol)
+	}
 	plain, _ := model.Server("http://[2001:db8::1]/")
 	if got := serverBackend(plain); got.Address != model.AddressIP || got.TLS != nil {
 		t.Errorf("got %+v, want an address without TLS", got)

@@ -103,6 +103,21 @@ func TestProxyTracing(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("host", func(t *testing.T) {
+		in.write("proxy.yaml", envoyProxy(fmt.Sprintf("telemetry: {tracing: {provider: {type: OpenTelemetry, "+
+			"host: 127.0.0.1, port: %d}, tags: {id: \"%%REQ(X-ID)%%\"}}}", c.port)))
+		n := 0
+		eventually(t, func() error {
+			n++
+			id := fmt.Sprintf("host-%d", n)
+			in.must(t, request{path: "/a", header: []string{"x-id: " + id}}, expect{backend: "one"})
+			if spans := c.of(id); len(spans) == 0 || spans[0].token != "" {
+				time.Sleep(100 * time.Millisecond)
+				return fmt.Errorf("the spans are %+v, want some without the token of before", spans)
+			}
+			return nil
+		})
+	})
 	t.Run("Zipkin", func(t *testing.T) {
 		in.write("proxy.yaml", envoyProxy("telemetry: {tracing: {samplingRate: 100, tags: {id: \"%REQ(X-ID)%\"}, "+
 			"provider: {type: Zipkin, backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: zipkin}], "+

@@ -151,11 +151,18 @@ func eachSink(spec *egv1a1.ProxyAccessLog, f func(sink)) {
 func (s sink) reference(base string) *resolve.Reference {
 	switch {
 	case s.spec.ALS != nil:
-		return collector.Reference(&s.spec.ALS.BackendCluster, base+s.path+".als", model.AppGRPC)
+		return collector.Reference(&s.spec.ALS.BackendCluster, collector.Address{}, base+s.path+".als", model.AppGRPC)
 	case s.spec.OpenTelemetry != nil:
-		return collector.Reference(&s.spec.OpenTelemetry.BackendCluster, base+s.path+".openTelemetry", model.AppGRPC)
+		otel := s.spec.OpenTelemetry
+		return collector.Reference(&otel.BackendCluster, address(otel), base+s.path+".openTelemetry", model.AppGRPC)
 	}
 	return nil
+}
+
+// address is where a sink is without backendRefs.
+func address(otel *egv1a1.OpenTelemetryEnvoyProxyAccessLog) collector.Address {
+	//lint:ignore SA1019 deprecated, but part of the API and of objects that people have
+	return collector.Address{Host: otel.Host, Port: otel.Port}
 }
 
 // place is where an access log is written.

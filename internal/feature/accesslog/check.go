@@ -69,8 +69,7 @@ func checkSink(r *policy.Refusals, s sink) {
 		checkService(r, s.path+".als", s.spec.ALS)
 	case s.spec.OpenTelemetry != nil:
 		spec, path := s.spec.OpenTelemetry, s.path+".openTelemetry"
-		//lint:ignore SA1019 deprecated, but part of the API
-		collector.Check(r, path, &spec.BackendCluster, spec.Host)
+		collector.Check(r, path, &spec.BackendCluster, address(spec))
 		collector.CheckHeaders(r, path+".headers", spec.Headers)
 	case s.spec.File == nil:
 		r.Add(s.path, "The sink is nowhere: set file, als or openTelemetry, as its type says")
@@ -80,7 +79,7 @@ func checkSink(r *policy.Refusals, s sink) {
 }
 
 func checkService(r *policy.Refusals, path string, spec *egv1a1.ALSEnvoyProxyAccessLog) {
-	collector.Check(r, path, &spec.BackendCluster, nil)
+	collector.Check(r, path, &spec.BackendCluster, collector.Address{})
 	if spec.HTTP == nil {
 		return
 	}

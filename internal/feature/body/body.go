@@ -28,9 +28,7 @@ func Reference(spec *egv1a1.CustomResponseBody, path string) (resolve.Reference,
 	if spec == nil || spec.Type == nil || *spec.Type != egv1a1.ResponseValueTypeValueRef || spec.ValueRef == nil {
 		return resolve.Reference{}, false
 	}
-	return resolve.Reference{Path: path + ".valueRef", Object: &resolve.ObjectReference{
-		Group: string(spec.ValueRef.Group), Kind: string(spec.ValueRef.Kind), Name: string(spec.ValueRef.Name),
-	}}, true
+	return resolve.Reference{Path: path + ".valueRef", Object: resolve.LocalReference(*spec.ValueRef)}, true
 }
 
 // Check returns what is wrong with a body as one sentence, empty if nothing is. objects are what its reference leads

@@ -8,7 +8,9 @@ package collector
 import (
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
@@ -23,10 +25,35 @@ import (
 	"github.com/sluice-gateway/sluice/internal/resolve"
 )
 
-// Reference returns the reference to the backend of a cluster that is written at a path, nil if it has none.
-func Reference(c *egv1a1.BackendCluster, path string, use model.AppProtocol) *resolve.Reference {
+// Address is where a collector is by the deprecated fields host and port, which hold when there are no backendRefs.
+type Address struct {
+	Host *string
+	Port int32
+}
+
+// defaultPort is that of OTLP over gRPC, which the schemas have as the default.
+const defaultPort = 4317
+
+// url returns the address as that of a server, empty if there is none.
+func (a Address) url() string {
+	if a.Host == nil {
+		return ""
+	}
+	port := a.Port
+	if port == 0 {
+		port = defaultPort
+	}
+	return "http://" + net.JoinHostPort(*a.Host, strconv.Itoa(int(port)))
+}
+
+// Reference returns the reference to the backend of a cluster that is written at a path, or to an address in its place,
+// nil if it has neither.
+func Reference(c *egv1a1.BackendCluster, at Address, path string, use model.AppProtocol) *resolve.Reference {
 	if len(c.BackendRefs) == 0 {
-		return nil
+		if at.Host == nil {
+			return nil
+		}
+		return &resolve.Reference{Path: path + ".host", URL: at.url(), Use: use, Settings: c.BackendSettings}
 	}
 	return &resolve.Reference{
 		Path: path + ".backendRefs[0]", Backend: &c.BackendRefs[0].BackendObjectReference, Use: use,
@@ -34,19 +61,20 @@ func Reference(c *egv1a1.BackendCluster, path string, use model.AppProtocol) *re
 	}
 }
 
-// Check refuses clusters of none or of several backends. host is the deprecated field beside the cluster; it may be
-// nil.
-func Check(r *policy.Refusals, path string, c *egv1a1.BackendCluster, host *string) {
-	if host != nil {
-		r.Add(path+".host", "The field is deprecated: use backendRefs, with a Backend whose fqdn endpoint is %q", *host)
-	}
+// Check refuses clusters of none or of several backends, and addresses that are none.
+func Check(r *policy.Refusals, path string, c *egv1a1.BackendCluster, at Address) {
 	//lint:ignore SA1019 deprecated, but part of the API
 	if c.BackendRef != nil {
 		r.Add(path+".backendRef", "The field is deprecated: use backendRefs")
 	}
 	switch n := len(c.BackendRefs); {
-	case n == 0 && host == nil:
+	case n == 0 && at.Host == nil:
 		r.Add(path+".backendRefs", "There is nobody to report to: name a backend")
+	case n == 0:
+		if _, ok := model.Server(at.url()); !ok {
+			r.Add(path+".host", "%q is no host name or IP address: write it like collector.example, without scheme and port",
+				*at.Host)
+		}
 	case n > 1:
 		r.Add(path+".backendRefs", "There are %d backends, and reports go to one: keep one, which can have several "+
 			"endpoints", n)
@@ -82,11 +110,10 @@ func CheckHeaders(r *policy.Refusals, path string, headers []gwv1.HTTPHeader) {
 	}
 }
 
-// GRPC is a backend as a gRPC service: its Kubernetes name is the authority, because the name of the cluster has
-// slashes, which some servers refuse. The headers are sent with each report (initial_metadata).
+// GRPC is a backend as a gRPC service. The headers are sent with each report (initial_metadata).
 func GRPC(cluster string, backend model.BackendKey, headers []gwv1.HTTPHeader) *corev3.GrpcService {
 	out := &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
-		ClusterName: cluster, Authority: Authority(backend),
+		ClusterName: cluster, Authority: backend.Authority(),
 	}}}
 	for _, h := range headers {
 		out.InitialMetadata = append(out.InitialMetadata, &corev3.HeaderValue{
@@ -95,9 +122,6 @@ func GRPC(cluster string, backend model.BackendKey, headers []gwv1.HTTPHeader) *
 	}
 	return out
 }
-
-// Authority is what a backend is called in requests that Envoy makes itself.
-func Authority(b model.BackendKey) string { return b.Name.Name + "." + b.Namespace }
 
 // Resource is what describes the source of reports: resource attributes that are fixed; nil if there are none.
 func Resource(attributes map[string]string) []*corev3.TypedExtensionConfig {

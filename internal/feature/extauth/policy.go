@@ -68,10 +68,8 @@ func (Policy) References(a model.Attached) []resolve.Reference {
 			continue
 		}
 		out = append(out, resolve.Reference{
-			Path: fmt.Sprintf("%s.contextExtensions[%d].valueRef", a.Path, i),
-			Object: &resolve.ObjectReference{
-				Group: string(ext.ValueRef.Group), Kind: string(ext.ValueRef.Kind), Name: string(ext.ValueRef.Name),
-			},
+			Path:   fmt.Sprintf("%s.contextExtensions[%d].valueRef", a.Path, i),
+			Object: resolve.LocalReference(ext.ValueRef.LocalObjectReference),
 		})
 	}
 	return out

@@ -60,8 +60,7 @@ func (Feature) References(a model.Attached) []resolve.Reference {
 	for i, l := range a.Spec.([]egv1a1.Lua) {
 		if ref := l.ValueRef; byReference(l) {
 			out = append(out, resolve.Reference{
-				Path:   fmt.Sprintf("%s[%d].valueRef", a.Path, i),
-				Object: &resolve.ObjectReference{Group: string(ref.Group), Kind: string(ref.Kind), Name: string(ref.Name)},
+				Path: fmt.Sprintf("%s[%d].valueRef", a.Path, i), Object: resolve.LocalReference(*ref),
 			})
 		}
 	}

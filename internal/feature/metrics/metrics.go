@@ -50,12 +50,18 @@ func (Feature) References(a model.Attached) []resolve.Reference {
 	for i := range spec.Sinks {
 		path := fmt.Sprintf("%s.sinks[%d].openTelemetry", a.Path, i)
 		if otel := spec.Sinks[i].OpenTelemetry; otel != nil {
-			if ref := collector.Reference(&otel.BackendCluster, path, model.AppGRPC); ref != nil {
+			if ref := collector.Reference(&otel.BackendCluster, address(otel), path, model.AppGRPC); ref != nil {
 				out = append(out, *ref)
 			}
 		}
 	}
 	return out
+}
+
+// address is where a sink is without backendRefs.
+func address(otel *egv1a1.ProxyOpenTelemetrySink) collector.Address {
+	//lint:ignore SA1019 deprecated, but part of the API and of objects that people have
+	return collector.Address{Host: otel.Host, Port: otel.Port}
 }
 
 // Check refuses names of clusters that there are not, expressions that Envoy does not take, and sinks that cannot be
@@ -87,8 +93,7 @@ func (Feature) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 			r.Add(path, "The sink is nowhere: set it")
 			continue
 		}
-		//lint:ignore SA1019 deprecated, but part of the API
-		collector.Check(&r, path, &otel.BackendCluster, otel.Host)
+		collector.Check(&r, path, &otel.BackendCluster, address(otel))
 		collector.CheckHeaders(&r, path+".headers", otel.Headers)
 		collector.CheckResource(&r, path+".resourceAttributes", otel.ResourceAttributes)
 		if otel.BackendSettings != nil {

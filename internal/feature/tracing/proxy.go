@@ -54,19 +54,24 @@ func (Proxy) References(a model.Attached) []resolve.Reference {
 	if spec.Provider.Type == egv1a1.TracingProviderTypeOpenTelemetry {
 		use = model.AppGRPC
 	}
-	ref := collector.Reference(&spec.Provider.BackendCluster, a.Path+".provider", use)
+	ref := collector.Reference(&spec.Provider.BackendCluster, address(spec), a.Path+".provider", use)
 	if ref == nil {
 		return nil
 	}
 	return []resolve.Reference{*ref}
 }
 
+// address is where the collector is without backendRefs.
+func address(spec *egv1a1.ProxyTracing) collector.Address {
+	//lint:ignore SA1019 deprecated, but part of the API and of objects that people have
+	return collector.Address{Host: spec.Provider.Host, Port: spec.Provider.Port}
+}
+
 // Check refuses collectors that cannot be reported to, rates above one, and formats that Envoy does not take.
 func (Proxy) Check(a model.Attached, _ *model.Rule) []feature.Problem {
 	spec := a.Spec.(*egv1a1.ProxyTracing)
 	var r policy.Refusals
-	//lint:ignore SA1019 deprecated, but part of the API
-	collector.Check(&r, ".provider", &spec.Provider.BackendCluster, spec.Provider.Host)
+	collector.Check(&r, ".provider", &spec.Provider.BackendCluster, address(spec))
 	if otel := spec.Provider.OpenTelemetry; otel != nil {
 		collector.CheckHeaders(&r, ".provider.openTelemetry.headers", otel.Headers)
 		collector.CheckResource(&r, ".provider.openTelemetry.resourceAttributes", otel.ResourceAttributes)
@@ -174,11 +179,11 @@ func tracer(l *feature.Listener, spec *egv1a1.ProxyTracing, backend model.Backen
 	switch spec.Provider.Type {
 	case egv1a1.TracingProviderTypeDatadog:
 		return pack("envoy.tracers.datadog", &tracev3.DatadogConfig{
-			ServiceName: service, CollectorCluster: cluster, CollectorHostname: collector.Authority(backend),
+			ServiceName: service, CollectorCluster: cluster, CollectorHostname: backend.Authority(),
 		})
 	case egv1a1.TracingProviderTypeZipkin:
 		config := &tracev3.ZipkinConfig{
-			CollectorCluster: cluster, CollectorEndpoint: zipkinPath, CollectorHostname: collector.Authority(backend),
+			CollectorCluster: cluster, CollectorEndpoint: zipkinPath, CollectorHostname: backend.Authority(),
 			CollectorEndpointVersion: tracev3.ZipkinConfig_HTTP_JSON, SharedSpanContext: wrapperspb.Bool(true),
 		}
 		if z := spec.Provider.Zipkin; z != nil {

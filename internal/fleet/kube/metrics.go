@@ -66,10 +66,10 @@ func statMatcher(m egv1a1.StringMatch) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: m.Value}}
 }
 
-// sink is where metrics are sent: a Service by its name, or the endpoints of a Backend.
+// sink is where metrics are sent: a Service by its name, or the endpoints of a Backend or server.
 func (r *renderer) sink(s resolve.FleetSink, spec *egv1a1.ProxyOpenTelemetrySink) (fleet.Sink, error) {
 	out := fleet.Sink{
-		Authority:     s.Backend.Name.Name + "." + s.Backend.Namespace,
+		Authority:     s.Backend.Authority(),
 		DeltaCounters: spec.ReportCountersAsDeltas != nil && *spec.ReportCountersAsDeltas,
 		Resource:      spec.ResourceAttributes,
 	}
