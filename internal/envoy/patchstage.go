@@ -345,6 +345,14 @@ func (b *builder) changeAdded(p *patching, key AddedKey, base *xds.Resource, ste
 	return remade(out, after)
 }
 
+// addAdditions adds the resources that only policies have.
+func (b *builder) addAdditions(e *incr.Engine) *incr.Table[AddedKey, *xds.Resource] {
+	return incr.NewTable(e, "added resources", func(r *incr.Reader, k AddedKey) (*xds.Resource, bool) {
+		p, _ := incr.Get(r, b.addedStage.done, k)
+		return p.Resource, p.Resource != nil
+	}, b.addedStage.done).Equal(equalResource)
+}
+
 // addPatchReports adds why policies are not programmed.
 func (b *builder) addPatchReports(e *incr.Engine) {
 	b.PatchReports = incr.NewTable(e, "patch reports", func(r *incr.Reader, key model.Name) (status.Report, bool) {

@@ -181,10 +181,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	})
 	b.addPatchedTables(e)
 	out.Routes = incr.NewTable(e, "route tables", b.tableStage.hook, b.hosts).Equal(equalResource)
-	out.Added = incr.NewTable(e, "added resources", func(r *incr.Reader, k AddedKey) (*xds.Resource, bool) {
-		p, _ := incr.Get(r, b.addedStage.done, k)
-		return p.Resource, p.Resource != nil
-	}, b.addedStage.done).Equal(equalResource)
+	out.Added = b.addAdditions(e)
 	b.addPatchReports(e)
 	out.patches = b.patches
 	if len(opts.Extensions) > 0 {

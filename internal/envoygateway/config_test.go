@@ -59,11 +59,6 @@ var mistakes = map[string]struct {
 		text: head + "xdsServer:\n  maxConnectionAge: 10 h\n  maxReceiveMessageSize: 3Gi\n",
 		want: []string{`eg.yaml:4: xdsServer.maxConnectionAge: "10 h" is no duration`, "less than 2Gi"},
 	},
-	"refused fields": {
-		text: head + "provider:\n  type: Custom\n  custom:\n    resource: {type: File, file: {paths: [a]}}\n" +
-			"    infrastructure:\n      type: Remote\n      remote: {}\n",
-		want: []string{"eg.yaml:8: provider.custom.infrastructure.remote: Sluice runs Envoys in"},
-	},
 	"watch without type": {
 		text: head + "provider:\n  type: Kubernetes\n  kubernetes:\n    watch: {namespaces: [a]}\n",
 		want: []string{"eg.yaml:6: provider.kubernetes.watch.type: must be Namespaces or NamespaceSelector"},
