@@ -37,7 +37,7 @@ func (b *builder) addServed(e *incr.Engine, sites incr.KeySource[siteKey]) []inc
 		b.backendUses = uses
 		return []incr.KeySource[BackendKey]{uses}
 	}
-	b.served = &held[siteKey, served]{equal: equalServed}
+	b.served = &held[siteKey, served]{equal: equalServed, proxy: proxyOfSite}
 	b.served.trying(e, "envoy routes", b.serve, sites)
 	uses := incr.NewIndex(e, "backend uses", b.served.tries, func(k siteKey, a attempt[served]) []BackendKey {
 		return needs(k, a.value)
@@ -203,6 +203,9 @@ func clustersOf(route *routev3.Route) []string {
 	}
 	return out
 }
+
+func proxyOfSite(k siteKey) model.ProxyName       { return k.Table.Port().Proxy }
+func proxyOfBackend(k BackendKey) model.ProxyName { return k.Proxy }
 
 // extendCluster asks about the clusters of backends that extension servers understand. A cluster waits for its
 // endpoints: Envoy would wait for them, and with it for all other clusters.
@@ -397,12 +400,12 @@ func addHeld[K incr.Key[K], V any](
 	return append(calls, h.calls(e, name)), append(all, h)
 }
 
-// Keep stages what the last commit has made complete as what stays while extension servers are asked for the next. It
-// reports whether there is anything to commit.
-func (t *Tables) Keep() bool {
+// Keep stages what the last commit has made complete as what stays while extension servers are asked for the next.
+// pushed says which push of a proxy it was part of. It reports whether there is anything to commit.
+func (t *Tables) Keep(pushed func(model.ProxyName) uint64) bool {
 	staged := false
 	for _, h := range t.held {
-		staged = h.keep() || staged
+		staged = h.keep(pushed) || staged
 	}
 	return staged
 }
@@ -431,10 +434,10 @@ func (t *Tables) HeldListeners() []model.PortKey {
 	return out
 }
 
-// Settle takes in that everything is live: what is complete is good.
-func (t *Tables) Settle() {
+// Lived takes in that a push of a proxy is live: what was complete by then is good.
+func (t *Tables) Lived(proxy model.ProxyName, push uint64) {
 	for _, h := range t.held {
-		h.settle()
+		h.lived(proxy, push)
 	}
 }
 
@@ -445,30 +448,22 @@ func (t *Tables) Distrust(call model.Call) {
 	}
 }
 
-// RouteCalls are the calls for a route, wherever it is served.
-func (t *Tables) RouteCalls(route model.RouteKey) []model.Call {
+// Unproven are the calls whose answers a virtual host of a route table is made of since it was last live, those for the
+// routes of its owners included.
+func (t *Tables) Unproven(proxy model.ProxyName, table, domain string, owners []model.Ref) []model.Call {
 	var out []model.Call
-	if t.served == nil || t.served.tries == nil {
-		return nil
+	for k := range t.hosts.unproven {
+		if k.Table.Port().Proxy == proxy && k.Domain == domain && k.Table.String() == table {
+			a, _ := t.hosts.tries.Peek(k)
+			out = append(out, a.Calls...)
+		}
 	}
-	for k, a := range t.served.tries.All() {
-		if k.Route == route {
+	for k := range t.served.unproven {
+		if k.Table.Port().Proxy == proxy && k.Table.String() == table && slices.Contains(owners, k.Route.Ref()) {
+			a, _ := t.served.tries.Peek(k)
 			out = append(out, a.Calls...)
 		}
 	}
 	slices.SortFunc(out, model.Call.Compare)
 	return slices.Compact(out)
-}
-
-// HostCalls are the calls for a virtual host of a route table.
-func (t *Tables) HostCalls(proxy model.ProxyName, table, domain string) []model.Call {
-	if t.hosts == nil || t.hosts.tries == nil {
-		return nil
-	}
-	for k, a := range t.hosts.tries.All() {
-		if k.Table.Port().Proxy == proxy && k.Domain == domain && k.Table.String() == table {
-			return a.Calls
-		}
-	}
-	return nil
 }

@@ -8,6 +8,8 @@ import (
 // attempt is what a row would be, with what extension servers have done for it.
 type attempt[V any] struct {
 	value V
+	// standIn says that it takes the place of what Envoy refuses: it is not what is to stay.
+	standIn bool
 	verdict
 }
 
@@ -22,8 +24,21 @@ type held[K incr.Key[K], V any] struct {
 	last  *incr.Input[K, V]
 	whole *incr.Table[K, V]
 	equal func(a, b V) bool
-	// before are what rows in last replace that are not known to be good yet; nil for nothing.
-	before map[K]*V
+	// unproven are the rows in last of which it is not known yet that Envoy takes them, proxy says whose a row is.
+	unproven map[K]*unproven[V]
+	proxy    func(K) model.ProxyName
+}
+
+// unproven is what a row was when it was last live, nil if it never was, and the versions since.
+type unproven[V any] struct {
+	good *V
+	then []version[V]
+}
+
+// version is a value with the version of the push that it was part of.
+type version[V any] struct {
+	value V
+	push  uint64
 }
 
 // rows are what a table is made of whose rows wait for extension servers if asked is set, and are as any others if not.
@@ -32,11 +47,12 @@ type rows[K incr.Key[K], V any] struct {
 	asked bool
 	try   func(*incr.Reader, K) (attempt[V], bool)
 	equal func(a, b V) bool
+	proxy func(K) model.ProxyName
 }
 
 // holding makes a table of such rows.
 func holding[K incr.Key[K], V any](e *incr.Engine, p rows[K, V], keys ...incr.KeySource[K]) *held[K, V] {
-	h := &held[K, V]{equal: p.equal}
+	h := &held[K, V]{equal: p.equal, proxy: p.proxy}
 	if !p.asked {
 		h.whole = incr.NewTable(e, p.name, func(r *incr.Reader, k K) (V, bool) {
 			a, ok := p.try(r, k)
@@ -53,10 +69,11 @@ func holding[K incr.Key[K], V any](e *incr.Engine, p rows[K, V], keys ...incr.Ke
 func (h *held[K, V]) trying(
 	e *incr.Engine, name string, try func(*incr.Reader, K) (attempt[V], bool), keys ...incr.KeySource[K],
 ) {
-	h.before = map[K]*V{}
+	h.unproven = map[K]*unproven[V]{}
 	h.last = incr.NewInput[K, V](e, "complete "+name)
 	h.tries = incr.NewTable(e, "attempted "+name, try, keys...).Equal(func(a, b attempt[V]) bool {
-		return a.Pending == b.Pending && a.Failed == b.Failed && sameCalls(a.Calls, b.Calls) && h.equal(a.value, b.value)
+		return a.standIn == b.standIn && a.Pending == b.Pending && a.Failed == b.Failed &&
+			sameCalls(a.Calls, b.Calls) && h.equal(a.value, b.value)
 	})
 }
 
@@ -101,13 +118,14 @@ func (h *held[K, V]) calls(e *incr.Engine, name string) incr.KeySource[model.Cal
 
 // keeper is a held table, whatever its rows are.
 type keeper interface {
-	keep() bool
-	settle()
+	keep(pushed func(model.ProxyName) uint64) bool
+	lived(proxy model.ProxyName, push uint64)
 	distrust(call model.Call) bool
 }
 
-// keep stages what the last commit has made complete as what stays. It reports whether there is anything to commit.
-func (h *held[K, V]) keep() bool {
+// keep stages what the last commit has made complete as what stays. pushed says which push of a proxy it was part of.
+// It reports whether there is anything to commit.
+func (h *held[K, V]) keep(pushed func(model.ProxyName) uint64) bool {
 	staged := false
 	for k, c := range h.tries.Changes() {
 		last, had := h.last.Peek(k)
@@ -117,14 +135,18 @@ func (h *held[K, V]) keep() bool {
 				h.last.Delete(k)
 				staged = true
 			}
-			delete(h.before, k)
+			delete(h.unproven, k)
+		case c.New.standIn:
 		case c.New.ready() && (!had || !h.equal(last, c.New.value)):
-			if _, ok := h.before[k]; !ok {
-				h.before[k] = nil
+			u, ok := h.unproven[k]
+			if !ok {
+				u = &unproven[V]{}
 				if had {
-					h.before[k] = &last
+					u.good = &last
 				}
+				h.unproven[k] = u
 			}
+			u.then = append(u.then, version[V]{c.New.value, pushed(h.proxy(k))})
 			h.last.Set(k, c.New.value)
 			staged = true
 		}
@@ -132,8 +154,20 @@ func (h *held[K, V]) keep() bool {
 	return staged
 }
 
-// settle takes in that everything is live: what is complete is good.
-func (h *held[K, V]) settle() { clear(h.before) }
+// lived takes in that a push of a proxy is live: what was part of it is good.
+func (h *held[K, V]) lived(proxy model.ProxyName, push uint64) {
+	for k, u := range h.unproven {
+		if h.proxy(k) != proxy {
+			continue
+		}
+		for len(u.then) > 0 && u.then[0].push <= push {
+			u.good, u.then = &u.then[0].value, u.then[1:]
+		}
+		if len(u.then) == 0 {
+			delete(h.unproven, k)
+		}
+	}
+}
 
 // distrust takes the rows back to what they were before, for which an answer made what Envoy refuses. It reports
 // whether there are any.
@@ -145,14 +179,14 @@ func (h *held[K, V]) distrust(call model.Call) bool {
 				continue
 			}
 			found = true
-			switch before, ok := h.before[k]; {
+			switch u, ok := h.unproven[k]; {
 			case !ok: // what it is was live
-			case before == nil:
+			case u.good == nil:
 				h.last.Delete(k)
 			default:
-				h.last.Set(k, *before)
+				h.last.Set(k, *u.good)
 			}
-			delete(h.before, k)
+			delete(h.unproven, k)
 		}
 	}
 	return found

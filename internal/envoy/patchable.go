@@ -1,6 +1,9 @@
 package envoy
 
 import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
@@ -10,20 +13,42 @@ import (
 func (b *builder) addClusters(
 	e *incr.Engine, uses []incr.KeySource[BackendKey],
 ) (clusters, endpoints *incr.Table[BackendKey, *xds.Resource]) {
-	proxy := func(k BackendKey) model.ProxyName { return k.Proxy }
 	b.assignments, b.endpointStage, endpoints = patchable(e, rows[BackendKey, *xds.Resource]{
 		name: "endpoints", asked: b.servers.takes(model.HookEndpoints), try: b.extendEndpoints, equal: equalResource,
 	}, stage[BackendKey]{
-		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: proxy, change: changeNamed[BackendKey](b, xds.Endpoints),
+		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: proxyOfBackend, change: changeNamed[BackendKey](b, xds.Endpoints),
 		of: func(s *step) (BackendKey, bool) { return s.Endpoint, s.Endpoint != BackendKey{} },
 	}, uses...)
 	b.clusters, b.clusterStage, clusters = patchable(e, rows[BackendKey, *xds.Resource]{
 		name: "clusters", asked: b.waitsForClusters(), try: b.extendCluster, equal: equalResource,
 	}, stage[BackendKey]{
-		b: b, typ: xds.Cluster, build: b.cluster, proxy: proxy, change: changeNamed[BackendKey](b, xds.Cluster),
+		b: b, typ: xds.Cluster, build: b.cluster, proxy: proxyOfBackend, change: changeNamed[BackendKey](b, xds.Cluster),
 		of: func(s *step) (BackendKey, bool) { return s.Backend, s.Backend != BackendKey{} },
 	}, uses...)
-	return clusters, endpoints
+	return clusters, b.servedEndpoints(e, clusters, endpoints)
+}
+
+// servedEndpoints are the endpoints of the clusters that ask for them. One that an extension server has told otherwise
+// never does: Envoy would not answer what it has not asked for, and endpoints of others would wait for that.
+func (b *builder) servedEndpoints(
+	e *incr.Engine, clusters, endpoints *incr.Table[BackendKey, *xds.Resource],
+) *incr.Table[BackendKey, *xds.Resource] {
+	if !b.servers.takes(model.HookCluster) {
+		return endpoints
+	}
+	return incr.NewTable(e, "served endpoints", func(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+		found, ok := incr.Get(r, endpoints, k)
+		if !ok || !k.Backend.Extension() {
+			return found, ok
+		}
+		c, ok := incr.Get(r, clusters, k)
+		if !ok {
+			return nil, false
+		}
+		var cluster clusterv3.Cluster
+		err := proto.Unmarshal(c.Body, &cluster)
+		return found, err == nil && cluster.GetType() == clusterv3.Cluster_EDS && cluster.GetClusterType() == nil
+	}, endpoints).Equal(equalResource)
 }
 
 // addListeners adds the listeners of ports, and returns them as policies change them.
@@ -46,6 +71,7 @@ func (b *builder) addListeners(
 func patchable[K incr.Key[K]](
 	e *incr.Engine, own rows[K, *xds.Resource], s stage[K], keys ...incr.KeySource[K],
 ) (*held[K, *xds.Resource], *stage[K], *incr.Table[K, *xds.Resource]) {
+	own.proxy = s.proxy
 	if !own.asked {
 		changed := newStage(e, s, own.name)
 		own.try = func(r *incr.Reader, k K) (attempt[*xds.Resource], bool) {

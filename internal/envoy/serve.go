@@ -45,7 +45,7 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (attempt[served], bool) {
 	}
 	slices.SortFunc(out.needs, model.BackendKey.Compare)
 	out.needs = slices.Compact(out.needs)
-	return attempt[served]{value: out, verdict: s.verdict}, true
+	return attempt[served]{value: out, standIn: route.Refused != "", verdict: s.verdict}, true
 }
 
 // reached returns the route with its backends as connections to a listener reach them.

@@ -174,6 +174,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	hosts := holding(e, rows[model.HostKey, *xds.Part]{
 		name: "virtual hosts", asked: b.servers.takes(model.HookVirtualHost), try: b.extendHost,
 		equal: func(a, b *xds.Part) bool { return a.Hash == b.Hash },
+		proxy: func(k model.HostKey) model.ProxyName { return k.Table.Port().Proxy },
 	}, in.Hosts, owned)
 	out.served, out.hosts, out.Hosts = b.served, hosts, hosts.whole
 	b.hosts = incr.NewIndex(e, "hosts by table", out.Hosts, func(k model.HostKey, _ *xds.Part) []model.RouteTableKey {

@@ -86,7 +86,7 @@ func (b *blame) remember(t *resolve.Tables, others bool) {
 func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 	id := hostID{e.Proxy, e.Resource, e.Part}
 	t, ok := b.trials[id]
-	if !ok && e.Type == xds.Routes && p.distrust(id, model.RouteKey{}, e.Message) {
+	if e.Type == xds.Routes && p.distrust(e) {
 		return true
 	}
 	if !ok {
@@ -108,11 +108,6 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 
 // convict takes in that at least one of the accused is guilty.
 func (b *blame) convict(p *Pipeline, id hostID, t *trial) {
-	if len(t.accused) == 1 && p.distrust(id, t.accused[0], t.message) {
-		p.resolved.Refused.Delete(t.accused[0])
-		b.next(p, id, t)
-		return
-	}
 	if len(t.accused) == 1 {
 		b.refuse(t.accused[0], b.standBack(p, t.accused[0], t.message))
 		b.next(p, id, t)

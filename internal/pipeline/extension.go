@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -35,6 +36,7 @@ func (p *Pipeline) Answered(call model.Call, answer model.Answer) Outcome {
 		return Outcome{}
 	}
 	delete(p.distrusted, call)
+	p.doubt.waiting = slices.DeleteFunc(p.doubt.waiting, func(d doubted) bool { return d.call == call })
 	p.built.Answers.Set(call, answer)
 	return p.commit()
 }
@@ -83,7 +85,7 @@ func (p *Pipeline) keep() bool {
 	if p.built.Calls == nil {
 		return false
 	}
-	staged := p.built.Keep()
+	staged := p.built.Keep(func(proxy model.ProxyName) uint64 { return p.proxy(proxy).version })
 	for route, c := range p.built.Withheld.Changes() {
 		staged = true
 		if c.Has {
@@ -95,28 +97,128 @@ func (p *Pipeline) keep() bool {
 	return staged
 }
 
-// distrust takes in that Envoy refuses what extension servers have made of a route or, if it is empty, of a virtual
-// host. It reports whether they have made anything of it: then it is not the route that is to blame.
-func (p *Pipeline) distrust(e hostID, route model.RouteKey, message string) bool {
+// doubt is about the answers of extension servers from which something was made that Envoy refuses. If there are
+// several that were never live, all are taken back, and tried again one after the other.
+type doubt struct {
+	// waiting are those that are taken back, tried is the one that is being tried.
+	waiting []doubted
+	tried   doubted
+	// push is the one that decides about the one that is tried, or takes all back, and proxy whose it is.
+	push  uint64
+	proxy model.ProxyName
+	// refused are Envoy's words about versions of virtual hosts: it is not asked again about any of them.
+	refused map[hostID]map[uint64]string
+}
+
+type doubted struct {
+	call model.Call
+	data []byte
+}
+
+// distrust takes in that Envoy refuses a virtual host. It reports whether that may be because of what extension servers
+// have made of it or of its routes: then no route is to blame, as long as that is not known.
+func (p *Pipeline) distrust(e xds.Event) bool {
 	if p.built.Calls == nil {
 		return false
 	}
-	calls := p.built.RouteCalls(route)
-	if route == (model.RouteKey{}) {
-		calls = p.built.HostCalls(e.proxy, e.table, e.host)
-	}
-	found := false
-	for _, call := range calls {
+	var unproven []doubted
+	for _, call := range p.built.Unproven(e.Proxy, e.Resource, e.Part, e.Owners) {
 		answer, ok := p.built.Answers.Peek(call)
-		if !ok || answer.Data == nil {
-			continue
+		if ok && answer.Data != nil {
+			unproven = append(unproven, doubted{call, answer.Data})
 		}
-		found = true
-		p.distrusted[call] = answer.Data
-		p.built.Answers.Set(call, model.Answer{Error: "Envoy refuses what it has made of it: " + message})
-		p.built.Distrust(call)
 	}
-	return found
+	d, id := &p.doubt, hostID{e.Proxy, e.Resource, e.Part}
+	hashes, doubted := d.refused[id]
+	stale := doubted && p.hostHash(id) != e.Hash
+	if len(unproven) == 0 && !stale {
+		return false
+	}
+	if !doubted {
+		hashes = map[uint64]string{}
+		d.refused[id] = hashes
+	}
+	hashes[e.Hash] = e.Message
+	if stale {
+		return true // it is about what was taken back already
+	}
+	d.weigh(p, unproven, e.Message)
+	d.proxy, d.push = e.Proxy, p.proxy(e.Proxy).version+1
+	return true
+}
+
+// weigh takes back what may be to blame.
+func (d *doubt) weigh(p *Pipeline, unproven []doubted, message string) {
+	for _, one := range unproven {
+		if one.call == d.tried.call {
+			d.tried = doubted{}
+			p.refuseAnswer(one, message)
+			return
+		}
+	}
+	if len(unproven) == 1 {
+		p.refuseAnswer(unproven[0], message)
+		return
+	}
+	for _, one := range unproven {
+		p.takeBack(one, "it waits to be tried again, because Envoy refuses something beside it: "+message)
+	}
+	d.waiting = append(d.waiting, unproven...)
+}
+
+// words are Envoy's about what virtual hosts are now, empty if it has not refused that. It does not say it twice.
+func (d *doubt) words(p *Pipeline) string {
+	for id, hashes := range d.refused {
+		if message, ok := hashes[p.hostHash(id)]; ok {
+			return message
+		}
+	}
+	return ""
+}
+
+// refuseAnswer takes back an answer for good: until it is another one.
+func (p *Pipeline) refuseAnswer(one doubted, message string) {
+	p.distrusted[one.call] = one.data
+	p.takeBack(one, "Envoy refuses what it has made of it: "+message)
+}
+
+// takeBack stages that an answer counts as failed.
+func (p *Pipeline) takeBack(one doubted, why string) {
+	p.built.Answers.Set(one.call, model.Answer{Error: why})
+	p.built.Distrust(one.call)
+}
+
+// extensionsLived takes in what is live. It reports whether there is something to commit: the next answer is tried.
+func (p *Pipeline) extensionsLived(e xds.Event) bool {
+	if p.built.Calls == nil {
+		return false
+	}
+	d := &p.doubt
+	if len(d.refused) == 0 || e.Proxy != d.proxy || e.Version < d.push {
+		if len(d.refused) == 0 {
+			p.built.Lived(e.Proxy, e.Version)
+		}
+		return false
+	}
+	tried := d.tried
+	d.tried = doubted{}
+	if why := d.words(p); why != "" && tried.call != (model.Call{}) {
+		p.refuseAnswer(tried, why)
+		d.push = p.proxy(d.proxy).version + 1
+		return true
+	}
+	p.built.Lived(e.Proxy, e.Version)
+	for len(d.waiting) > 0 {
+		one := d.waiting[0]
+		d.waiting = d.waiting[1:]
+		if _, wanted := p.built.Calls.Peek(one.call); wanted {
+			d.tried, d.push = one, p.proxy(d.proxy).version+1
+			p.built.Answers.Set(one.call, model.Answer{Data: one.data})
+			return true
+		}
+	}
+	clear(d.refused)
+	return false
 }
 
 // heldSources adds the Gateways and ListenerSets of listeners about which an extension server has failed, or not any
@@ -130,13 +232,6 @@ func (p *Pipeline) heldSources(sources map[model.Ref]bool) {
 		for i := range port.Listeners {
 			sources[port.Listeners[i].Key.Source] = true
 		}
-	}
-}
-
-// extensionsLive takes in that an event says that everything is live: what extension servers have made is good.
-func (p *Pipeline) extensionsLive(e xds.Event) {
-	if p.built.Calls != nil && e.Kind == xds.Live && p.settled() {
-		p.built.Settle()
 	}
 }
 

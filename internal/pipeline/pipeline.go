@@ -102,6 +102,7 @@ type Pipeline struct {
 	book *peer.Book
 	// distrusted are the answers of extension servers that Envoy refuses.
 	distrusted map[model.Call][]byte
+	doubt      doubt
 }
 
 // proxy is what is known about the Envoys of a proxy.
@@ -150,7 +151,7 @@ func New(opts Options) *Pipeline {
 	p := &Pipeline{
 		opts: opts, engine: e, store: resource.NewStore(e, opts.Extensions.Kinds...), settling: opts.Settling,
 		proxies: map[model.ProxyName]*proxy{}, strays: strays{}, book: peer.NewBook(opts.Build),
-		distrusted: map[model.Call][]byte{},
+		distrusted: map[model.Call][]byte{}, doubt: doubt{refused: map[hostID]map[uint64]string{}},
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
@@ -306,8 +307,8 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 		px := p.proxy(e.Proxy)
 		px.live = max(px.live, e.Version)
 		p.review(e.Proxy)
-		p.extensionsLive(e)
-		if p.blame.lived(p, e) {
+		tried := p.extensionsLived(e)
+		if p.blame.lived(p, e) || tried {
 			return p.commit()
 		}
 	case xds.Rejected:

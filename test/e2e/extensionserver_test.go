@@ -361,8 +361,27 @@ func TestExtensionServerRefusedByEnvoy(t *testing.T) {
 	})
 	both := strings.ReplaceAll(stampYAML, "hostnames: [plain.test]\n  rules: [{",
 		"hostnames: [stamped.test]\n  rules: [{matches: [{path: {value: /plain}}], ")
+	both += `
+---
+apiVersion: ext.example.com/v1
+kind: Stamp
+metadata: {name: s2}
+spec: {text: two}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: beside}
+spec:
+  parentRefs: [{name: gw}]
+  hostnames: [stamped.test]
+  rules:
+    - matches: [{path: {value: /beside}}]
+      filters: [{type: ExtensionRef, extensionRef: {group: ext.example.com, kind: Stamp, name: s2}}]
+      backendRefs: [{${one}}]
+`
 	in := extended(t, s, files{"routes.yaml": both}, "Route", "")
 	in.want(t, request{host: "stamped.test"}, expect{backend: "one", header: []string{"x-stamp: one for stamped.test"}})
+	both = strings.Replace(both, "text: two", "text: three", 1)
 	bad := strings.ReplaceAll(strings.Replace(both, "text: one", "text: bad", 1), "${two}", "${three}")
 	in.write("routes.yaml", bad)
 	in.want(t, request{host: "stamped.test", path: "/plain"}, expect{backend: "three"})
@@ -370,6 +389,7 @@ func TestExtensionServerRefusedByEnvoy(t *testing.T) {
 		kind: "HTTPRoute", name: "default/stamped", condition: "Programmed=False/Invalid",
 		message: "envoy refuses what it has made of it",
 	})
+	in.want(t, request{host: "stamped.test", path: "/beside"}, expect{header: []string{"x-stamp: three for stamped.test"}})
 	in.must(t, request{host: "stamped.test"}, expect{backend: "one", header: []string{"x-stamp: one for stamped.test"}})
 	in.condition(t, conditionWant{
 		kind: "HTTPRoute", name: "default/plain", condition: "Programmed=False", absent: true,
