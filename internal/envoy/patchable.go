@@ -14,10 +14,12 @@ func (b *builder) addClusters(
 	e *incr.Engine, uses []incr.KeySource[BackendKey],
 ) (clusters, endpoints *incr.Table[BackendKey, *xds.Resource]) {
 	b.assignments, b.endpointStage, endpoints = patchable(e, rows[BackendKey, *xds.Resource]{
-		name: "endpoints", asked: b.servers.takes(model.HookEndpoints), try: b.extendEndpoints, equal: equalResource,
+		name: "endpoints", asked: b.servers.takes(model.HookEndpoints),
+		try: b.extendEndpoints, equal: equalResource,
 	}, stage[BackendKey]{
-		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: proxyOfBackend, change: changeNamed[BackendKey](b, xds.Endpoints),
-		of: func(s *step) (BackendKey, bool) { return s.Endpoint, s.Endpoint != BackendKey{} },
+		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: proxyOfBackend,
+		change: changeNamed[BackendKey](b, xds.Endpoints),
+		of:     func(s *step) (BackendKey, bool) { return s.Endpoint, s.Endpoint != BackendKey{} },
 	}, uses...)
 	b.clusters, b.clusterStage, clusters = patchable(e, rows[BackendKey, *xds.Resource]{
 		name: "clusters", asked: b.waitsForClusters(), try: b.extendCluster, equal: equalResource,

@@ -353,8 +353,8 @@ func (b *builder) addAdditions(e *incr.Engine) *incr.Table[AddedKey, *xds.Resour
 	}, b.addedStage.done).Equal(equalResource)
 }
 
-// addPatchReports adds why policies are not programmed.
-func (b *builder) addPatchReports(e *incr.Engine) {
+// addPatchReports adds why policies are not programmed. It returns all that there is of patches.
+func (b *builder) addPatchReports(e *incr.Engine) patches {
 	b.PatchReports = incr.NewTable(e, "patch reports", func(r *incr.Reader, key model.Name) (status.Report, bool) {
 		p, ok := incr.Get(r, b.plans, key)
 		if !ok {
@@ -376,6 +376,7 @@ func (b *builder) addPatchReports(e *incr.Engine) {
 		}
 		return report.Select(func(status.Issue) bool { return true }), true
 	}, b.plans)
+	return b.patches
 }
 
 // patchedBy returns what became of the resource of a step.

@@ -183,8 +183,7 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	b.addPatchedTables(e)
 	out.Routes = incr.NewTable(e, "route tables", b.tableStage.hook, b.hosts).Equal(equalResource)
 	out.Added = b.addAdditions(e)
-	b.addPatchReports(e)
-	out.patches = b.patches
+	out.patches = b.addPatchReports(e)
 	if len(opts.Extensions) > 0 {
 		b.addCalls(e, out)
 	}
