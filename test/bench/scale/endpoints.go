@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/table"
@@ -75,43 +74,20 @@ func part0(part, k int) object {
 
 // turnover replaces endpoints one after the other.
 func (w *world) turnover(ctx context.Context, t *table.Table, n int) error {
-	const changes = 50
-	before, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	took := make([]float64, 0, changes)
-	for k := range changes {
-		sent, err := w.plane.work()
+	of := fmt.Sprintf("an endpoint change, a Service of %d", n)
+	return w.each(ctx, t, changes{of: of, until: "Envoy", count: 50, make: func(k int) (time.Duration, error) {
+		before, err := w.plane.work()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := w.replace(ctx, part0(k%(n/sliceSize), k+1)); err != nil {
-			return err
+			return 0, err
 		}
 		begin := time.Now()
 		err = until(ctx, "the endpoints are sent", func() bool {
 			now, err := w.plane.work()
-			return err == nil && now.sent > sent.sent
+			return err == nil && now.sent > before.sent
 		})
-		if err != nil {
-			return err
-		}
-		took = append(took, table.InMilliseconds(time.Since(begin)))
-	}
-	if err := w.settled(ctx); err != nil {
-		return err
-	}
-	after, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	slices.Sort(took)
-	of := fmt.Sprintf("an endpoint change, a Service of %d", n)
-	t.Add(table.Row{
-		What:     of + ": to Envoy",
-		Measured: took[changes/2], Note: "p50, looked for every 10 ms",
-	})
-	w.sayWork(t, after.minus(before), changes, 0, of)
-	return nil
+		return time.Since(begin), err
+	}})
 }

@@ -93,38 +93,21 @@ func (w *world) connect(ctx context.Context, count int) (fleet []*subscriber, to
 // spread edits routes, and waits each time until all Envoys have them.
 func (w *world) spread(ctx context.Context, t *table.Table, fleet []*subscriber, name string, n int) error {
 	const edits = 20
-	before, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	var total time.Duration
-	for k := range edits {
+	of := "a route edit, " + name
+	return w.each(ctx, t, changes{of: of, until: "the last Envoy", count: edits, make: func(k int) (time.Duration, error) {
 		was := make([]int64, len(fleet))
 		for i, s := range fleet {
 			was[i] = s.routes.Load()
 		}
 		if err := w.replace(ctx, route(k*17%n, pathOf(k+1), gatewayParent(mainGateway))); err != nil {
-			return err
+			return 0, err
 		}
 		begin := time.Now()
 		for i, s := range fleet {
 			if err := s.has(ctx, was[i]+1); err != nil {
-				return err
+				return 0, err
 			}
 		}
-		total += time.Since(begin)
-	}
-	if err := w.settled(ctx); err != nil {
-		return err
-	}
-	after, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	t.Add(table.Row{
-		What:     name + ": a route edit",
-		Measured: table.InMilliseconds(total) / edits, Note: fmt.Sprintf("mean of %d, to the last Envoy", edits),
-	})
-	w.sayWork(t, after.minus(before), edits, 0, "a route edit, "+name)
-	return nil
+		return time.Since(begin), nil
+	}})
 }

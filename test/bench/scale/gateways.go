@@ -70,34 +70,13 @@ func gateways(ctx context.Context, o options, t *table.Table) error {
 // gatewayEdits changes the route of the Gateway that has an Envoy.
 func (w *world) gatewayEdits(ctx context.Context, t *table.Table, p *proxy, n int) error {
 	const edits = 30
-	before, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	var total time.Duration
-	for k := range edits {
+	name := fmt.Sprintf("a route edit, %d Gateways", n)
+	return w.each(ctx, t, changes{of: name, count: edits, make: func(k int) (time.Duration, error) {
 		if err := w.replace(ctx, route(n-1, pathOf(k+1), gatewayParent(gatewayNameOf(n-1)))); err != nil {
-			return err
+			return 0, err
 		}
 		begin := time.Now()
 		at, err := p.answers(ctx, hostOf(n-1), pathOf(k+1))
-		if err != nil {
-			return err
-		}
-		total += at.Sub(begin)
-	}
-	if err := w.settled(ctx); err != nil {
-		return err
-	}
-	after, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	name := fmt.Sprintf("a route edit, %d Gateways", n)
-	t.Add(table.Row{
-		What:     name + ": to first 200",
-		Measured: table.InMilliseconds(total) / edits, Note: fmt.Sprintf("mean of %d", edits),
-	})
-	w.sayWork(t, after.minus(before), edits, 0, name)
-	return nil
+		return at.Sub(begin), err
+	}})
 }

@@ -117,39 +117,18 @@ func setRoute(set, r, k int) object {
 // setEdits changes routes of ListenerSets one after the other.
 func (w *world) setEdits(ctx context.Context, t *table.Table, p *proxy, sets int, name string) error {
 	const edits = 30
-	before, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	var total time.Duration
-	for k := range edits {
+	return w.each(ctx, t, changes{of: name, count: edits, make: func(k int) (time.Duration, error) {
 		i := k * 613 % sets
 		if err := w.replace(ctx, setRoute(i, 3, k+1)); err != nil {
-			return err
+			return 0, err
 		}
 		begin := time.Now()
 		another := &proxy{Process: p.Process, port: p.port, conn: load.NewConn(p.address())}
+		defer another.conn.Close()
 		another.conn.Use(secureDial(hostOf(i)), "")
 		at, err := another.answers(ctx, hostOf(i), setPath(3, k+1))
-		another.conn.Close()
-		if err != nil {
-			return err
-		}
-		total += at.Sub(begin)
-	}
-	if err := w.settled(ctx); err != nil {
-		return err
-	}
-	after, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	t.Add(table.Row{
-		What:     name + ": to first 200",
-		Measured: table.InMilliseconds(total) / edits, Note: fmt.Sprintf("mean of %d", edits),
-	})
-	w.sayWork(t, after.minus(before), edits, 0, name)
-	return nil
+		return at.Sub(begin), err
+	}})
 }
 
 // secureDial connects with TLS to a host, whatever its certificate.

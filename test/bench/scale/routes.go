@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sluice-gateway/sluice/test/bench/table"
@@ -69,7 +68,7 @@ func routesOf(ctx context.Context, o options, t *table.Table, n int) error {
 	if err := w.routeEdits(ctx, t, p, n); err != nil {
 		return err
 	}
-	return w.endpointChanges(ctx, t, p, n)
+	return w.endpointChanges(ctx, t, n)
 }
 
 // newRoutes makes a Gateway with n routes.
@@ -177,83 +176,41 @@ func (w *world) memory(t *table.Table, p *proxy, n int, of string) error {
 // routeEdits changes one route after the other.
 func (w *world) routeEdits(ctx context.Context, t *table.Table, p *proxy, n int) error {
 	const edits = 50
-	before, err := w.plane.work()
+	before, err := usage.CPU(p.PID())
 	if err != nil {
 		return err
 	}
-	took := make([]float64, 0, edits)
-	for k := range edits {
+	of := fmt.Sprintf("a route edit, %d routes", n)
+	err = w.each(ctx, t, changes{of: of, count: edits, cpu: cpuTarget[n], make: func(k int) (time.Duration, error) {
 		i := k * 6007 % n
 		// A pause, so that no change is merged with the one before.
 		time.Sleep(50 * time.Millisecond)
 		if err := w.replace(ctx, route(i, pathOf(k+1), gatewayParent(mainGateway))); err != nil {
-			return err
+			return 0, err
 		}
 		begin := time.Now()
 		at, err := p.answers(ctx, hostOf(i), pathOf(k+1))
-		if err != nil {
-			return err
-		}
-		took = append(took, table.InMilliseconds(at.Sub(begin)))
-	}
-	slices.Sort(took)
-	if err := w.settled(ctx); err != nil {
-		return err
-	}
-	after, err := w.plane.work()
+		return at.Sub(begin), err
+	}})
 	if err != nil {
 		return err
 	}
+	after, err := usage.CPU(p.PID())
 	t.Add(table.Row{
-		What:     fmt.Sprintf("route edit to first 200, %d routes", n),
-		Measured: took[edits/2], Note: fmt.Sprintf("p50 of %d; at most %.0f ms", edits, took[edits-1]),
+		What: "Envoy's CPU of " + of, Measured: table.InMilliseconds(after-before) / edits,
+		Note: "the requests that look for it included",
 	})
-	w.sayWork(t, after.minus(before), edits, cpuTarget[n], fmt.Sprintf("a route edit, %d routes", n))
-	return nil
+	return err
 }
 
-// sayWork adds what a control plane does for each of several changes.
-func (w *world) sayWork(t *table.Table, done work, changes int, cpuTarget float64, of string) {
-	each := float64(changes)
-	t.Add(table.Row{
-		What:     "control plane CPU of " + of,
-		Measured: done.cpu / each, Target: cpuTarget, Note: "statuses and idle time between the changes included",
-	})
-	t.Add(table.Row{
-		What: "keys computed for " + of,
-		Unit: table.Count, Measured: done.keys / each,
-	})
-	t.Add(table.Row{
-		What: "sent to Envoy for " + of,
-		Unit: table.Kibibytes, Measured: done.sent / each / 1024,
-	})
-	t.Add(table.Row{
-		What: "allocated for " + of,
-		Unit: table.Kibibytes, Measured: done.allocated / each / 1024,
-	})
-}
-
-// endpointChanges moves endpoints away and back.
-func (w *world) endpointChanges(ctx context.Context, t *table.Table, p *proxy, n int) error {
-	const changes = 50
-	before, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	for k := range changes {
+// endpointChanges moves endpoints away.
+func (w *world) endpointChanges(ctx context.Context, t *table.Table, n int) error {
+	of := fmt.Sprintf("an endpoint change, %d routes", n)
+	return w.each(ctx, t, changes{of: of, until: "the API server", count: 50, make: func(k int) (time.Duration, error) {
 		i := k * 7919 % n
 		time.Sleep(20 * time.Millisecond)
-		if err := w.replace(ctx, slice(i, 0, backendPort, backendAddress(i+1))); err != nil {
-			return err
-		}
-	}
-	if err := w.settled(ctx); err != nil {
-		return err
-	}
-	after, err := w.plane.work()
-	if err != nil {
-		return err
-	}
-	w.sayWork(t, after.minus(before), changes, 0, fmt.Sprintf("an endpoint change, %d routes", n))
-	return nil
+		begin := time.Now()
+		err := w.replace(ctx, slice(i, 0, backendPort, backendAddress(i+1)))
+		return time.Since(begin), err
+	}})
 }
