@@ -17,12 +17,6 @@ const (
 	fieldHookResource protowire.Number = 1
 	fieldHookContext  protowire.Number = 2
 
-	fieldTranslateContext   protowire.Number = 1
-	fieldTranslateClusters  protowire.Number = 2
-	fieldTranslateSecrets   protowire.Number = 3
-	fieldTranslateListeners protowire.Number = 4
-	fieldTranslateRoutes    protowire.Number = 5
-
 	// Contexts have the objects of filters, backends or policies first.
 	fieldContextObjects   protowire.Number = 1
 	fieldContextHostnames protowire.Number = 2 // PostRouteExtensionContext.hostnames

@@ -158,6 +158,7 @@ func TestBackend(t *testing.T) {
 			t.Errorf("%v of %v is %v, want %v", tt.refs, tt.found, got, tt.want)
 		}
 	}
+	//lint:ignore SA1019 deprecated, but part of the API
 	old := &egv1a1.BackendCluster{BackendRef: &gwv1.BackendObjectReference{}, BackendRefs: refs[1:]}
 	if got := Backend(old, []model.BackendKey{a, b}).Parts(); len(got) != 2 || got[0].Weight != 1 || !got[1].Fallback {
 		t.Errorf("the deprecated field and the other come to %v", got)
