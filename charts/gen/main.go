@@ -79,14 +79,42 @@ func strip(doc []byte) (string, error) {
 	if err := yaml.Unmarshal(doc, &object); err != nil {
 		return "", err
 	}
-	if object["kind"] == "CustomResourceDefinition" {
+	switch spec, _ := object["spec"].(map[string]any); object["kind"] {
+	case "CustomResourceDefinition":
 		var err error
 		if object, err = stripDefinition(doc); err != nil {
 			return "", err
 		}
+	case "ValidatingAdmissionPolicy":
+		complete(spec["matchConstraints"])
+	case "ValidatingAdmissionPolicyBinding":
+		complete(spec["matchResources"])
 	}
 	out, err := yaml.Marshal(object)
 	return string(out), err
+}
+
+// complete writes out the defaults of admissionregistration.k8s.io/v1 in a MatchResources, which is one value to the
+// API server: Helm does not install over what kubectl has applied unless both say the same of it, to the default.
+func complete(match any) {
+	m, ok := match.(map[string]any)
+	if !ok {
+		return
+	}
+	defaults := map[string]any{
+		"matchPolicy": "Equivalent", "namespaceSelector": map[string]any{}, "objectSelector": map[string]any{},
+	}
+	for field, value := range defaults {
+		if _, ok := m[field]; !ok {
+			m[field] = value
+		}
+	}
+	rules, _ := m["resourceRules"].([]any)
+	for _, rule := range rules {
+		if r, ok := rule.(map[string]any); ok && r["scope"] == nil {
+			r["scope"] = "*"
+		}
+	}
 }
 
 func stripDefinition(doc []byte) (map[string]any, error) {

@@ -95,6 +95,7 @@ func (a *announcer) changed(batch source.Batch, out pipeline.Outcome) int {
 			a.line("note", "%s", text)
 		}
 	}
+	a.printFaults(out)
 	if !a.started {
 		return len(batch.Problems)
 	}
@@ -128,8 +129,16 @@ func (a *announcer) printProblems(batch source.Batch) {
 func (a *announcer) issues(out pipeline.Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.printFaults(out)
 	if a.started {
 		a.printIssues(out)
+	}
+}
+
+// printFaults prints what Sluice itself has failed on, with the stack.
+func (a *announcer) printFaults(out pipeline.Outcome) {
+	for _, f := range out.Result.Faults {
+		a.line("bug", "%v", f)
 	}
 }
 
@@ -143,9 +152,13 @@ func (a *announcer) printIssues(out pipeline.Outcome) {
 	for _, i := range out.Fixed {
 		a.line("fixed", "%s", a.places.issue(i))
 	}
-	for _, f := range out.Result.Faults {
-		a.line("bug", "%v", f)
-	}
+}
+
+// streamFailed prints that the handler of an Envoy's stream has panicked.
+func (a *announcer) streamFailed(e xds.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("bug", "the stream of Envoy %s has ended: %s", e.Node, e.Message)
 }
 
 // takeBack drops an object that Envoy refuses from what is to be live: its last good version is.
@@ -198,6 +211,23 @@ func (a *announcer) crashed(c local.Crash) {
 	a.line("envoy", "%s", c.Error())
 }
 
+// tookOver prints that another Envoy serves, and what was lost.
+func (a *announcer) tookOver(b local.Binary, loss error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("envoy", "another Envoy %s has taken over, and the one before has ended", b.Version)
+	if loss != nil {
+		a.line("warning", "%v", loss)
+	}
+}
+
+// unlaunched prints that Envoy does not start as it is to.
+func (a *announcer) unlaunched(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("refused", "Envoy cannot be started as the EnvoyProxies say, and serves without what is new there: %v", err)
+}
+
 // ended prints that the control plane died.
 func (a *announcer) ended(e keeper.End) {
 	a.mu.Lock()
@@ -208,6 +238,13 @@ func (a *announcer) ended(e keeper.End) {
 	}
 	a.line("restart", "the control plane has ended (%v)%s; Envoy goes on serving, and it is started again in %s",
 		e.Err, times, e.RestartIn)
+}
+
+// upgradeWaits prints that an upgrade is done later.
+func (a *announcer) upgradeWaits() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.line("upgrade", "the control plane has not served its first configuration yet, and is replaced when it has")
 }
 
 // upgraded prints what came of an upgrade.

@@ -114,6 +114,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	if err != nil {
 		return ended(err)
 	}
+	objects := len(batch.Set) // the batch itself is not to be kept
 	if err := c.begin(ctx, batch); err != nil {
 		return ended(err)
 	}
@@ -131,7 +132,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 		return err
 	}
 	c.setReady(nil)
-	c.log.Info("Serving", "version", version, "objects", len(batch.Set), "after", time.Since(began).String())
+	c.log.Info("Serving", "version", version, "objects", objects, "after", time.Since(began).String())
 	led := c.goOn(ctx, failed)
 	go c.keepContact(ctx, mesh.Contact)
 
@@ -244,9 +245,13 @@ func (c *controlPlane) build() error {
 	}
 	c.writer, err = statuskube.NewWriter(statuskube.Options{
 		Config: c.leading, Controllers: c.flags.controllers, Path: c.source.Path, Log: log,
+		Busy: func() bool { return c.pipeline.Warming() },
 	})
 	if err != nil {
 		return err
+	}
+	if err := c.metrics.Registry().Register(c.writer); err != nil {
+		return fmt.Errorf("metrics of statuses: %w", err)
 	}
 	if err := c.buildFleets(); err != nil {
 		return err
@@ -257,8 +262,12 @@ func (c *controlPlane) build() error {
 
 // buildPipeline makes the pipeline and the xDS server, which know each other.
 func (c *controlPlane) buildPipeline() (err error) {
-	c.server = xds.NewServer(xds.Options{Grace: c.flags.grace, Authorize: authorize, Observer: c.observe})
-	c.fetcher = fetch.New(fetch.Options{Log: c.log, Deliver: func(f model.Fetch, got model.Fetched) {
+	options := c.flags.pushes.options()
+	options.Authorize, options.Observer = authorize, c.observe
+	c.server = xds.NewServer(options)
+	c.fetcher = fetch.New(fetch.Options{Log: c.log, Stale: c.metrics.StaleKeys, Deliver: func(
+		f model.Fetch, got model.Fetched,
+	) {
 		c.account(c.pipeline.Fetched(f, got))
 	}})
 	c.caller, err = c.flags.servers.caller(c.flags.namespace, func() *pipeline.Pipeline { return c.pipeline }, c.account,
@@ -339,6 +348,9 @@ func (c *controlPlane) observe(e xds.Event) {
 	switch e.Kind {
 	case xds.Connected, xds.Disconnected:
 		c.envoys().Info("Envoy "+e.Kind.String(), "proxy", e.Proxy, "node", e.Node)
+	case xds.Failed:
+		c.envoys().Error("The stream of an Envoy has ended; this is a bug", "proxy", e.Proxy, "node", e.Node,
+			"error", e.Message)
 	case xds.Rejected:
 		c.envoys().Warn("Envoy refuses a resource", "proxy", e.Proxy, "type", e.Type.String(), "resource", e.Resource,
 			"part", e.Part, "error", e.Message)

@@ -41,6 +41,10 @@ func serverEffects(path, format string) map[string]effect {
 		func(s envoygateway.ExtensionServer) any { return s.Resources }, k)
 	add(".hooks.xdsTranslator.post", usual, func(s envoygateway.ExtensionServer) any { return s.Hooks },
 		[]model.Hook{model.HookRoute})
+	add(".hooks.xdsTranslator.translation", at+", hooks: {xdsTranslator: {post: [Translation], translation: "+
+		"{listener: {includeAll: true}, secret: {includeAll: false}}}}",
+		func(s envoygateway.ExtensionServer) any { return s.Translation },
+		model.TranslationScope{Listeners: true, Clusters: true})
 	target := func(s envoygateway.ExtensionServer) any { return s.Target }
 	add(".service.host", post+", service: {host: h}", target, "dns:///h:80")
 	add(".service.hostname", post+", service: {hostname: h}", target, "dns:///h:80")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -45,12 +46,15 @@ type instance struct {
 	metrics  *ops.Metrics
 	ports    *portGuard
 	worker   *keeper.Worker
+	launches *launcher
 	stopXDS  func()
 	seed     pki.Seed
 	began    time.Time
 
 	mu    sync.Mutex
 	ready bool
+	// envoys is how many are connected.
+	envoys int
 }
 
 func newInstance(flags runFlags, paths []string, out io.Writer) *instance {
@@ -73,6 +77,7 @@ func (i *instance) run(ctx context.Context, worker *keeper.Worker) error {
 	defer func() { _ = admin.Close() }()
 	i.worker = worker
 	dir := local.JoinRuntimeDir(worker.Dir)
+	i.launches = newLauncher(i.flags, dir, worker, i.say)
 	if err := i.build(); err != nil {
 		return err
 	}
@@ -96,6 +101,7 @@ func (i *instance) run(ctx context.Context, worker *keeper.Worker) error {
 	}
 	go func() { failed <- i.source.Watch(ctx, i.apply) }()
 	go i.ports.watch(ctx, i.pipeline)
+	go i.launches.watch(ctx, i.pipeline, i.followed)
 
 	select {
 	case <-ctx.Done():
@@ -108,26 +114,25 @@ func (i *instance) run(ctx context.Context, worker *keeper.Worker) error {
 	}
 }
 
-// begin reads everything and serves it to Envoy. One that is starting is served at once: that takes about as long as
-// reading the files. One that serves already, on behalf of a control plane before this one, is served when everything
-// is known: nothing that it has may be taken from it only because it is not known yet.
+// begin reads everything and serves it to Envoy. If none runs yet, one is started as soon as it is known how. One that
+// serves already, on behalf of a control plane before this one, is served when everything is known: nothing that it has
+// may be taken from it only because it is not known yet.
 func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
 	held := heldListeners(ctx, local.Admin{Socket: dir.AdminSocket()})
-	if held == nil {
-		if err := i.serveXDS(dir.XDSSocket()); err != nil {
-			return err
-		}
-	}
 	i.ports.hold(held)
-	batch, err := i.source.Load(ctx)
+	batch, served, err := i.load(ctx, dir, held == nil)
 	if err != nil {
 		return err
 	}
 	i.apply(batch)
 	go i.fetcher.Run(ctx)
 	go i.caller.Run(ctx)
-	if held == nil {
+	i.launches.leave()
+	if served {
 		return nil
+	}
+	if held == nil {
+		return i.serveXDS(dir.XDSSocket())
 	}
 	settled, cancel := context.WithTimeout(ctx, fetchSettle)
 	defer cancel()
@@ -136,6 +141,38 @@ func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
 		return err
 	}
 	return i.serveXDS(dir.XDSSocket())
+}
+
+// loadPatience is how long Envoy waits for what the files say about its start. One that was started without is replaced
+// later.
+const loadPatience = 10 * time.Second
+
+// load reads the files. If that takes long and Envoy is to be started, xDS is served before it is done: a folder that
+// hangs must not keep the instance from coming up.
+func (i *instance) load(ctx context.Context, dir *local.RuntimeDir, start bool) (source.Batch, bool, error) {
+	type result struct {
+		batch source.Batch
+		err   error
+	}
+	loaded := make(chan result, 1)
+	go func() {
+		batch, err := i.source.Load(ctx)
+		loaded <- result{batch, err}
+	}()
+	var late <-chan time.Time
+	if start {
+		late = time.After(loadPatience)
+	}
+	select {
+	case got := <-loaded:
+		return got.batch, false, got.err
+	case <-late:
+	}
+	if err := i.serveXDS(dir.XDSSocket()); err != nil {
+		return source.Batch{}, false, err
+	}
+	got := <-loaded
+	return got.batch, true, got.err
 }
 
 // open opens the files, and what is kept of the last run.
@@ -153,22 +190,25 @@ func (i *instance) open() (err error) {
 
 // build makes the pipeline and the xDS server, which know each other.
 func (i *instance) build() (err error) {
-	i.server = xds.NewServer(xds.Options{
-		Grace: i.flags.grace,
-		Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) {
-			// Only the user who runs Sluice can open the socket.
-			return localProxy, nil
-		},
-		Observer: i.observe,
-	})
+	options := i.flags.pushes.options()
+	options.Observer = i.observe
+	options.Authorize = func(context.Context, *corev3.Node) (model.ProxyName, error) {
+		return localProxy, nil // only the user who runs Sluice can open the socket
+	}
+	i.server = xds.NewServer(options)
 	opts := pipelineOptions()
 	opts.NoBackends, opts.Patches = i.flags.noBackends, i.flags.extensions.patches
 	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit(), Lua: i.flags.extensions.lua})
 	opts.SessionKey = i.seed.Key
 	opts.Serve = i.server.Update
 	opts.Publish = i.publish
+	opts.Launch = i.launches.want
 	// Whoever writes the files may have everything fetched that the machine can reach.
-	i.fetcher = fetch.New(fetch.Options{Local: true, Deliver: i.fetched, Log: i.say.logger("fetch")})
+	fetching := fetch.Options{Local: true, Deliver: i.fetched, Stale: i.metrics.StaleKeys, Log: i.say.logger("fetch")}
+	if i.flags.stateDir != "" {
+		fetching.Dir = filepath.Join(i.flags.stateDir, "keys")
+	}
+	i.fetcher = fetch.New(fetching)
 	opts.Fetch = i.fetcher.Want
 	i.caller, err = i.flags.servers.caller(
 		"default", func() *pipeline.Pipeline { return i.pipeline }, i.followed, i.say.logger("extensions"))
@@ -236,9 +276,14 @@ func (i *instance) followed(out pipeline.Outcome) {
 // observe takes in what the xDS server saw.
 func (i *instance) observe(e xds.Event) {
 	i.metrics.Observe(e)
+	envoys := i.connected(e)
+	if e.Kind == xds.Failed {
+		i.say.streamFailed(e)
+	}
 	if e.Kind == xds.Rejected {
 		i.say.rejected(e)
-		if e.Type == xds.Listener {
+		// While one takes over from another, its failure says nothing about the port that the other has.
+		if e.Type == xds.Listener && envoys == 1 {
 			i.ports.refused(e)
 		}
 	}
@@ -249,6 +294,19 @@ func (i *instance) observe(e xds.Event) {
 		// Only now: whoever acts on it finds the pipeline knowing it.
 		i.live(e.Version)
 	}
+}
+
+// connected returns how many Envoys are connected after an event.
+func (i *instance) connected(e xds.Event) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch e.Kind {
+	case xds.Connected:
+		i.envoys++
+	case xds.Disconnected:
+		i.envoys--
+	}
+	return i.envoys
 }
 
 func (i *instance) live(v uint64) {

@@ -4,23 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
+	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/keeper"
 )
 
 // runFlags are the flags of sluice run.
 type runFlags struct {
-	envoy                string
+	envoy, zone          string
 	admin                string
 	stateDir, runtimeDir string
 	concurrency          int
-	drain, grace         time.Duration
+	metricsPort          uint16
+	drain                time.Duration
+	pushes               pushFlags
 	counters             counterFlags
 	limits               limitFlags
 	config               configFlag
@@ -57,6 +62,8 @@ purpose, with the program that is at its path by then: that is how to upgrade wi
 				return errors.New("there is nothing to read: name a file or a folder")
 			}
 			if worker := keeper.Join(); worker != nil {
+				// It is for the process that keeps this one, and must not end it if it was sent to both.
+				signal.Ignore(syscall.SIGUSR2)
 				return newInstance(f, paths, cmd.OutOrStdout()).run(cmd.Context(), worker)
 			}
 			for _, n := range config.Notices {
@@ -79,8 +86,12 @@ func (f *runFlags) register(cmd *cobra.Command) {
 		"Where the last good version of each file is kept; empty keeps nothing")
 	flags.StringVar(&f.runtimeDir, "runtime-dir", "", "Where sockets are made (default: $XDG_RUNTIME_DIR or /tmp)")
 	flags.IntVar(&f.concurrency, "envoy-concurrency", runtime.NumCPU(), "Envoy's worker threads")
+	flags.Uint16Var(&f.metricsPort, "envoy-metrics-port", fleet.MetricsPort,
+		"Loopback port of Envoy's metrics, if an EnvoyProxy asks for them (telemetry.metrics.prometheus)")
+	flags.StringVar(&f.zone, "zone", "",
+		"Zone that this machine is in: Services and policies can prefer endpoints of the same zone")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Second, "How long requests may take to finish at shutdown")
-	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
+	f.pushes.register(cmd)
 	f.counters.register(cmd)
 	f.limits.register(cmd)
 	// Whoever writes the files owns the machine.

@@ -25,7 +25,8 @@ type serveFlags struct {
 	caSecret             string
 	elect                bool
 	lease, renew, retry  time.Duration
-	grace, drain         time.Duration
+	drain                time.Duration
+	pushes               pushFlags
 	envoyImage, ownImage string
 	// service and clusterDomain make up the name under which Envoys find the replicas.
 	service, clusterDomain string
@@ -97,7 +98,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.lease, "lease-duration", 15*time.Second, "How long others wait for a leader that is silent")
 	flags.DurationVar(&f.renew, "renew-deadline", 10*time.Second, "How long a leader tries to stay one")
 	flags.DurationVar(&f.retry, "retry-period", 2*time.Second, "How often replicas look at the Lease")
-	flags.DurationVar(&f.grace, "removal-grace", time.Minute, "How long a backend that nothing uses any more is kept")
+	f.pushes.register(cmd)
 	flags.DurationVar(&f.drain, "shutdown-timeout", 10*time.Second,
 		"How long Envoys have to move to another replica at shutdown")
 	flags.StringVar(&f.envoyImage, "envoy-image", "",

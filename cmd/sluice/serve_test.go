@@ -101,14 +101,7 @@ func freeAddress(t *testing.T) string {
 func kubeconfigOf(t *testing.T, config *rest.Config) string {
 	t.Helper()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	err := os.WriteFile(kubeconfig, fmt.Appendf(nil, `
-apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: "%s", certificate-authority: "%s"}}]
-users: [{name: u, user: {token: "%s"}}]
-contexts: [{name: x, context: {cluster: c, user: u}}]
-current-context: x
-`, config.Host, config.CAFile, config.BearerToken), 0o600)
+	err := os.WriteFile(kubeconfig, apiserver.Kubeconfig(config), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,11 @@ import (
 	_ "github.com/sluice-gateway/sluice/internal/envoy/extension" // what patches may have in them
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
 	"github.com/sluice-gateway/sluice/internal/feature/all"
+	"github.com/sluice-gateway/sluice/internal/fleet/local"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/pki"
+	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/source/file"
 )
@@ -32,6 +34,7 @@ func pipelineOptions() pipeline.Options {
 		Controllers: []string{controllerName, envoyGateway},
 		Proxy:       func(model.Name) model.ProxyName { return localProxy },
 		Proxies:     []model.ProxyName{localProxy},
+		Launches:    &resolve.LaunchOptions{Check: local.Check},
 		Chain:       all.Chain(),
 		Bind:        bindAddress(),
 		Workers:     runtime.GOMAXPROCS(0),

@@ -9,6 +9,8 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	dnscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -44,6 +46,9 @@ const (
 // cluster returns the Envoy cluster of a backend. Its name and contents do not depend on the routes that use it.
 // Endpoints are inline where Envoy cannot take them from EDS: DNS names and Unix sockets.
 func cluster(chain *feature.Chain, b model.Backend, endpoints []model.Endpoint) *xds.Resource {
+	if !zoned(chain, &b, b.Attached) {
+		endpoints = withoutZones(endpoints)
+	}
 	return clusterWith(b, endpoints, func(c *clusterv3.Cluster) {
 		chain.ApplyCluster(&feature.Cluster{Proto: c, Backend: &b}, b.Attached)
 		if c.LoadAssignment != nil {
@@ -92,6 +97,10 @@ func newCluster(b *model.Backend, endpoints []model.Endpoint) *clusterv3.Cluster
 		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
 			MaxRetries: wrapperspb.UInt32(maxRetries),
 		}}},
+	}
+	if prefer := feature.PreferZone(b.Prefer); prefer != nil {
+		c.LbPolicy = clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG
+		c.LoadBalancingPolicy = leastRequest(prefer)
 	}
 	switch b.Address {
 	case model.AddressIP:
@@ -187,11 +196,40 @@ func ads(initialFetch time.Duration) *corev3.ConfigSource {
 	}
 }
 
+// leastRequest is the default of how an endpoint is chosen, for a cluster whose localities mean something.
+func leastRequest(locality *commonv3.LocalityLbConfig) *clusterv3.LoadBalancingPolicy {
+	return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
+		TypedExtensionConfig: &corev3.TypedExtensionConfig{
+			Name:        "envoy.load_balancing_policies.least_request",
+			TypedConfig: toAny(&leastv3.LeastRequest{LocalityLbConfig: locality}),
+		},
+	}}}
+}
+
+// zoned says whether the endpoints of a backend are grouped by zone: an Envoy that knows its own would otherwise prefer
+// that of its own accord.
+func zoned(chain *feature.Chain, b *model.Backend, attached []model.Attached) bool {
+	return b.Prefer != (model.ZonePreference{}) || chain.Zoned(attached)
+}
+
+// withoutZones returns the endpoints as of no zone.
+func withoutZones(list []model.Endpoint) []model.Endpoint {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Zone = ""
+	}
+	return out
+}
+
 // endpoints returns the EDS resource of a backend with IP endpoints, as what is attached to the backend shapes them:
 // empty ones too, a cluster waits for it.
 func endpoints(
-	chain *feature.Chain, key model.BackendKey, attached []model.Attached, list []model.Endpoint,
+	chain *feature.Chain, b *model.Backend, attached []model.Attached, list []model.Endpoint,
 ) *xds.Resource {
+	key := b.Key
+	if !zoned(chain, b, attached) {
+		list = withoutZones(list)
+	}
 	out := loadAssignment(key.String(), list)
 	chain.ApplyEndpoints(out, attached)
 	return endpointsResource(out, []model.Ref{key.Ref()})

@@ -81,6 +81,8 @@ type site struct {
 	// extend has extension servers change a route; nil if there are none. verdict is what they have done so far.
 	extend  func(rule *model.Rule, e *entry, name string) verdict
 	verdict verdict
+	// asked are the policies that have asked for something so far, each once.
+	asked []model.Ref
 }
 
 // entries returns the Envoy routes of all rules of a route, in spec order.
@@ -138,6 +140,11 @@ func (s *site) policed(rule *model.Rule) (*model.Rule, resolve.Policed) {
 		filtered = filtered || s.chain.Filtered(b.Attached)
 	}
 	policed := s.policies.rule(rule, filtered)
+	for _, a := range policed.Attached {
+		if !slices.Contains(s.asked, a.Source) {
+			s.asked = append(s.asked, a.Source)
+		}
+	}
 	if policed.Settings == (model.SettingsKey{}) {
 		return rule, policed
 	}

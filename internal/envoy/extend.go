@@ -9,12 +9,23 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sluice-gateway/sluice/internal/envoy/patch"
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
+
+// addServers adds what extension servers say.
+func (b *builder) addServers(e *incr.Engine) {
+	b.servers = extender{managers: b.opts.Extensions}
+	if len(b.opts.Extensions) > 0 {
+		b.servers.answers = incr.NewInput[model.Call, model.Answer](e, "answers of extension servers")
+	}
+	if b.servers.translates(xds.Cluster) {
+		b.decided = incr.NewInput[BackendKey, Decision](e, "clusters decided by extension servers")
+	}
+}
 
 // waitsForClusters says whether routes may have to wait for clusters that extension servers have not seen yet.
 func (b *builder) waitsForClusters() bool {
@@ -31,14 +42,21 @@ func (b *builder) addServed(e *incr.Engine, sites incr.KeySource[siteKey]) []inc
 		}
 		return out
 	}
-	if !b.servers.takes(model.HookRoute) && !b.waitsForClusters() {
+	if !b.servers.takes(model.HookRoute) && !b.waitsForClusters() && !b.servers.translates(xds.Cluster) {
 		b.served = holding(e, rows[siteKey, served]{name: "envoy routes", try: b.serve, equal: equalServed}, sites)
+		b.served.whole.OnFault(b.failed)
 		uses := incr.NewIndex(e, "backend uses", b.served.whole, needs)
 		b.backendUses = uses
 		return []incr.KeySource[BackendKey]{uses}
 	}
 	b.served = &held[siteKey, served]{equal: equalServed, proxy: proxyOfSite}
 	b.served.trying(e, "envoy routes", b.serve, sites)
+	b.served.tries.OnFault(func(
+		r *incr.Reader, k siteKey, last attempt[served], had bool,
+	) (attempt[served], bool) {
+		value, ok := b.failed(r, k, last.value, had)
+		return attempt[served]{value: value, standIn: true}, ok
+	})
 	uses := incr.NewIndex(e, "backend uses", b.served.tries, func(k siteKey, a attempt[served]) []BackendKey {
 		return needs(k, a.value)
 	})
@@ -99,12 +117,16 @@ func (b *builder) settleServed(e *incr.Engine) {
 // awaited says whether the clusters of backends are complete, or were.
 func (b *builder) awaited(r *incr.Reader, proxy model.ProxyName, needs []model.BackendKey) verdict {
 	var out verdict
-	if b.clusters.tries == nil {
+	if b.clusters.tries == nil && b.decided == nil {
 		return out
 	}
 	for _, n := range needs {
 		key := BackendKey{Proxy: proxy, Backend: n}
 		if _, there := incr.Get(r, b.clusters.whole, key); there {
+			out = out.join(b.undecided(r, key))
+			continue
+		}
+		if b.clusters.tries == nil {
 			continue
 		}
 		if a, ok := incr.Get(r, b.clusters.tries, key); ok {
@@ -182,26 +204,10 @@ func (e *entry) changed(body []byte) {
 	if proto.Unmarshal(e.Body, &before) != nil || proto.Unmarshal(body, &after) != nil {
 		return // it was read before
 	}
-	e.Body, e.Clusters = body, clustersOf(&after)
+	e.Body, e.Clusters = body, patch.NeedsOf(&after)
 	if !proto.Equal(before.GetMatch(), after.GetMatch()) {
 		e.Path = model.ValueMatch{Type: model.Regex}
 	}
-}
-
-// clustersOf returns the names of the clusters that a route sends requests to, mirrors included.
-func clustersOf(route *routev3.Route) []string {
-	action := route.GetRoute()
-	var out []string
-	if name := action.GetCluster(); name != "" {
-		out = append(out, name)
-	}
-	for _, c := range action.GetWeightedClusters().GetClusters() {
-		out = append(out, c.GetName())
-	}
-	for _, m := range action.GetRequestMirrorPolicies() {
-		out = append(out, m.GetCluster())
-	}
-	return out
 }
 
 func proxyOfSite(k siteKey) model.ProxyName       { return k.Table.Port().Proxy }
@@ -247,14 +253,11 @@ func changedCluster(c *xds.Resource, body []byte) *xds.Resource {
 	if err := proto.Unmarshal(body, &cluster); err != nil {
 		return c // it was read before
 	}
-	switch cluster.GetType() {
-	case clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
-		out.Settle = dnsSettle
-		if cluster.WaitForWarmOnInit == nil {
-			cluster.WaitForWarmOnInit = wrapperspb.Bool(false)
-			body = marshal(&cluster)
-		}
+	settle, changed := settled(&cluster)
+	if changed {
+		body = marshal(&cluster)
 	}
+	out.Settle = max(out.Settle, settle)
 	out.Body, out.Hash = body, hash(body)
 	return &out
 }
@@ -262,7 +265,7 @@ func changedCluster(c *xds.Resource, body []byte) *xds.Resource {
 // extendEndpoints asks about the endpoints of all backends.
 func (b *builder) extendEndpoints(r *incr.Reader, k BackendKey) (attempt[*xds.Resource], bool) {
 	found, ok := b.endpoints(r, k)
-	if !ok || !b.servers.takes(model.HookEndpoints) {
+	if !ok || !b.servers.takes(model.HookEndpoints) || k.Backend.IsLocal() {
 		return attempted(found), ok
 	}
 	body, v := b.servers.ask(r, question{
@@ -334,7 +337,7 @@ func (b *builder) extendHost(r *incr.Reader, k model.HostKey) (attempt[*xds.Part
 	var changed routev3.VirtualHost
 	if proto.Unmarshal(body, &changed) == nil {
 		for _, route := range changed.GetRoutes() {
-			out.Needs = append(out.Needs, clustersOf(route)...)
+			out.Needs = append(out.Needs, patch.NeedsOf(route)...)
 		}
 	}
 	slices.Sort(out.Needs)
@@ -345,6 +348,7 @@ func (b *builder) extendHost(r *incr.Reader, k model.HostKey) (attempt[*xds.Part
 // addCalls adds what is to be asked, and what has not been done because of it.
 func (b *builder) addCalls(e *incr.Engine, out *Tables) {
 	out.Answers = b.servers.answers
+	b.addTranslated(e, out)
 	hosts := out.hosts
 	var calls []incr.KeySource[model.Call]
 	calls, out.held = addHeld(e, calls, out.held, "envoy routes", b.served)

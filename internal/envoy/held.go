@@ -127,17 +127,18 @@ type keeper interface {
 // It reports whether there is anything to commit.
 func (h *held[K, V]) keep(pushed func(model.ProxyName) uint64) bool {
 	staged := false
-	for k, c := range h.tries.Changes() {
+	for k := range h.changed() {
 		last, had := h.last.Peek(k)
+		a, has := h.tries.Peek(k)
 		switch {
-		case !c.Has:
+		case !has:
 			if had {
 				h.last.Delete(k)
 				staged = true
 			}
 			delete(h.unproven, k)
-		case c.New.standIn:
-		case c.New.ready() && (!had || !h.equal(last, c.New.value)):
+		case a.standIn:
+		case h.complete(k, a) && (!had || !h.equal(last, a.value)):
 			u, ok := h.unproven[k]
 			if !ok {
 				u = &unproven[V]{}
@@ -146,12 +147,31 @@ func (h *held[K, V]) keep(pushed func(model.ProxyName) uint64) bool {
 				}
 				h.unproven[k] = u
 			}
-			u.then = append(u.then, version[V]{c.New.value, pushed(h.proxy(k))})
-			h.last.Set(k, c.New.value)
+			u.then = append(u.then, version[V]{a.value, pushed(h.proxy(k))})
+			h.last.Set(k, a.value)
 			staged = true
 		}
 	}
 	return staged
+}
+
+// changed are the rows that the last commit changed, as they would be or as they are: one that waits for something else
+// than its own answers is complete when that is there.
+func (h *held[K, V]) changed() map[K]struct{} {
+	out := map[K]struct{}{}
+	for k := range h.tries.Changes() {
+		out[k] = struct{}{}
+	}
+	for k := range h.whole.Changes() {
+		out[k] = struct{}{}
+	}
+	return out
+}
+
+// complete reports whether a row is what it would be.
+func (h *held[K, V]) complete(k K, a attempt[V]) bool {
+	is, ok := h.whole.Peek(k)
+	return ok && a.ready() && h.equal(is, a.value)
 }
 
 // lived takes in that a push of a proxy is live: what was part of it is good.

@@ -167,15 +167,15 @@ func always(*model.ExtensionManager) (hookContext, bool) { return hookContext{},
 // translates says whether some extension server is given all resources of a type.
 func (x *extender) translates(typ xds.Type) bool {
 	for i := range x.managers {
-		if m := &x.managers[i]; m.Takes(model.HookTranslation) && includes(m, typ) {
+		if m := &x.managers[i]; m.Takes(model.HookTranslation) && Includes(m, typ) {
 			return true
 		}
 	}
 	return false
 }
 
-// includes says whether the hook for everything is about a type of resources for a server.
-func includes(m *model.ExtensionManager, typ xds.Type) bool {
+// Includes says whether the hook for everything is about a type of resources for a server.
+func Includes(m *model.ExtensionManager, typ xds.Type) bool {
 	switch typ {
 	case xds.Cluster:
 		return m.Translation.Clusters

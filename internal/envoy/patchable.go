@@ -1,11 +1,14 @@
 package envoy
 
 import (
+	"slices"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/model"
+	"github.com/sluice-gateway/sluice/internal/resolve"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -13,6 +16,10 @@ import (
 func (b *builder) addClusters(
 	e *incr.Engine, uses []incr.KeySource[BackendKey],
 ) (clusters, endpoints *incr.Table[BackendKey, *xds.Resource]) {
+	locals := incr.NewIndex(e, "fleets that know themselves", b.in.Fleets,
+		func(k model.ProxyName, _ *resolve.Fleet) []BackendKey {
+			return []BackendKey{{Proxy: k, Backend: model.LocalBackend()}}
+		})
 	b.assignments, b.endpointStage, endpoints = patchable(e, rows[BackendKey, *xds.Resource]{
 		name: "endpoints", asked: b.servers.takes(model.HookEndpoints),
 		try: b.extendEndpoints, equal: equalResource,
@@ -20,7 +27,7 @@ func (b *builder) addClusters(
 		b: b, typ: xds.Endpoints, build: b.endpoints, proxy: proxyOfBackend,
 		change: changeNamed[BackendKey](b, xds.Endpoints),
 		of:     func(s *step) (BackendKey, bool) { return s.Endpoint, s.Endpoint != BackendKey{} },
-	}, uses...)
+	}, append(slices.Clip(uses), locals)...)
 	b.clusters, b.clusterStage, clusters = patchable(e, rows[BackendKey, *xds.Resource]{
 		name: "clusters", asked: b.waitsForClusters(), try: b.extendCluster, equal: equalResource,
 	}, stage[BackendKey]{

@@ -140,6 +140,13 @@ func (t *Tables) Part(k model.HostKey) *xds.Part {
 	return part
 }
 
+// Patched reports whether policies change a virtual host, or it is theirs.
+func (t *Tables) Patched(k model.HostKey) bool {
+	own, ok := t.Hosts.Peek(k)
+	now := t.Part(k)
+	return !ok || now == nil || now.Hash != own.Hash
+}
+
 // PatchedParts returns the names of the parts of a route table that the last commit changed, if it is one that policies
 // change, or was: then they are not those that [Tables.Hosts] says.
 func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource]) (names []string, patched bool) {

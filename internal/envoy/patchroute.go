@@ -1,13 +1,11 @@
 package envoy
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -199,7 +197,7 @@ func (t *shownTable) restore(
 		out.Parts = append(out.Parts, part)
 	}
 	slices.SortFunc(out.Parts, func(a, b *xds.Part) int { return strings.Compare(a.Name, b.Name) })
-	out.Hash = tableHash(out)
+	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return out, nil
 }
 
@@ -222,20 +220,9 @@ func (t *shownTable) part(policy model.Ref, host *routev3.VirtualHost) (*xds.Par
 		part.Needs, part.Owners = slices.Clone(before.part.Needs), before.part.Owners
 	}
 	for _, route := range host.Routes {
-		part.Needs = append(part.Needs, patch.ClustersOf(route)...)
+		part.Needs = append(part.Needs, patch.NeedsOf(route)...)
 	}
 	slices.Sort(part.Needs)
 	part.Needs = slices.Compact(part.Needs)
 	return part, nil
-}
-
-// tableHash is the version of a route table: that of its body and its parts.
-func tableHash(r *xds.Resource) uint64 {
-	digest := xxhash.New()
-	_, _ = digest.Write(r.Body)
-	var sum [8]byte
-	for _, part := range r.Parts {
-		_, _ = digest.Write(binary.BigEndian.AppendUint64(sum[:0], part.Hash))
-	}
-	return digest.Sum64()
 }

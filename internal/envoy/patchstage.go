@@ -336,7 +336,7 @@ func (b *builder) changeAdded(p *patching, key AddedKey, base *xds.Resource, ste
 	if rc, ok := after.(*routev3.RouteConfiguration); ok {
 		for _, host := range rc.VirtualHosts {
 			for _, route := range host.Routes {
-				out.Needs = append(out.Needs, patch.ClustersOf(route)...)
+				out.Needs = append(out.Needs, patch.NeedsOf(route)...)
 			}
 		}
 		slices.Sort(out.Needs)

@@ -21,6 +21,19 @@ func (s stance) Compare(o stance) int {
 	return cmp.Or(s.Policies.Compare(o.Policies), s.Client.Compare(o.Client))
 }
 
+// Refs are the policies.
+func (s stance) Refs() []model.Ref {
+	var out []model.Ref
+	for _, kind := range []string{
+		model.KindBackendTrafficPolicy, model.KindSecurityPolicy, model.KindEnvoyExtensionPolicy,
+	} {
+		if name := s.Policies.Policy(kind); name != (model.Name{}) {
+			out = append(out, model.Ref{Group: model.GroupEnvoyGateway, Kind: kind, Name: name})
+		}
+	}
+	return out
+}
+
 // regime says which policies hold for all hosts of a route table. If they are Mixed, each host has those of its
 // listener.
 type regime struct {
@@ -42,7 +55,7 @@ func (b *builder) addPolicies(e *incr.Engine) {
 	distinct := incr.NewIndex(e, "stances", b.stances, func(_ model.ListenerKey, s stance) []stance { return []stance{s} })
 	b.scopes = incr.NewTable(e, "listener scopes", b.scope, distinct).Equal(func(a, b *feature.Scope) bool {
 		return a.Equal(b)
-	})
+	}).OnFault(deniedScope)
 	b.described = incr.NewTable(e, "described listeners", func(r *incr.Reader, k stance) (struct{}, bool) {
 		return struct{}{}, b.scopeFor(r, k).Described()
 	}, distinct)
@@ -75,6 +88,19 @@ func (b *builder) scope(r *incr.Reader, k stance) (*feature.Scope, bool) {
 		out.Deny()
 	}
 	return out, !out.Empty()
+}
+
+// deniedScope is what the policies of listeners come to if a bug keeps it from being computed: what it was before or,
+// if they asked for nothing until now, that all requests are denied.
+func deniedScope(
+	_ *incr.Reader, _ stance, last *feature.Scope, had bool,
+) (*feature.Scope, bool) {
+	if had {
+		return last, true
+	}
+	out := &feature.Scope{}
+	out.Deny()
+	return out, true
 }
 
 // reachable returns what policies ask for with the backends as a Gateway connects to them.

@@ -39,13 +39,49 @@ func (b *builder) serve(r *incr.Reader, k siteKey) (attempt[served], bool) {
 	if b.servers.takes(model.HookRoute) {
 		s.extend = b.routeExtender(r, k)
 	}
-	out := served{entries: s.entries()}
+	out := served{entries: s.entries(), asked: s.asked}
 	for _, e := range out.entries {
 		out.needs = append(out.needs, e.Needs...)
 	}
 	slices.SortFunc(out.needs, model.BackendKey.Compare)
 	out.needs = slices.Compact(out.needs)
 	return attempt[served]{value: out, standIn: route.Refused != "", verdict: s.verdict}, true
+}
+
+// failed is what a route becomes if a bug keeps it from being made. It stays what it was. If it is new, or if policies
+// hold for it that did not when it was made, it is answered with 500: it must not be open because of a bug.
+func (b *builder) failed(r *incr.Reader, k siteKey, last served, had bool) (served, bool) {
+	route, ok := incr.Get(r, b.in.Routes, k.Route)
+	if !ok {
+		return served{}, false
+	}
+	s := site{chain: b.opts.Chain, route: &route.Route, policies: &policing{b: b, r: r, key: k}, gear: k.Policies.Gear()}
+	if had {
+		closed := false
+		for i := range s.route.Rules {
+			_, policed := s.policed(&s.route.Rules[i])
+			closed = closed || policed.Denied != ""
+		}
+		if !closed && !slices.ContainsFunc(s.asked, func(p model.Ref) bool { return !slices.Contains(last.asked, p) }) {
+			return last, true
+		}
+	}
+	return served{entries: s.denied(), asked: s.asked}, true
+}
+
+// denied are the Envoy routes of a route whose requests are all answered with 500. No feature has to do with them.
+func (s *site) denied() []entry {
+	var out []entry
+	for i := range s.route.Rules {
+		rule := model.Rule{
+			Index: s.route.Rules[i].Index, Name: s.route.Rules[i].Name, Matches: s.route.Rules[i].Matches,
+			Fault: &model.Fault{Status: 500, Why: "Failed"},
+		}
+		for m, match := range rule.Matches {
+			out = append(out, s.forMatch(&rule, resolve.Policed{}, m, match)...)
+		}
+	}
+	return out
 }
 
 // reached returns the route with its backends as connections to a listener reach them.

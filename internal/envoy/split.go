@@ -16,7 +16,7 @@ import (
 // splitCluster returns the cluster of several backends in one, which share the traffic by locality weights. Otherwise
 // it is like the cluster of any of them.
 func splitCluster(chain *feature.Chain, key model.BackendKey, like model.Backend) *xds.Resource {
-	like.Key = key
+	like.Key, like.Prefer = key, model.ZonePreference{} // localities are the backends
 	part := key.Parts()[0].Backend
 	like.Key.Client, like.Key.Options = part.Client, part.Options
 	r := clusterWith(like, nil, func(c *clusterv3.Cluster) {

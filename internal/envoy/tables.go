@@ -54,6 +54,12 @@ type Tables struct {
 	Answers  *incr.Input[model.Call, model.Answer]
 	Withheld *incr.Table[model.RouteKey, string]
 
+	// Translated are the proxies that have listeners, with the policies for extension servers that are attached to these,
+	// and Decided the clusters that the hook for everything has been asked about, see [Decision]. They are nil where no
+	// extension server takes part in it.
+	Translated *incr.Table[model.ProxyName, []model.Extension]
+	Decided    *incr.Input[BackendKey, Decision]
+
 	closed    *incr.Input[model.RouteTableKey, uint64]
 	listeners *held[model.PortKey, *xds.Resource]
 	served    *held[siteKey, served]
@@ -120,10 +126,15 @@ func (k siteKey) Compare(o siteKey) int {
 	return cmp.Or(k.Table.Compare(o.Table), k.Route.Compare(o.Route), k.stance.Compare(o.stance))
 }
 
+// Ref is the route.
+func (k siteKey) Ref() model.Ref { return k.Route.Ref() }
+
 // served is what a route becomes in one route table.
 type served struct {
 	entries []entry
 	needs   []model.BackendKey
+	// asked are the policies that asked for something.
+	asked []model.Ref
 	// why says what an extension server has not done for the route, empty for nothing.
 	why string
 }
@@ -131,10 +142,7 @@ type served struct {
 // New adds the tables to the engine.
 func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 	b := &builder{in: in, opts: opts, closed: incr.NewInput[model.RouteTableKey, uint64](e, "refused tables")}
-	b.servers = extender{managers: opts.Extensions}
-	if len(opts.Extensions) > 0 {
-		b.servers.answers = incr.NewInput[model.Call, model.Answer](e, "answers of extension servers")
-	}
+	b.addServers(e)
 	b.addGuards(e)
 	b.addManagers(e)
 	b.addPolicies(e)
@@ -203,6 +211,8 @@ type builder struct {
 	opts    Options
 	servers extender
 	served  *held[siteKey, served]
+	// decided are the clusters that extension servers have decided about; nil if none decides about all.
+	decided *incr.Input[BackendKey, Decision]
 	// clusters and assignments are those of backends.
 	clusters, assignments *held[BackendKey, *xds.Resource]
 
@@ -269,6 +279,9 @@ func (b *builder) backendFor(r *incr.Reader, k BackendKey) (model.Backend, bool)
 	backend.Key = k.Backend
 	backend.Attached = slices.Concat(b.in.ProxySettings(r, k.Proxy), backend.Attached,
 		b.in.Settings(r, k.Backend.Settings))
+	if backend.Service != nil && b.opts.Chain.ToService(backend.Attached) {
+		backend.Address = model.AddressIP // whatever its endpoints are
+	}
 	if k.Backend.Passthrough {
 		backend.TLS = nil
 	} else if backend.Barred {
@@ -278,6 +291,9 @@ func (b *builder) backendFor(r *incr.Reader, k BackendKey) (model.Backend, bool)
 }
 
 func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) {
+	if k.Backend.IsLocal() {
+		return endpointsResource(loadAssignment(k.Backend.String(), b.in.Siblings(r, k.Proxy)), nil), true
+	}
 	if k.Backend.Kind == model.KindUDPPort {
 		port, ok := b.udpPort(r, k)
 		return b.udpEndpoints(r, port), ok
@@ -287,29 +303,43 @@ func (b *builder) endpoints(r *incr.Reader, k BackendKey) (*xds.Resource, bool) 
 		split := make([]splitPart, len(parts))
 		for i, p := range parts {
 			backend, _ := incr.Get(r, b.in.Backends, p.Backend.Shared())
-			list := b.endpointsOf(r, p.Backend, settings)
+			list := b.endpointsOf(r, k.Proxy, p.Backend, settings)
 			split[i] = splitPart{key: p.Backend, weight: p.Weight, fallback: backend.Fallback || p.Fallback, endpoints: list}
 		}
 		return splitEndpoints(b.opts.Chain, k.Backend, settings, split), true
 	}
 	backend, ok := incr.Get(r, b.in.Backends, k.Backend.Shared())
-	if !ok || backend.Address != model.AddressIP {
+	settings := b.in.Settings(r, k.Backend.Settings)
+	if !ok || backend.Address != model.AddressIP && b.toService(r, k.Proxy, &backend, settings) == nil {
 		return nil, false
 	}
-	settings := b.in.Settings(r, k.Backend.Settings)
-	return endpoints(b.opts.Chain, k.Backend, settings, b.endpointsOf(r, k.Backend, settings)), true
+	backend.Key = k.Backend
+	return endpoints(b.opts.Chain, &backend, settings, b.endpointsOf(r, k.Proxy, k.Backend, settings)), true
 }
 
-// endpointsOf returns where requests to a backend with IP addresses go: to its endpoints, or to the address of its
-// Service if the settings say so and it has one.
-func (b *builder) endpointsOf(r *incr.Reader, key model.BackendKey, settings []model.Attached) []model.Endpoint {
-	if b.opts.Chain.ToService(settings) {
-		if backend, ok := incr.Get(r, b.in.Backends, key.Shared()); ok && backend.Service != nil {
-			return []model.Endpoint{*backend.Service}
+// endpointsOf returns where requests of a proxy to a backend with IP addresses go: to its endpoints, or to the address
+// of its Service.
+func (b *builder) endpointsOf(
+	r *incr.Reader, proxy model.ProxyName, key model.BackendKey, settings []model.Attached,
+) []model.Endpoint {
+	if backend, ok := incr.Get(r, b.in.Backends, key.Shared()); ok {
+		if service := b.toService(r, proxy, &backend, settings); service != nil {
+			return []model.Endpoint{*service}
 		}
 	}
 	list, _ := incr.Get(r, b.in.Endpoints, key.Shared())
 	return list
+}
+
+// toService returns the address of the Service that a backend is, if it has one and the settings, or those of the
+// proxy, say that requests go there; else nil.
+func (b *builder) toService(
+	r *incr.Reader, proxy model.ProxyName, backend *model.Backend, settings []model.Attached,
+) *model.Endpoint {
+	if backend.Service == nil || !b.opts.Chain.ToService(slices.Concat(b.in.ProxySettings(r, proxy), settings)) {
+		return nil
+	}
+	return backend.Service
 }
 
 func (b *builder) secret(r *incr.Reader, k SecretKey) (*xds.Resource, bool) {
@@ -320,14 +350,19 @@ func (b *builder) secret(r *incr.Reader, k SecretKey) (*xds.Resource, bool) {
 	return secret(k.Secret, c.Chain, c.Key), true
 }
 
-// bind is the address that the listeners of a proxy bind to: what the EnvoyProxy of its fleet says
-// (EnvoyProxySpec.ipFamily), or that of the options.
+// bind is the address that the listeners of a proxy bind to: what its EnvoyProxies say (EnvoyProxySpec.ipFamily), or
+// that of the options.
 func (b *builder) bind(r *incr.Reader, proxy model.ProxyName) string {
-	fleet, ok := incr.Get(r, b.in.Fleets, proxy)
-	if !ok || fleet.Spec == nil || fleet.Spec.IPFamily == nil {
+	var spec *egv1a1.EnvoyProxySpec
+	if fleet, ok := incr.Get(r, b.in.Fleets, proxy); ok {
+		spec = fleet.Spec
+	} else if launch, ok := incr.Get(r, b.in.Launches, proxy); ok {
+		spec = launch.Spec
+	}
+	if spec == nil || spec.IPFamily == nil {
 		return b.opts.Bind
 	}
-	if *fleet.Spec.IPFamily == egv1a1.IPv4 {
+	if *spec.IPFamily == egv1a1.IPv4 {
 		return "0.0.0.0"
 	}
 	return "::"
@@ -410,7 +445,7 @@ func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, b
 	for _, part := range b.hosts.Values(r, k) {
 		out.Parts = append(out.Parts, part)
 	}
-	out.Hash = tableHash(out)
+	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return out, true
 }
 

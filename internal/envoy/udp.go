@@ -120,7 +120,7 @@ func (b *builder) udpEndpoints(r *incr.Reader, port model.Port) *xds.Resource {
 			continue
 		}
 		for _, share := range streamBackends(&route.Route) {
-			out.Endpoints = append(out.Endpoints, udpLocality(share, b.endpointsOf(r, share.Backend, settings)))
+			out.Endpoints = append(out.Endpoints, udpLocality(share, b.endpointsOf(r, port.Key.Proxy, share.Backend, settings)))
 		}
 	}
 	b.opts.Chain.ApplyEndpoints(out, settings)

@@ -228,9 +228,6 @@ func (k *check) hooks(path string, h *egv1a1.ExtensionHooks) {
 			if !slices.Contains(hooks, model.Hook(hook)) {
 				k.problem(fmt.Sprintf("%s.%s[%d]", path, field, i), "%q is none of %s", hook, listOf(hooks))
 			}
-			if model.Hook(hook) == model.HookTranslation && field == "post" {
-				k.problem(fmt.Sprintf("%s.%s[%d]", path, field, i), "Translation is not called by this version of Sluice")
-			}
 		}
 	}
 }
@@ -309,8 +306,8 @@ func extensionFields(path, text string) []Field {
 	add(".hooks.xdsTranslator.pre", Noticed, "There is nothing yet that could be changed: Envoy Gateway never calls "+
 		"them either. Use `post`.")
 	add(".hooks.xdsTranslator.post", Applied, "What it is asked about: see the page on extension servers.")
-	add(".hooks.xdsTranslator.translation", Refused, "The hook `Translation` is not called by this version of Sluice: "+
-		"what the extension server would add would be missing.")
+	add(".hooks.xdsTranslator.translation", Applied, "What the hook `Translation` is given and decides about: clusters "+
+		"and secrets, with their private keys, unless `includeAll` is false; listeners and routes if it is true.")
 	add(".service.host", Applied, "Deprecated: the same as `fqdn.hostname`.")
 	add(".service.port", Applied, "Deprecated, for `host`: 80.")
 	add(".service.hostname", Applied, "The same as `host`.")

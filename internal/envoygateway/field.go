@@ -67,8 +67,8 @@ var ownFields = []Field{
 		"`GatewayNamespace`. `ControllerNamespace` is noticed: only those of a class with `mergeGateways` are in Sluice's."},
 	{"provider.kubernetes.shutdownManager.image", Noticed, 0, "What drains an Envoy is Sluice's own image: see " +
 		"`--sluice-image`."},
-	{"provider.kubernetes.proxyTopologyInjector.disabled", Noticed, 0, "There is no webhook: an Envoy's zone is not " +
-		"injected."},
+	{"provider.kubernetes.proxyTopologyInjector.disabled", Noticed, 0, "There is no webhook: Kubernetes tells a pod " +
+		"the zone of its node by itself, as a label, from 1.35 on."},
 	{"provider.kubernetes.watch.type", Applied, Serve, "`Namespaces` or `NamespaceSelector`: which of the two lists " +
 		"below is there."},
 	{"provider.kubernetes.watch.namespaces", Applied, Serve, "The namespaces whose objects are read, and Sluice's own, " +

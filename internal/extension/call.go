@@ -129,31 +129,11 @@ func oneOf[Q, A proto.Message, R message](
 	}
 }
 
-// translation judges the answer of the hook for everything: all that is in it must be valid.
+// translation takes the answer of the hook for everything as it is: it is judged resource by resource by whoever knows
+// what was asked.
 func translation(_ *extension.PostTranslateModifyRequest, a *extension.PostTranslateModifyResponse) (
 	model.Answer, error,
 ) {
-	var all []message
-	for _, r := range a.GetClusters() {
-		all = append(all, r)
-	}
-	for _, r := range a.GetSecrets() {
-		all = append(all, r)
-	}
-	for _, r := range a.GetListeners() {
-		all = append(all, r)
-	}
-	for _, r := range a.GetRoutes() {
-		all = append(all, r)
-	}
-	for _, r := range all {
-		if _, err := encode(r); err != nil {
-			return model.Answer{}, err
-		}
-		if nameOf(r) == "" {
-			return model.Answer{}, refuse("the answer has a resource without a name")
-		}
-	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
 	if err != nil {
 		return model.Answer{}, refuse("%v", err)

@@ -238,7 +238,7 @@ func (c *Chain) Opens(a model.Attached) bool {
 }
 
 // Clusters reports whether what is asked of a feature shapes the clusters of backends or their endpoints: see
-// [ClusterApplier], [EndpointApplier] and [ClusterChooser].
+// [ClusterApplier], [EndpointApplier], [ServiceRouter] and [ClusterChooser].
 func (c *Chain) Clusters(a model.Attached) bool {
 	f := c.feature(a.Feature)
 	if chooser, ok := f.(ClusterChooser); ok && !chooser.ShapesCluster(a) {
@@ -246,7 +246,8 @@ func (c *Chain) Clusters(a model.Attached) bool {
 	}
 	_, cluster := f.(ClusterApplier)
 	_, endpoints := f.(EndpointApplier)
-	return cluster || endpoints || c.ToService([]model.Attached{a})
+	_, router := f.(ServiceRouter)
+	return cluster || endpoints || router
 }
 
 // ShapesStreams reports whether what is asked of a feature shapes how connections and packets are passed on to
@@ -293,11 +294,15 @@ func (c *Chain) Sources(attached []model.Attached) (ranges []netip.Prefix, limit
 }
 
 // ToService reports whether the attached configurations of a backend have requests sent to the address of its Service.
+// The last one that says something of it holds: the more specific ones come behind the others.
 func (c *Chain) ToService(attached []model.Attached) bool {
-	return slices.ContainsFunc(attached, func(a model.Attached) bool {
-		f, ok := c.feature(a.Feature).(ServiceRouter)
-		return ok && f.ToService(a)
-	})
+	out := false
+	for _, a := range attached {
+		if f, ok := c.feature(a.Feature).(ServiceRouter); ok {
+			out = f.ToService(a)
+		}
+	}
+	return out
 }
 
 // Apart reports whether some of the attached configurations are for features that count for each route by itself.

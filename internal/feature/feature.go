@@ -71,8 +71,8 @@ type ClusterChooser interface {
 
 // EndpointApplier is a feature that shapes what Envoy is told of the endpoints of a backend.
 type EndpointApplier interface {
-	// ApplyEndpoints changes e for a, which is attached to the backend. The endpoints are grouped by zone, but those of a
-	// cluster of several backends by backend: such groups have a weight already.
+	// ApplyEndpoints changes e for a, which is attached to the backend. The endpoints are grouped by zone if a [ZoneUser]
+	// needs it, but those of a cluster of several backends by backend: such groups have a weight already.
 	ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attached)
 }
 
@@ -100,7 +100,7 @@ type StreamGuard interface {
 
 // ServiceRouter is a feature that can have requests sent to the address of a Service in the place of its endpoints.
 type ServiceRouter interface {
-	// ToService reports whether a asks for that.
+	// ToService reports whether a asks for that, rather than for the endpoints.
 	ToService(a model.Attached) bool
 }
 

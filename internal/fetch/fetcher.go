@@ -3,11 +3,8 @@ package fetch
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -33,14 +30,21 @@ type Options struct {
 	Timeout time.Duration
 	// Pause is how long to wait after the first attempt that failed, 0 for a second.
 	Pause time.Duration
+	// Dir is a folder in which keys that were fetched outlive the process; empty for none.
+	Dir string
 	// Log is where it is logged that what is there cannot be fetched anew.
 	Log *slog.Logger
+	// Stale is told how many of the things that are kept for a limited time could not be fetched anew when it was time to,
+	// whenever that changes, and must not call the fetcher; nil if nobody wants to know.
+	Stale func(n int)
 }
 
 // Fetcher fetches what it is told to, and again until that works. It is safe for concurrent use.
 type Fetcher struct {
 	opts     Options
 	attempts chan struct{}
+	now      func() time.Time
+	shelf    shelf
 
 	mu sync.Mutex
 	// orders are what Run has not seen yet, woken says that there are some.
@@ -50,6 +54,8 @@ type Fetcher struct {
 	// untried are the fetches that are wanted, and of which nothing is known yet; settled is closed when there are none.
 	untried map[model.Fetch]bool
 	settled chan struct{}
+	// stale is how many tasks have what they could not fetch anew.
+	stale int
 }
 
 // order says that something is wanted, or not any more.
@@ -72,7 +78,9 @@ func New(opts Options) *Fetcher {
 	}
 	return &Fetcher{
 		opts: opts, attempts: make(chan struct{}, maxAttempts), woken: make(chan struct{}, 1), hosts: map[string]*queue{},
-		untried: map[model.Fetch]bool{},
+		untried: map[model.Fetch]bool{}, shelf: shelf{dir: opts.Dir},
+		// By the clock on the wall: a machine that sleeps must not keep what is to be kept for a day.
+		now: func() time.Time { return time.Now().Round(0) },
 	}
 }
 
@@ -119,11 +127,22 @@ func (f *Fetcher) tried(fetch model.Fetch) {
 	}
 }
 
+// known notes that something is known of a fetch, and how many more there are that could not be fetched anew.
+func (f *Fetcher) known(fetch model.Fetch, stale int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tried(fetch)
+	if f.stale += stale; stale != 0 && f.opts.Stale != nil {
+		f.opts.Stale(f.stale)
+	}
+}
+
 // Run fetches until the context ends, and returns when all attempts have ended.
 func (f *Fetcher) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	cancels := map[model.Fetch]context.CancelFunc{}
+	f.shelf.sweep(f.now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,69 +162,14 @@ func (f *Fetcher) Run(ctx context.Context) {
 			case o.wanted && !has:
 				own, cancel := context.WithCancel(ctx)
 				cancels[o.fetch] = cancel
-				running.Go(func() { f.keep(own, o.fetch) })
+				running.Go(func() { f.newTask(o.fetch).run(own) })
 			case !o.wanted && has:
 				cancel()
 				delete(cancels, o.fetch)
+				f.shelf.remove(o.fetch)
 			}
 		}
 	}
-}
-
-// errSame says that what is there already is what would be fetched.
-var errSame = errors.New("nothing new")
-
-// found is what an attempt came to.
-type found struct {
-	data []byte
-	// tag is what the server says by which it can be asked for anything newer: an ETag, or the digest of a manifest.
-	tag string
-}
-
-// keep fetches something, until it is there or, if it is to be looked for again, until the context ends.
-func (f *Fetcher) keep(ctx context.Context, fetch model.Fetch) {
-	spec := fetch.Spec()
-	pause, tag, has := f.opts.Pause, "", false
-	for {
-		got, err := f.attempt(ctx, spec, tag)
-		if ctx.Err() != nil {
-			return
-		}
-		switch {
-		case err == nil:
-			sum := sha256.Sum256(got.data)
-			f.deliver(fetch, model.Fetched{Data: got.data, SHA256: hex.EncodeToString(sum[:])})
-			tag, has = got.tag, true
-		case errors.Is(err, errSame):
-			err = nil
-		case has:
-			f.opts.Log.Warn("What was fetched cannot be fetched anew; it stays", "url", fetch.String(), "error", err)
-		default:
-			f.deliver(fetch, model.Fetched{Error: err.Error()})
-		}
-		wait := spec.Every
-		if err == nil {
-			pause = f.opts.Pause
-			if spec.Every == 0 {
-				return
-			}
-		} else {
-			wait = pause + rand.N(pause/4+1) //nolint:gosec // so that not all come back at once
-			pause = min(2*pause, patience*f.opts.Pause)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
-}
-
-func (f *Fetcher) deliver(fetch model.Fetch, got model.Fetched) {
-	f.opts.Deliver(fetch, got)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.tried(fetch)
 }
 
 // attempt fetches something once. tag is what the server said of what is there.

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/jwks"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -72,10 +73,18 @@ func (f *Fetcher) client(spec model.FetchSpec) (*client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	return &client{limit: spec.Limit, Client: http.Client{Transport: transport, CheckRedirect: checkRedirect}}, nil
+	check := checkRedirect
+	if spec.Kind == model.FetchJWKS {
+		check = func(*http.Request, []*http.Request) error { return errRedirects }
+	}
+	return &client{limit: spec.Limit, Client: http.Client{Transport: transport, CheckRedirect: check}}, nil
 }
 
 func (c *client) close() { c.CloseIdleConnections() }
+
+// errRedirects is why keys are not fetched from where a server redirects to: Envoy does not do it either, and whoever
+// can redirect can have the control plane go anywhere.
+var errRedirects = errors.New("it redirects, which is not followed for keys")
 
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	from := via[len(via)-1].URL.Scheme
@@ -160,7 +169,15 @@ func (d document) fetch(ctx context.Context, c *client, tag string) (found, erro
 	if err != nil {
 		return found{}, err
 	}
-	return found{data: data, tag: res.Header.Get("ETag")}, checkSum(data, d.spec.SHA256)
+	if err := checkSum(data, d.spec.SHA256); err != nil {
+		return found{}, err
+	}
+	if d.spec.Kind == model.FetchJWKS {
+		if data, err = jwks.Public(data); err != nil {
+			return found{}, fmt.Errorf("what the server answers with is no usable JSON Web Key Set (RFC 7517): %w", err)
+		}
+	}
+	return found{data: data, tag: res.Header.Get("ETag")}, nil
 }
 
 func statusError(res *http.Response) error {

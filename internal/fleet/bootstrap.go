@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/ratelimit"
 )
 
@@ -42,6 +43,8 @@ type Config struct {
 	// ProbeBind is the address on which to serve health checks and metrics, at ReadyPort and MetricsPort: "0.0.0.0", or
 	// "::" for both address families. Empty serves none.
 	ProbeBind string
+	// MetricsAddress is where to serve metrics alone, where there are no health checks. The zero value serves none.
+	MetricsAddress netip.AddrPort
 	// AdminSocket is the path of the Unix socket on which Envoy serves its admin interface. Required unless
 	// AdminAddress is set.
 	AdminSocket string
@@ -55,6 +58,9 @@ type Config struct {
 	MaxHeapBytes uint64
 	// Metrics is what becomes of the metrics.
 	Metrics Metrics
+	// Zone is the zone that the Envoy is in, of a kind with those of endpoints; empty if nobody knows. With Remote the
+	// command line has it (--service-zone).
+	Zone string
 }
 
 // DefaultMaxConnections is the limit that Envoy's guide for edge proxies recommends.
@@ -98,6 +104,12 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 		LayeredRuntime:  layeredRuntime(),
 		OverloadManager: overload,
 		Admin:           admin(c),
+	}
+	if c.Zone != "" {
+		out.Node.Locality = &corev3.Locality{Zone: c.Zone}
+	}
+	if c.knowsZones() {
+		out.ClusterManager.LocalClusterName = model.LocalCluster
 	}
 	if err := addSinks(out, c.Metrics); err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
@@ -152,15 +164,30 @@ func staticResources(c Config) (*bootstrapv3.Bootstrap_StaticResources, error) {
 		}
 		out.Clusters = append(out.Clusters, cluster)
 	}
-	if c.ProbeBind == "" {
+	if c.knowsZones() {
+		out.Clusters = append(out.Clusters, localCluster(c))
+	}
+	bind, port := c.ProbeBind, uint16(MetricsPort)
+	if at := c.MetricsAddress; bind == "" && at.IsValid() {
+		bind, port = at.Addr().String(), at.Port()
+	}
+	if c.ProbeBind != "" {
+		ready, err := readyListener(c.ProbeBind)
+		if err != nil {
+			return nil, err
+		}
+		out.Listeners = append(out.Listeners, ready)
+	}
+	if bind == "" || c.Metrics.Disabled {
 		return out, nil
 	}
-	if !c.Metrics.Disabled {
-		out.Clusters = append(out.Clusters, ownAdmin(admin(c).Address))
+	out.Clusters = append(out.Clusters, ownAdmin(admin(c).Address))
+	listener, err := metricsListener(bind, port, c.Metrics)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	out.Listeners, err = probeListeners(c.ProbeBind, c.Metrics)
-	return out, err
+	out.Listeners = append(out.Listeners, listener)
+	return out, nil
 }
 
 // JSON returns a bootstrap in the form that Envoy reads. The same bootstrap always gives the same bytes.
@@ -170,6 +197,25 @@ func JSON(b *bootstrapv3.Bootstrap) ([]byte, error) {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
 	return out, nil
+}
+
+// WithAdminSocket returns a bootstrap, in the form that Envoy reads, whose admin interface is on another Unix socket.
+// Nothing else of it is read: it may be that of another version of Sluice.
+func WithAdminSocket(bootstrap []byte, path string) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(bootstrap, &fields); err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	raw, err := indented(admin(Config{AdminSocket: path}))
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	fields["admin"] = raw
+	out, err := json.MarshalIndent(fields, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	return append(out, '\n'), nil
 }
 
 func indented(m proto.Message) ([]byte, error) {

@@ -8,12 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+
 	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/fleet/envoytest"
+	"github.com/sluice-gateway/sluice/internal/model"
 )
 
 // TestA47OnlyMetrics asks the ports of an Envoy in a pod that everybody reaches for its admin interface, in every way
@@ -96,6 +100,9 @@ func startPod(t *testing.T) (metrics, ready string) {
 		t.Fatal(err)
 	}
 	bootstrap.DynamicResources, bootstrap.Node.Id = nil, "test"
+	bootstrap.ClusterManager.LocalClusterName = ""
+	bootstrap.StaticResources.Clusters = slices.DeleteFunc(bootstrap.StaticResources.Clusters,
+		func(c *clusterv3.Cluster) bool { return c.GetName() == model.LocalCluster })
 	ports := map[uint32]*string{fleet.MetricsPort: &metrics, fleet.ReadyPort: &ready}
 	for _, l := range bootstrap.StaticResources.Listeners {
 		address := l.GetAddress().GetSocketAddress()

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -28,7 +29,9 @@ func Patch(base *bootstrapv3.Bootstrap, patch *egv1a1.ProxyBootstrap) ([]byte, e
 	out := &bootstrapv3.Bootstrap{}
 	switch how {
 	case egv1a1.BootstrapTypeReplace:
-		err = fromYAML(patch.Value, out)
+		if err = fromYAML(patch.Value, out); err == nil {
+			keepControlPlane(base, out)
+		}
 	case egv1a1.BootstrapTypeMerge:
 		over := &bootstrapv3.Bootstrap{}
 		err = fromYAML(patch.Value, over)
@@ -74,6 +77,36 @@ func jsonPatch(raw []byte, operations []egv1a1.JSONPatchOperation) ([]byte, erro
 		raw = patched
 	}
 	return raw, nil
+}
+
+// keepControlPlane adds what ties the Envoy to Sluice to a bootstrap that does not say it. Whoever writes a whole one
+// need not know the paths of sockets, nor names that are made up at the start.
+func keepControlPlane(base, out *bootstrapv3.Bootstrap) {
+	if out.DynamicResources == nil {
+		out.DynamicResources = base.DynamicResources
+	}
+	if out.Node == nil {
+		out.Node = base.Node
+	}
+	if out.Admin == nil {
+		out.Admin = base.Admin
+	}
+	if out.StaticResources == nil {
+		out.StaticResources = &bootstrapv3.Bootstrap_StaticResources{}
+	}
+	static := out.StaticResources
+	static.Listeners = withMissing(static.Listeners, base.GetStaticResources().GetListeners())
+	static.Clusters = withMissing(static.Clusters, base.GetStaticResources().GetClusters())
+}
+
+// withMissing returns a list with those of another whose names it lacks.
+func withMissing[M interface{ GetName() string }](list, own []M) []M {
+	for _, m := range own {
+		if !slices.ContainsFunc(list, func(have M) bool { return have.GetName() == m.GetName() }) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // sameControlPlane keeps what ties the Envoy to Sluice: where its configuration comes from, and its name there.

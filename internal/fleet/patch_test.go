@@ -60,8 +60,19 @@ func TestPatch(t *testing.T) {
 		"no such path": {
 			patch: operations(operation("remove", "/nowhere", "")), refusal: "jsonPatches[0]",
 		},
+		"replaced but for what is Sluice's": {
+			patch: bootstrapPatch(egv1a1.BootstrapTypeReplace, "stats_flush_interval: 7s"), want: `"sluice_xds"`,
+		},
+		"replaced with another xDS": {
+			patch: bootstrapPatch(egv1a1.BootstrapTypeReplace, "dynamic_resources: {}"), refusal: "dynamic_resources must stay",
+		},
+		"replaced with another cluster of that name": {
+			patch:   bootstrapPatch(egv1a1.BootstrapTypeReplace, "static_resources: {clusters: [{name: sluice_xds}]}"),
+			refusal: "cluster sluice_xds must stay",
+		},
 		"other xDS": {
-			patch: bootstrapPatch(egv1a1.BootstrapTypeReplace, "{}"), refusal: "dynamic_resources must stay",
+			patch:   bootstrapPatch(egv1a1.BootstrapTypeMerge, "dynamic_resources: {lds_config: {path: /a}}"),
+			refusal: "dynamic_resources must stay",
 		},
 		"other name": {
 			patch: bootstrapPatch(egv1a1.BootstrapTypeMerge, "node: {cluster: a/b}"), refusal: "node must stay",

@@ -22,7 +22,7 @@ import (
 
 // The ports that an Envoy in a pod keeps for itself: those of Envoy Gateway, which network policies already know.
 const (
-	// MetricsPort is where /stats/prometheus is served.
+	// MetricsPort is where /stats/prometheus is served, by an Envoy of one machine too unless it is told otherwise.
 	MetricsPort = 19001
 	// ShutdownPort is where the shutdown manager beside Envoy answers.
 	ShutdownPort = 19002
@@ -55,10 +55,10 @@ func ReservedPorts() map[uint16]string {
 	return map[uint16]string{MetricsPort: "metrics", ShutdownPort: "its shutdown", ReadyPort: "health checks"}
 }
 
-// probeListeners are the static listeners of an Envoy in a pod. Envoy answers on them only when it has its first
-// configuration: until then no worker runs.
-func probeListeners(bind string, m Metrics) ([]*listenerv3.Listener, error) {
-	ready, err := probeListener(bind, "ready", ReadyPort, []*routev3.Route{{
+// readyListener answers those who watch over an Envoy in a pod. Envoy answers on it, as on metricsListener, only when
+// it has its first configuration: until then no worker runs.
+func readyListener(bind string) (*listenerv3.Listener, error) {
+	return probeListener(bind, "ready", ReadyPort, []*routev3.Route{{
 		Match: exactPath(LivePath),
 		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
 			Status: http.StatusOK,
@@ -72,10 +72,11 @@ func probeListeners(bind string, m Metrics) ([]*listenerv3.Listener, error) {
 			}},
 		})
 	})
-	if err != nil || m.Disabled {
-		return []*listenerv3.Listener{ready}, err
-	}
-	metrics, err := probeListener(bind, "metrics", MetricsPort, []*routev3.Route{{
+}
+
+// metricsListener serves the metrics.
+func metricsListener(bind string, port uint16, m Metrics) (*listenerv3.Listener, error) {
+	return probeListener(bind, "metrics", port, []*routev3.Route{{
 		// Whoever reaches the port gets the metrics, and nothing else of the admin interface.
 		Match: exactPath(MetricsPath),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
@@ -87,10 +88,6 @@ func probeListeners(bind string, m Metrics) ([]*listenerv3.Listener, error) {
 		}
 		return compress(manager, m)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return []*listenerv3.Listener{ready, metrics}, nil
 }
 
 func exact(text string) *matcherv3.StringMatcher {

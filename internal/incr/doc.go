@@ -13,8 +13,9 @@
 //   - work is proportional to what a change touches, not to the size of the tables.
 //
 // A function may read only collections created before its own table; anything else is a cycle and is refused as a
-// [Fault], as is a panic: the key keeps the value (in an Index, the groups) it had, and all other keys are computed as
-// if nothing had happened. It is tried again when something that it read changes.
+// [Fault], as is a panic: the key keeps the value (in an Index, the groups) it had unless [Table.OnFault] says
+// otherwise, and all other keys are computed as if nothing had happened. It is tried again when something that it read
+// changes.
 //
 // All collections of an engine are created before its first commit.
 package incr

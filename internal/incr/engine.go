@@ -25,12 +25,17 @@ type Engine struct {
 	workers int
 	// running is true from the first commit on.
 	running bool
+	// scratch is where lists of slots are made before it is known how long they are, numbers what lists of one are cut
+	// from: most lists are, and there are very many.
+	scratch, numbers []uint32
 }
 
 // node is a table, an input or an index as the engine sees it, without its key and value types.
 type node interface {
 	// name is what faults, metrics and traces call this node.
 	name() string
+	// begin forgets the changes of the last commit, and frees the cells that it left unused.
+	begin()
 	// settle brings the node up to date with everything before it and marks the readers of what changed.
 	settle(c *commit)
 	// invalidate marks a slot of the node for recomputation.
@@ -60,6 +65,9 @@ type Result struct {
 	// Faults are the keys whose function panicked or read what it may not, in table and key order. A key that was not
 	// recomputed in this commit is not among them, even if it still has the value from before an earlier fault.
 	Faults []Fault
+	// Mended are the keys that were among the Faults of an earlier commit and are no more, without an error: they were
+	// computed, or are gone.
+	Mended []Fault
 }
 
 // TableWork is the work that one table did in one commit.
@@ -85,6 +93,12 @@ func (r Result) Recomputed() int {
 // it had any.
 type Fault struct {
 	Table, Key string
+	// At is the key itself, of the table's type.
+	At any
+	// Kept says that the key has a value all the same: the one from before, or the one that [Table.OnFault] chose.
+	Kept bool
+	// Reads is what its function had read until then, as [Table.Sources] has it.
+	Reads []Source
 	// Err says what happened: it wraps [ErrCycle], or for a panic ends with the stack.
 	Err error
 }
@@ -101,8 +115,17 @@ type commit struct {
 	result Result
 }
 
-func (c *commit) fault(n node, slot uint32, err error) {
-	c.result.Faults = append(c.result.Faults, Fault{Table: n.name(), Key: n.keyName(slot), Err: err})
+// judge notes what has become of a key: an error is a fault, none mends the one that there was. It returns whether the
+// key is faulty now.
+func (c *commit) judge(f Fault, deps []ref, was bool) bool {
+	switch {
+	case f.Err != nil:
+		f.Reads = c.engine.trace(deps)
+		c.result.Faults = append(c.result.Faults, f)
+	case was:
+		c.result.Mended = append(c.result.Mended, f)
+	}
+	return f.Err != nil
 }
 
 // panicked makes what was recovered from a user's function an error.
@@ -123,6 +146,14 @@ func (e *Engine) Commit() Result {
 	return c.result
 }
 
+// Forget drops what [Table.Changes] tells of the last commit. Of one that took in a whole world that is a good deal of
+// memory, which would be kept until the next.
+func (e *Engine) Forget() {
+	for _, n := range e.nodes {
+		n.begin()
+	}
+}
+
 // Source names one value that another value was derived from.
 type Source struct {
 	Table, Key string
@@ -136,6 +167,23 @@ func (e *Engine) register(n node) uint32 {
 	}
 	e.nodes = append(e.nodes, n)
 	return uint32(len(e.nodes) - 1) // a handful of tables
+}
+
+// keep returns a list that was made in scratch as one that stays.
+func (e *Engine) keep(list []uint32) []uint32 {
+	e.scratch = list
+	if len(list) != 1 {
+		return slices.Clip(append([]uint32(nil), list...))
+	}
+	n := int(list[0])
+	if n >= len(e.numbers) {
+		// Lists that were cut from the one before keep it.
+		e.numbers = make([]uint32, max(2*n, keep))
+		for i := range e.numbers {
+			e.numbers[i] = uint32(i)
+		}
+	}
+	return e.numbers[n : n+1 : n+1]
 }
 
 // notify marks every reader in the set for recomputation. Readers re-register what they read when they recompute, so

@@ -160,6 +160,58 @@ func TestPanicsOfOtherFunctions(t *testing.T) {
 	}
 }
 
+// TestMendedAndOnFault follows faulty keys of a table that chooses their values, and of one that does not, until they
+// are computed again or gone.
+func TestMendedAndOnFault(t *testing.T) {
+	e := incr.New(1)
+	in := incr.NewInput[name, int](e, "in")
+	compute := func(r *incr.Reader, k name) (int, bool) {
+		v, ok := incr.Get(r, in, k)
+		if v < 0 {
+			panic("negative")
+		}
+		return v, ok
+	}
+	keeps := incr.NewTable(e, "keeps", compute, in)
+	chooses := incr.NewTable(e, "chooses", compute, in).OnFault(
+		func(r *incr.Reader, k name, last int, had bool) (int, bool) {
+			if v, _ := incr.Get(r, in, k); v == -2 {
+				panic("fails too")
+			}
+			return last + 100, !had
+		})
+	step := func(key name, value int, want ...string) {
+		t.Helper()
+		if in.Set(key, value); value == 0 {
+			in.Delete(key)
+		}
+		result, got := e.Commit(), []string{}
+		for _, f := range result.Faults {
+			got = append(got, fmt.Sprintf("fault %s[%v] kept %v reads %v", f.Table, f.At, f.Kept, f.Reads))
+		}
+		for _, f := range result.Mended {
+			got = append(got, fmt.Sprintf("mended %s[%v]", f.Table, f.At))
+		}
+		for _, table := range []*incr.Table[name, int]{keeps, chooses} {
+			if v, ok := table.Peek(key); ok {
+				got = append(got, fmt.Sprint(v))
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s = %d (-want +got):\n%s", key, value, diff)
+		}
+	}
+	reads := " reads [{in a}]"
+	step("a", 1, "1", "1")
+	step("a", -1, "fault keeps[a] kept true"+reads, "fault chooses[a] kept false"+reads, "1")
+	step("a", -3, "fault keeps[a] kept true"+reads, "fault chooses[a] kept true"+reads, "1", "100")
+	step("a", -2, "fault keeps[a] kept true"+reads, "fault chooses[a] kept true"+reads, "1", "100")
+	step("b", 5, "5", "5")
+	step("a", 3, "mended keeps[a]", "mended chooses[a]", "3", "3")
+	step("a", -2, "fault keeps[a] kept true"+reads, "fault chooses[a] kept true"+reads, "3", "3")
+	step("a", 0, "mended keeps[a]", "mended chooses[a]")
+}
+
 // TestCycles lets functions read what they may not: themselves, a later table, a later index.
 func TestCycles(t *testing.T) {
 	var (

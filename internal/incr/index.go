@@ -1,6 +1,7 @@
 package incr
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -16,14 +17,16 @@ type Index[G Key[G], K Key[K], V any] struct {
 	fn    func(key K, value V) []G
 
 	index  keyIndex[G]
-	groups []group[G]
+	groups pages[group[G]]
 	free   []uint32
 	doomed []uint32
 	// groupsOf says, for each slot of the source, which groups it is in.
-	groupsOf [][]uint32
-	// touched are the groups with staged members in the running settle; moved those that came or went.
-	touched []uint32
-	moved   []moved[G]
+	groupsOf pages[[]uint32]
+	// faulty are the slots of the source for which the function panicked.
+	faulty map[uint32]struct{}
+	// moves are those between groups in the running settle, moved the groups that came or went with them.
+	moves []move
+	moved []moved
 }
 
 type group[G any] struct {
@@ -31,13 +34,18 @@ type group[G any] struct {
 	members []uint32 // slots of the source, in key order
 	// keyReaders read the members' keys, valueReaders their values too.
 	keyReaders, valueReaders refSet
-	joining                  []uint32
-	leaving                  map[uint32]struct{}
 }
 
-type moved[G any] struct {
-	key G
-	up  bool
+// move is a slot of the source that joins a group or leaves it.
+type move struct {
+	group, member uint32
+	join          bool
+}
+
+// moved is a group that has members now, if up, and had none before, or the other way round.
+type moved struct {
+	group uint32
+	up    bool
 }
 
 // NewIndex adds an index of src to the engine. fn returns the groups of a key; it must be pure, and may return a
@@ -46,7 +54,7 @@ func NewIndex[G Key[G], K Key[K], V any](
 	e *Engine, name string, src Collection[K, V], fn func(K, V) []G,
 ) *Index[G, K, V] {
 	ix := &Index[G, K, V]{label: name, eng: e, src: src.held(), fn: fn}
-	ix.index = newKeyIndex(func(slot uint32) G { return ix.groups[slot].key })
+	ix.index = newKeyIndex(func(slot uint32) G { return ix.groups.at(slot).key })
 	ix.id = e.register(ix)
 	return ix
 }
@@ -56,7 +64,7 @@ func (ix *Index[G, K, V]) Keys(r *Reader, g G) []K {
 	members := ix.read(r, g, readKeys)
 	keys := make([]K, len(members))
 	for i, slot := range members {
-		keys[i] = ix.src.cells[slot].key
+		keys[i] = ix.src.cells.at(slot).key
 	}
 	return keys
 }
@@ -67,7 +75,7 @@ func (ix *Index[G, K, V]) Values(r *Reader, g G) iter.Seq2[K, V] {
 	members := ix.read(r, g, readValues)
 	return func(yield func(K, V) bool) {
 		for _, slot := range members {
-			if c := &ix.src.cells[slot]; !yield(c.key, c.value) {
+			if c := ix.src.cells.at(slot); !yield(c.key, c.value) {
 				return
 			}
 		}
@@ -92,7 +100,7 @@ func (ix *Index[G, K, V]) read(r *Reader, g G, kind uint32) []uint32 {
 		return nil
 	}
 	r.deps = append(r.deps, ref{node: ix.id, slot: slot*readKinds + kind})
-	return ix.groups[slot].members
+	return ix.groups.at(slot).members
 }
 
 type groupClaimer[G Key[G], K Key[K], V any] struct {
@@ -106,126 +114,139 @@ func (c groupClaimer[G, K, V]) claimMissing(key any) uint32 {
 
 func (ix *Index[G, K, V]) settle(c *commit) {
 	ix.begin()
-	for _, ch := range ix.src.changed {
+	for ch := range ix.src.changed.all() {
 		ix.regroup(c, ch.slot)
 	}
-	for _, slot := range ix.touched {
-		ix.merge(slot)
+	slices.SortFunc(ix.moves, func(a, b move) int {
+		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.member, b.member))
+	})
+	for rest := ix.moves; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].group == rest[0].group {
+			n++
+		}
+		ix.merge(rest[0].group, rest[:n])
+		rest = rest[n:]
 	}
-	ix.touched = ix.touched[:0]
+	ix.moves = emptied(ix.moves)
 }
 
 // regroup stages the moves of one source slot between groups and tells the value readers of the groups it stays in.
 func (ix *Index[G, K, V]) regroup(c *commit, slot uint32) {
-	if n := int(slot) + 1 - len(ix.groupsOf); n > 0 {
-		ix.groupsOf = append(ix.groupsOf, make([][]uint32, n)...)
+	for ix.groupsOf.len() <= int(slot) {
+		ix.groupsOf.add()
 	}
-	before := ix.groupsOf[slot]
+	before := *ix.groupsOf.at(slot)
 	now, ok := ix.classify(c, slot)
 	if !ok {
 		for _, g := range before {
-			ix.eng.notify(&ix.groups[g].valueReaders)
+			ix.eng.notify(&ix.groups.at(g).valueReaders)
 		}
 		return
 	}
-	after := make([]uint32, 0, len(now))
+	after := ix.eng.scratch[:0]
 	for len(before) > 0 || len(now) > 0 {
 		order := 0
 		if len(before) > 0 && len(now) > 0 {
-			order = now[0].Compare(ix.groups[before[0]].key)
+			order = now[0].Compare(ix.groups.at(before[0]).key)
 		}
 		switch {
 		case len(before) == 0 || order < 0:
-			after = append(after, ix.join(now[0], slot))
+			group := ix.claim(now[0])
+			ix.moves = append(ix.moves, move{group: group, member: slot, join: true})
+			after = append(after, group)
 			now = now[1:]
 		case len(now) == 0 || order > 0:
-			ix.leave(before[0], slot)
+			ix.moves = append(ix.moves, move{group: before[0], member: slot})
 			before = before[1:]
 		default:
-			ix.eng.notify(&ix.groups[before[0]].valueReaders)
+			ix.eng.notify(&ix.groups.at(before[0]).valueReaders)
 			after = append(after, before[0])
 			before, now = before[1:], now[1:]
 		}
 	}
-	ix.groupsOf[slot] = after
+	*ix.groupsOf.at(slot) = ix.eng.keep(after)
 }
 
 // classify returns the groups that a source slot is in now, sorted, each once; false if the function panicked.
 func (ix *Index[G, K, V]) classify(c *commit, slot uint32) (groups []G, ok bool) {
-	cell := &ix.src.cells[slot]
+	cell := ix.src.cells.at(slot)
+	defer func() {
+		var err error
+		if p := recover(); p != nil {
+			ok, err = false, panicked(p)
+		}
+		ix.judge(c, slot, err)
+	}()
 	if !cell.has {
 		return nil, true
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			ok = false
-			c.result.Faults = append(c.result.Faults, Fault{Table: ix.label, Key: ix.src.keyName(slot), Err: panicked(p)})
-		}
-	}()
-	groups = slices.Clone(ix.fn(cell.key, cell.value))
+	if groups = ix.fn(cell.key, cell.value); len(groups) < 2 {
+		return groups, true
+	}
+	groups = slices.Clone(groups)
 	slices.SortFunc(groups, func(a, b G) int { return a.Compare(b) })
 	return slices.Compact(groups), true
 }
 
-// join stages that a source slot becomes a member of a group, and returns the group.
-func (ix *Index[G, K, V]) join(key G, member uint32) uint32 {
-	slot := ix.claim(key)
-	g := ix.touch(slot)
-	g.joining = append(g.joining, member)
-	return slot
-}
-
-// leave stages that a source slot is a member of a group no more.
-func (ix *Index[G, K, V]) leave(slot, member uint32) {
-	g := ix.touch(slot)
-	if g.leaving == nil {
-		g.leaving = map[uint32]struct{}{}
+// judge notes whether the function panicked for a slot of the source.
+func (ix *Index[G, K, V]) judge(c *commit, slot uint32, err error) {
+	_, was := ix.faulty[slot]
+	if err == nil && !was {
+		return
 	}
-	g.leaving[member] = struct{}{}
-}
-
-func (ix *Index[G, K, V]) touch(slot uint32) *group[G] {
-	g := &ix.groups[slot]
-	if g.joining == nil && g.leaving == nil {
-		ix.touched = append(ix.touched, slot)
+	fault := Fault{Table: ix.label, Key: ix.src.keyName(slot), At: ix.src.cells.at(slot).key, Kept: true, Err: err}
+	if !c.judge(fault, nil, was) {
+		delete(ix.faulty, slot)
+		return
 	}
-	return g
+	if ix.faulty == nil {
+		ix.faulty = map[uint32]struct{}{}
+	}
+	ix.faulty[slot] = struct{}{}
 }
 
-// merge applies the staged moves of one group: one pass however many there are.
-func (ix *Index[G, K, V]) merge(slot uint32) {
-	g := &ix.groups[slot]
+// merge makes the moves of one group, which are in the order of their members: one pass however many there are.
+func (ix *Index[G, K, V]) merge(slot uint32, moves []move) {
+	g := ix.groups.at(slot)
 	had := len(g.members) > 0
 	// Readers may still iterate the old slice, so the members are never changed in place.
-	members := make([]uint32, 0, len(g.members)+len(g.joining))
+	members := ix.eng.scratch[:0]
 	for _, m := range g.members {
-		if _, gone := g.leaving[m]; !gone {
+		if _, gone := slices.BinarySearchFunc(moves, m, byMember); !gone {
 			members = append(members, m)
 		}
 	}
-	compare := func(a, b uint32) int { return ix.src.cells[a].key.Compare(ix.src.cells[b].key) }
-	if len(g.joining) <= 4 {
-		for _, m := range g.joining {
-			at, _ := slices.BinarySearchFunc(members, m, compare)
-			members = slices.Insert(members, at, m)
+	compare := func(a, b uint32) int { return ix.src.cells.at(a).key.Compare(ix.src.cells.at(b).key) }
+	few := len(moves) <= 4
+	for _, m := range moves {
+		switch {
+		case !m.join:
+		case few:
+			at, _ := slices.BinarySearchFunc(members, m.member, compare)
+			members = slices.Insert(members, at, m.member)
+		default:
+			members = append(members, m.member)
 		}
-	} else {
-		members = append(members, g.joining...)
+	}
+	if !few {
 		slices.SortFunc(members, compare)
 	}
-	g.members, g.joining, g.leaving = members, nil, nil
+	g.members = ix.eng.keep(members)
 	if has := len(members) > 0; has != had {
-		ix.moved = append(ix.moved, moved[G]{key: g.key, up: has})
+		ix.moved = append(ix.moved, moved{group: slot, up: has})
 	}
 	ix.eng.notify(&g.keyReaders)
 	ix.eng.notify(&g.valueReaders)
 	ix.release(slot)
 }
 
+func byMember(m move, slot uint32) int { return cmp.Compare(m.member, slot) }
+
 func (ix *Index[G, K, V]) begin() {
-	ix.moved = ix.moved[:0]
+	ix.moved = emptied(ix.moved)
 	for _, slot := range ix.doomed {
-		g := &ix.groups[slot]
+		g := ix.groups.at(slot)
 		if have, ok := ix.index.find(g.key); !ok || have != slot || !g.unused() {
 			continue
 		}
@@ -233,7 +254,7 @@ func (ix *Index[G, K, V]) begin() {
 		*g = group[G]{}
 		ix.free = append(ix.free, slot)
 	}
-	ix.doomed = ix.doomed[:0]
+	ix.doomed = emptied(ix.doomed)
 }
 
 func (g *group[G]) unused() bool {
@@ -248,22 +269,21 @@ func (ix *Index[G, K, V]) claim(key G) uint32 {
 	if n := len(ix.free); n > 0 {
 		slot, ix.free = ix.free[n-1], ix.free[:n-1]
 	} else {
-		slot = uint32(len(ix.groups)) // fewer than two thousand million groups
-		ix.groups = append(ix.groups, group[G]{})
+		slot = ix.groups.add() // fewer than two thousand million groups
 	}
-	ix.groups[slot].key = key
+	ix.groups.at(slot).key = key
 	ix.index.add(key, slot)
 	return slot
 }
 
 func (ix *Index[G, K, V]) release(slot uint32) {
-	if ix.groups[slot].unused() {
+	if ix.groups.at(slot).unused() {
 		ix.doomed = append(ix.doomed, slot)
 	}
 }
 
 func (ix *Index[G, K, V]) readers(slot uint32) *refSet {
-	g := &ix.groups[slot/readKinds]
+	g := ix.groups.at(slot / readKinds)
 	if slot%readKinds == readKeys {
 		return &g.keyReaders
 	}
@@ -279,7 +299,7 @@ func (ix *Index[G, K, V]) dropReader(slot uint32, r ref) {
 
 func (ix *Index[G, K, V]) presence(f func(G, bool)) {
 	for _, m := range ix.moved {
-		f(m.key, m.up)
+		f(ix.groups.at(m.group).key, m.up)
 	}
 }
 
@@ -287,5 +307,5 @@ func (ix *Index[G, K, V]) name() string      { return ix.label }
 func (ix *Index[G, K, V]) nodeID() uint32    { return ix.id }
 func (ix *Index[G, K, V]) invalidate(uint32) {}
 func (ix *Index[G, K, V]) keyName(slot uint32) string {
-	return fmt.Sprint(ix.groups[slot/readKinds].key)
+	return fmt.Sprint(ix.groups.at(slot / readKinds).key)
 }

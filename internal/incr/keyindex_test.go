@@ -1,8 +1,11 @@
 package incr
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
-func (x *keyIndex[K]) len() int { return len(x.byHash) + len(x.spill) }
+func (x *keyIndex[K]) len() int { return x.count }
 
 // Keys whose hashes collide are told apart, whatever order they come and go in.
 func TestKeyIndexWithCollisions(t *testing.T) {
@@ -39,4 +42,34 @@ func TestKeyIndexWithCollisions(t *testing.T) {
 	x.remove("b")
 	x.remove("a")
 	expect("all colliding removed", "d")
+}
+
+// TestKeyIndexLikeAMap adds and removes keys at random, with so few hashes that runs of entries meet and go around the
+// end, and asks for all of them after each step.
+func TestKeyIndexLikeAMap(t *testing.T) {
+	const keys = 60
+	random := rand.New(rand.NewPCG(1, 2))
+	x := newKeyIndex(func(slot uint32) int { return int(slot) })
+	x.hash = func(key int) uint64 { return uint64(key) % 7 * 9 }
+	want := map[int]bool{}
+	for step := range 5_000 {
+		key := random.IntN(keys)
+		if want[key] {
+			x.remove(key)
+			delete(want, key)
+		} else {
+			x.add(key, uint32(key))
+			want[key] = true
+		}
+		x.remove(keys + key) // was never there
+		if x.len() != len(want) {
+			t.Fatalf("step %d: %d keys, want %d", step, x.len(), len(want))
+		}
+		for key := range keys {
+			slot, ok := x.find(key)
+			if ok != want[key] || ok && slot != uint32(key) {
+				t.Fatalf("step %d: find(%d) = %d, %v", step, key, slot, ok)
+			}
+		}
+	}
 }

@@ -30,8 +30,8 @@ func TestCellsAreReused(t *testing.T) {
 	}, in)
 
 	size := func() int {
-		return len(in.cells) + len(out.cells) + len(groups.cells) + len(byValue.groups) + len(byValue.groupsOf) +
-			len(unread.groups)
+		return in.cells.len() + out.cells.len() + groups.cells.len() + byValue.groups.len() + byValue.groupsOf.len() +
+			unread.groups.len()
 	}
 	warm := 0
 	for i := range 10_000 {
@@ -63,8 +63,8 @@ func TestCellsAreReused(t *testing.T) {
 			t.Errorf("%s still knows %d keys after all were deleted", what, n)
 		}
 	}
-	for slot := range in.cells {
-		if c := &in.cells[slot]; c.key != "" || c.value != "" || !c.readers.empty() {
+	for slot := range in.cells.len() {
+		if c := in.cells.at(uint32(slot)); c.key != "" || c.value != "" || !c.readers.empty() {
 			t.Errorf("cell %d of in was freed but holds %+v", slot, *c)
 		}
 	}

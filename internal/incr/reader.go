@@ -35,7 +35,7 @@ func Get[K Key[K], V any](r *Reader, c Collection[K, V], key K) (V, bool) {
 		return zero, false
 	}
 	r.deps = append(r.deps, ref{node: s.id, slot: slot})
-	cell := &s.cells[slot]
+	cell := s.cells.at(slot)
 	return cell.value, cell.has
 }
 

@@ -21,14 +21,14 @@ type slots[K Key[K], V any] struct {
 	equal func(a, b V) bool
 
 	index keyIndex[K]
-	cells []cell[K, V]
+	cells pages[cell[K, V]]
 	// length is how many cells have a value.
 	length int
 	free   []uint32
 	// doomed are the cells to free at the next settle: until then an index may still look at their keys.
 	doomed []uint32
 	// changed are the cells whose value changed in the running or last commit, in key order.
-	changed []change[V]
+	changed pages[change[V]]
 }
 
 type cell[K Key[K], V any] struct {
@@ -36,6 +36,7 @@ type cell[K Key[K], V any] struct {
 	value   V
 	has     bool
 	dirty   bool
+	faulty  bool
 	claims  int32
 	readers refSet
 	deps    []ref
@@ -57,18 +58,18 @@ func newSlots[K Key[K], V any](e *Engine, label string) slots[K, V] {
 // init readies the collection once it is where it stays.
 func (s *slots[K, V]) init(id uint32) {
 	s.id = id
-	s.index = newKeyIndex(func(slot uint32) K { return s.cells[slot].key })
+	s.index = newKeyIndex(func(slot uint32) K { return s.cells.at(slot).key })
 }
 
 func (s *slots[K, V]) held() *slots[K, V]           { return s }
 func (s *slots[K, V]) name() string                 { return s.label }
-func (s *slots[K, V]) keyName(slot uint32) string   { return fmt.Sprint(s.cells[slot].key) }
-func (s *slots[K, V]) addReader(slot uint32, r ref) { s.cells[slot].readers.add(r) }
+func (s *slots[K, V]) keyName(slot uint32) string   { return fmt.Sprint(s.cells.at(slot).key) }
+func (s *slots[K, V]) addReader(slot uint32, r ref) { s.cells.at(slot).readers.add(r) }
 func (s *slots[K, V]) claimMissing(key any) uint32  { return s.claim(key.(K)) }
 func (s *slots[K, V]) nodeID() uint32               { return s.id }
 
 func (s *slots[K, V]) dropReader(slot uint32, r ref) {
-	s.cells[slot].readers.remove(r)
+	s.cells.at(slot).readers.remove(r)
 	s.release(slot)
 }
 
@@ -81,17 +82,16 @@ func (s *slots[K, V]) claim(key K) uint32 {
 	if n := len(s.free); n > 0 {
 		slot, s.free = s.free[n-1], s.free[:n-1]
 	} else {
-		slot = uint32(len(s.cells)) // fewer than four thousand million objects
-		s.cells = append(s.cells, cell[K, V]{})
+		slot = s.cells.add()
 	}
-	s.cells[slot].key = key
+	s.cells.at(slot).key = key
 	s.index.add(key, slot)
 	return slot
 }
 
 // release schedules a cell that nothing needs any more to be freed.
 func (s *slots[K, V]) release(slot uint32) {
-	if s.cells[slot].idle() {
+	if s.cells.at(slot).idle() {
 		s.doomed = append(s.doomed, slot)
 	}
 }
@@ -100,12 +100,11 @@ func (s *slots[K, V]) release(slot uint32) {
 // then not dirty either: without a claim it depends on nothing.
 func (c *cell[K, V]) idle() bool { return !c.has && c.claims == 0 && c.readers.empty() }
 
-// begin starts a settle: the changes of the last commit are forgotten and the cells it left unused are freed.
+// begin implements [node].
 func (s *slots[K, V]) begin() {
-	clear(s.changed)
-	s.changed = s.changed[:0]
+	s.changed.clear()
 	for _, slot := range s.doomed {
-		c := &s.cells[slot]
+		c := s.cells.at(slot)
 		if have, ok := s.index.find(c.key); !ok || have != slot || !c.idle() {
 			continue
 		}
@@ -113,19 +112,32 @@ func (s *slots[K, V]) begin() {
 		*c = cell[K, V]{}
 		s.free = append(s.free, slot)
 	}
-	s.doomed = s.doomed[:0]
+	s.doomed = emptied(s.doomed)
+}
+
+// keep is how much room a list for the work of one commit keeps for the next one: what a whole world took is given
+// back.
+const keep = 1024
+
+// emptied returns a list without what is in it.
+func emptied[T any](list []T) []T {
+	if cap(list) > keep {
+		return nil
+	}
+	clear(list)
+	return list[:0]
 }
 
 // same reports whether the cell holds this value (or its absence) already.
 func (s *slots[K, V]) same(slot uint32, value V, has bool) bool {
-	c := &s.cells[slot]
+	c := s.cells.at(slot)
 	return c.has == has && (!has || s.equal(c.value, value))
 }
 
 // store replaces the value of a cell and tells its readers. The caller has found that it differs.
 func (s *slots[K, V]) store(slot uint32, value V, has bool) {
-	c := &s.cells[slot]
-	s.changed = append(s.changed, change[V]{slot: slot, old: c.value, hadOld: c.has})
+	c := s.cells.at(slot)
+	*s.changed.at(s.changed.add()) = change[V]{slot: slot, old: c.value, hadOld: c.has}
 	switch {
 	case has && !c.has:
 		s.length++
@@ -143,8 +155,8 @@ func (s *slots[K, V]) store(slot uint32, value V, has bool) {
 
 // presence calls f for every key that came or went in the running commit.
 func (s *slots[K, V]) presence(f func(K, bool)) {
-	for _, ch := range s.changed {
-		if c := &s.cells[ch.slot]; ch.hadOld != c.has {
+	for ch := range s.changed.all() {
+		if c := s.cells.at(ch.slot); ch.hadOld != c.has {
 			f(c.key, c.has)
 		}
 	}
@@ -155,8 +167,8 @@ func (s *slots[K, V]) Len() int { return s.length }
 
 // Peek returns the current value of a key without recording anything: for use outside of table functions.
 func (s *slots[K, V]) Peek(key K) (V, bool) {
-	if slot, ok := s.index.find(key); ok && s.cells[slot].has {
-		return s.cells[slot].value, true
+	if slot, ok := s.index.find(key); ok && s.cells.at(slot).has {
+		return s.cells.at(slot).value, true
 	}
 	var zero V
 	return zero, false
@@ -165,8 +177,8 @@ func (s *slots[K, V]) Peek(key K) (V, bool) {
 // All iterates over every key and value in no particular order: for use outside of table functions.
 func (s *slots[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
-		for i := range s.cells {
-			if c := &s.cells[i]; c.has && !yield(c.key, c.value) {
+		for i := range s.cells.len() {
+			if c := s.cells.at(uint32(i)); c.has && !yield(c.key, c.value) {
 				return
 			}
 		}
@@ -180,11 +192,11 @@ type Change[V any] struct {
 	HadOld, Has bool
 }
 
-// Changes iterates over the keys that the last commit changed, in key order.
+// Changes iterates over the keys that the last commit changed, in key order; over none after [Engine.Forget].
 func (s *slots[K, V]) Changes() iter.Seq2[K, Change[V]] {
 	return func(yield func(K, Change[V]) bool) {
-		for _, ch := range s.changed {
-			c := &s.cells[ch.slot]
+		for ch := range s.changed.all() {
+			c := s.cells.at(ch.slot)
 			if !yield(c.key, Change[V]{Old: ch.old, HadOld: ch.hadOld, New: c.value, Has: c.has}) {
 				return
 			}
@@ -199,5 +211,5 @@ func (s *slots[K, V]) Sources(key K) []Source {
 	if !ok {
 		return nil
 	}
-	return s.eng.trace(s.cells[slot].deps)
+	return s.eng.trace(s.cells.at(slot).deps)
 }

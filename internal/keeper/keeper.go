@@ -9,8 +9,6 @@ import (
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/sluice-gateway/sluice/internal/child"
 )
 
 // Config says what to run as a worker. OnEnd is called from the goroutine that looks after the worker: it must not
@@ -29,6 +27,9 @@ type Config struct {
 	Stdout, Stderr io.Writer
 	// OnEnd is called each time that a worker has ended without having been told to; may be nil.
 	OnEnd func(End)
+	// OnWord is called with each line that a worker writes and that is not for the keeper, in order; may be nil. It must
+	// not block either.
+	OnWord func(string)
 	// Patience is how long a worker that replaces another may take to become ready; 0 is a minute.
 	Patience time.Duration
 }
@@ -55,6 +56,9 @@ type End struct {
 // ErrWorker is wrapped by the error for a first worker that ended before it was ready: it has said itself why.
 var ErrWorker = errors.New("the worker has ended")
 
+// ErrStopped is wrapped by the error for a worker that is not replaced because the keeper has ended, or is about to.
+var ErrStopped = errors.New("no worker is started any more")
+
 // Keeper looks after a worker. It is safe for concurrent use.
 type Keeper struct {
 	config Config
@@ -63,8 +67,9 @@ type Keeper struct {
 	// stopping is closed when no worker is to be started any more, ended when none runs.
 	stopping, ended chan struct{}
 	failed          chan error
-	process         child.Process
-	stop            sync.Once
+	// first is the run that Start began.
+	first *run
+	stop  sync.Once
 
 	mu sync.Mutex
 	// pending is what to run next, instead of the program that ran last.
@@ -93,9 +98,9 @@ func Start(ctx context.Context, c Config) (*Keeper, error) {
 	}
 	first := order{program: c.Program, begun: make(chan *run, 1)}
 	go k.supervise(first)
-	r := <-first.begun
+	k.first = <-first.begun
 	select {
-	case <-r.serving:
+	case <-k.first.serving:
 		return k, nil
 	case err := <-k.failed:
 		<-k.ended
@@ -112,8 +117,14 @@ func (k *Keeper) Failed() <-chan error { return k.failed }
 // Quiet has the worker do nothing new, but answer. Another is not started if it ends.
 func (k *Keeper) Quiet() {
 	k.stop.Do(func() { close(k.stopping) })
-	k.process.Terminate()
+	// What begins after this one finds that nothing is to be started any more.
+	if r := k.running(); r != nil {
+		r.process.Terminate()
+	}
 }
+
+// Proven reports whether the first worker has been ready.
+func (k *Keeper) Proven() bool { return k.first.wasReady() }
 
 // Stop ends the worker.
 func (k *Keeper) Stop() {
@@ -124,10 +135,19 @@ func (k *Keeper) Stop() {
 
 // Replace ends the worker, starts the program that is now at Config.Program, and returns the version that the new
 // worker says it has when it is ready. If it ends before that, or is not ready in Config.Patience, Config.Fallback is
-// started, and the error says why. It must not be called twice at a time.
+// started, and the error says why. It waits until the first worker is ready: one that never is, is not to be taken for
+// one that worked before. The error wraps ErrStopped if nothing is to be started any more. It must not be called twice
+// at a time.
 func (k *Keeper) Replace(ctx context.Context) (version string, err error) {
+	select {
+	case <-k.first.ready:
+	case <-k.ended:
+		return "", ErrStopped
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 	version, err = k.swap(ctx, k.config.Program)
-	if err == nil || k.config.Fallback == "" || ctx.Err() != nil {
+	if err == nil || k.config.Fallback == "" || ctx.Err() != nil || errors.Is(err, ErrStopped) {
 		return version, err
 	}
 	version, fallback := k.swap(ctx, k.config.Fallback)
@@ -153,7 +173,7 @@ func (k *Keeper) swap(ctx context.Context, program string) (string, error) {
 	select {
 	case r = <-next.begun:
 	case <-k.ended:
-		return "", child.ErrStopping
+		return "", ErrStopped
 	}
 	patience := time.NewTimer(k.config.Patience)
 	defer patience.Stop()
@@ -176,17 +196,17 @@ func (k *Keeper) running() *run {
 	return k.current
 }
 
-// end ends a run, one way or the other. A run that has ended already is left alone.
+// end ends a run, one way or the other. A run that has ended already is left alone, and so is the one after it.
 func (k *Keeper) end(r *run) {
 	if r == nil || r.over() {
 		return
 	}
-	k.process.Terminate()
+	r.process.Terminate()
 	r.release()
 	select {
 	case <-r.ended:
 	case <-time.After(endAfter):
-		k.process.Kill()
+		r.process.Kill()
 		<-r.ended
 	}
 }
@@ -199,7 +219,7 @@ func (k *Keeper) supervise(next order) {
 	for {
 		began := time.Now()
 		r := k.begin(next)
-		r.run(&k.process, k.stopping)
+		r.run(k.stopping)
 		proven = proven || r.wasReady()
 		if !proven {
 			k.failed <- fmt.Errorf("%w: %w", ErrWorker, r.err)

@@ -52,7 +52,13 @@ func work(worker *keeper.Worker, how string) {
 		worker.Serving()
 		select {}
 	}
+	worker.Say("said by " + version)
 	worker.Serving()
+	if how == "late" {
+		for err := error(os.ErrNotExist); err != nil; time.Sleep(5 * time.Millisecond) {
+			_, err = os.Stat(filepath.Join(worker.Dir, "go"))
+		}
+	}
 	worker.Ready(version)
 	for {
 		select {
@@ -158,12 +164,48 @@ func TestFirstWorkerFails(t *testing.T) {
 	}
 }
 
+// TestReplaceBeforeReady asks for another worker before the first one is ready: it is not taken for one that failed,
+// and replaced once it is ready.
+func TestReplaceBeforeReady(t *testing.T) {
+	var out program.Output
+	dir := t.TempDir()
+	k, err := keeper.Start(t.Context(), config(os.Args[0], dir, &out, "late"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	eventually(t, "the worker has started", func() bool { return len(pids(out.String())) == 1 })
+	first := pids(out.String())[0]
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := k.Replace(soon); !errors.Is(err, context.DeadlineExceeded) || k.Proven() || gone(first) {
+		t.Errorf("before the worker is ready: %v, proven %v, gone %v", err, k.Proven(), gone(first))
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Replace(t.Context()); err != nil || !k.Proven() || !gone(first) {
+		t.Errorf("once it is: %v, proven %v, gone %v", err, k.Proven(), gone(first))
+	}
+	select {
+	case err := <-k.Failed():
+		t.Errorf("the first worker is taken for one that failed: %v", err)
+	default:
+	}
+	k.Stop()
+	if _, err := k.Replace(t.Context()); !errors.Is(err, keeper.ErrStopped) {
+		t.Errorf("after the end: %v, want ErrStopped", err)
+	}
+}
+
 // TestReplace goes to other versions and back, and falls back from those that do not become ready.
 func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	var out program.Output
 	c := config(filepath.Join(dir, "program"), dir, &out, "work")
 	c.Fallback, c.Patience = filepath.Join(dir, "first"), time.Second
+	said := make(chan string, 10)
+	c.OnWord = func(line string) { said <- line }
 	install(t, c.Fallback, "first")
 	install(t, c.Program, "second")
 	k, err := keeper.Start(t.Context(), c)
@@ -190,6 +232,9 @@ func TestReplace(t *testing.T) {
 			if err := os.Rename(staged, c.Program); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if got := <-said; !strings.HasPrefix(got, "said by ") {
+			t.Errorf("%q: the worker before said %q", tt.program, got)
 		}
 		version, err := k.Replace(t.Context())
 		if version != tt.version {

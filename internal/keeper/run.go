@@ -15,6 +15,8 @@ import (
 type run struct {
 	config  Config
 	program string
+	// process is this run's alone: a signal that comes late must not reach the worker after it.
+	process child.Process
 	// serving and ready are closed when the worker says so, ended when it has ended; version and err are set then.
 	serving, ready, ended chan struct{}
 	version               string
@@ -34,7 +36,7 @@ func newRun(c Config, program string) *run {
 }
 
 // run starts the worker and waits for its end.
-func (r *run) run(process *child.Process, stopping <-chan struct{}) {
+func (r *run) run(stopping <-chan struct{}) {
 	defer close(r.ended)
 	input, lifeline, err := os.Pipe()
 	if err != nil {
@@ -61,7 +63,7 @@ func (r *run) run(process *child.Process, stopping <-chan struct{}) {
 	cmd.Env = append(os.Environ(), variable+"="+r.config.Dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, r.config.Stdout, r.config.Stderr
 	cmd.ExtraFiles = []*os.File{reporter} // the first is file descriptor 3
-	r.err = process.Run(cmd, stopping)
+	r.err = r.process.Run(cmd, stopping)
 	// Nobody else has the writing end any more, so hear comes to its end, with all that was said.
 	_ = reporter.Close()
 	<-heard
@@ -69,7 +71,7 @@ func (r *run) run(process *child.Process, stopping <-chan struct{}) {
 	_, _ = input.Close(), report.Close()
 }
 
-// hear takes in what the worker reports. Words that are not known are those of another version.
+// hear takes in what the worker reports.
 func (r *run) hear(report *os.File) {
 	for lines := bufio.NewScanner(report); lines.Scan(); {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
@@ -79,6 +81,8 @@ func (r *run) hear(report *os.File) {
 		case word == wordReady && !closed(r.ready):
 			r.version = rest
 			close(r.ready)
+		case word != wordServing && word != wordReady && r.config.OnWord != nil:
+			r.config.OnWord(lines.Text())
 		}
 	}
 }

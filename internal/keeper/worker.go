@@ -43,5 +43,8 @@ func Join() *Worker {
 // says.
 func (w *Worker) Serving() { _, _ = fmt.Fprintln(w.report, wordServing) }
 
+// Say says something, one line, to who runs the keeper. What it is must not begin as Serving and Ready do.
+func (w *Worker) Say(line string) { _, _ = fmt.Fprintln(w.report, line) }
+
 // Ready says that the worker, which is of a version, does what it is there for.
 func (w *Worker) Ready(version string) { _, _ = fmt.Fprintln(w.report, wordReady, version) }

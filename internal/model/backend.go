@@ -75,6 +75,8 @@ func (k BackendKey) String() string {
 		return splitName(k.Name.Name)
 	case KindUDPPort:
 		return fmt.Sprintf("udp/%d", k.Port)
+	case kindLocal:
+		return LocalCluster
 	}
 	name := fmt.Sprintf("%s/%s/%s", strings.ToLower(k.Kind), k.Namespace, k.Name.Name)
 	if k.Port != 0 {
@@ -159,6 +161,8 @@ type Backend struct {
 	Service *Endpoint
 	// Fallback marks a Backend that takes traffic only when the others of a rule are unhealthy.
 	Fallback bool
+	// Prefer is what the Service says of zones.
+	Prefer ZonePreference
 	// Attached is what policies of the backend ask of features for its cluster.
 	Attached []Attached
 	// TLS is nil for cleartext.

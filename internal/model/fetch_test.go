@@ -10,7 +10,8 @@ import (
 // with the credentials, or the trust, of one is not what another gets. A field that is new is tested by itself.
 func TestA58FetchesOfOthers(t *testing.T) {
 	spec := FetchSpec{
-		Kind: FetchHTTP, URL: "https://a.example/b", SHA256: "aa", CA: "ca", Credentials: "c", Limit: 10, Every: time.Hour,
+		Kind: FetchHTTP, URL: "https://a.example/b", SHA256: "aa", CA: "ca", Credentials: "c", Limit: 10,
+		Every: time.Hour, Keep: time.Minute,
 	}
 	same := NewFetch(spec)
 	if other := NewFetch(spec); other != same || same.Compare(other) != 0 {

@@ -26,6 +26,7 @@ type Metrics struct {
 	ack        *prometheus.HistogramVec
 	connected  prometheus.Gauge
 	problems   prometheus.Gauge
+	stale      prometheus.Gauge
 }
 
 // durations are from 100 microseconds, about what one change costs, to 13 seconds.
@@ -73,6 +74,10 @@ func NewMetrics() *Metrics {
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "sluice", Name: "problems", Help: "Problems in what was read, now.",
 		}),
+		stale: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "sluice", Name: "stale_keys",
+			Help: "Key sets of token issuers (remoteJWKS) that cannot be fetched anew, now: those from before are used.",
+		}),
 	}
 	for t := range xds.Types() {
 		// From the start, so that an alert can tell none from unknown.
@@ -83,6 +88,7 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(
 		m.stage, m.recomputed, m.faults, m.pushes, m.pushed, m.bytes, m.acks, m.nacks, m.live, m.ack, m.connected, m.problems,
+		m.stale,
 	)
 	return m
 }
@@ -105,6 +111,9 @@ func (m *Metrics) Computed(r incr.Result) {
 
 // Problems records how many problems there are now.
 func (m *Metrics) Problems(n int) { m.problems.Set(float64(n)) }
+
+// StaleKeys records how many sets of keys cannot be fetched anew now.
+func (m *Metrics) StaleKeys(n int) { m.stale.Set(float64(n)) }
 
 // Observe records an event of the xDS server.
 func (m *Metrics) Observe(e xds.Event) {

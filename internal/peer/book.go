@@ -106,6 +106,22 @@ func (b *Book) About(s Subject) []Statement {
 	return out
 }
 
+// Subjects returns what has been said something about of a kind, in a fixed order.
+func (b *Book) Subjects(kind Kind) []Subject {
+	all := map[Subject]bool{}
+	for _, a := range b.accounts {
+		if a.kinds[kind] == 0 { // the usual case: nothing is refused
+			continue
+		}
+		for s := range a.said {
+			if s.Kind == kind {
+				all[s] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(all), Subject.compare)
+}
+
 // Verdict is what the other replicas together say about a listener.
 type Verdict struct {
 	// Live says that the Envoys of some replica have the content, or had it when the replica came to hold the listener

@@ -31,9 +31,12 @@ const (
 	// Resource says that Envoy refused a resource of the proxy, with its words in Message. Type and Name are those of
 	// the resource.
 	Resource Kind = "resource"
-	// Route says that Envoy refused a route, with its words in Message and the content that stays live in Good. Name is
-	// that of the route.
+	// Route says that Envoy refused a route, with its words in Message and what stays live in Good and Kept. Name is that
+	// of the route.
 	Route Kind = "route"
+	// Policy says that Envoy refused a policy, with its words in Message and what stays in force in Kept. Name is that of
+	// the policy.
+	Policy Kind = "policy"
 )
 
 // State is how far a listener is.
@@ -64,6 +67,8 @@ type Statement struct {
 	Content uint64 `json:"content,omitempty"`
 	State   State  `json:"state,omitempty"`
 	Good    uint64 `json:"good,omitempty"`
+	// Kept is the object that Good came from, in JSON, for a replica that was never given it; empty if it is not known.
+	Kept    string `json:"kept,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Withdrawn takes back what was said about the subject.
 	Withdrawn bool `json:"withdrawn,omitempty"`

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +25,9 @@ type ExtensionOptions struct {
 // Answered takes in what became of a call. The outcome is that of the commit that followed; nothing follows if nobody
 // wants it any more.
 func (p *Pipeline) Answered(call model.Call, answer model.Answer) Outcome {
+	if call.Spec().Hook == model.HookTranslation {
+		return p.answeredTranslation(call, answer)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.built.Calls == nil {
@@ -193,6 +197,9 @@ func (p *Pipeline) extensionsLived(e xds.Event) bool {
 	if p.built.Calls == nil {
 		return false
 	}
+	if t := p.translations[e.Proxy]; t != nil {
+		t.Lived(e.Version)
+	}
 	d := &p.doubt
 	if len(d.refused) == 0 || e.Proxy != d.proxy || e.Version < d.push {
 		if len(d.refused) == 0 {
@@ -227,6 +234,7 @@ func (p *Pipeline) heldSources(sources map[model.Ref]bool) {
 	if p.built.Calls == nil {
 		return
 	}
+	p.translatedSources(sources)
 	for _, key := range p.built.HeldListeners() {
 		port, _ := p.resolved.Ports.Peek(key)
 		for i := range port.Listeners {
@@ -240,5 +248,6 @@ func (p *Pipeline) heldBy(key model.PortKey) string {
 	if p.built.Calls == nil {
 		return ""
 	}
-	return p.built.HeldListener(key)
+	words, _ := p.translatedBy(key)
+	return cmp.Or(p.built.HeldListener(key), words)
 }

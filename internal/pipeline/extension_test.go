@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/resource"
 	"github.com/sluice-gateway/sluice/internal/source"
+	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
 const stampGroup = "ext.example.com"
@@ -24,8 +25,12 @@ const stampGroup = "ext.example.com"
 type asked struct {
 	*pipeline.Pipeline
 	open map[model.Call]bool
-	// made counts the calls that were ever wanted.
-	made int
+	// made counts the calls that were ever wanted, wanted are those that are.
+	made   int
+	wanted map[model.Call]bool
+	// statuses are those that were published last, version is that of the last push.
+	statuses map[model.Ref]any
+	version  uint64
 }
 
 func newAsked(t *testing.T, managers ...model.ExtensionManager) *asked {
@@ -34,16 +39,22 @@ func newAsked(t *testing.T, managers ...model.ExtensionManager) *asked {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &asked{open: map[model.Call]bool{}}
+	a := &asked{open: map[model.Call]bool{}, wanted: map[model.Call]bool{}, statuses: map[model.Ref]any{}}
 	a.Pipeline = newPipeline(func(o *pipeline.Options) {
 		o.Extensions = pipeline.ExtensionOptions{Managers: managers, Kinds: kinds, Call: func(c model.Call, wanted bool) {
 			if wanted {
-				a.open[c] = true
+				a.open[c], a.wanted[c] = true, true
 				a.made++
 			} else {
 				delete(a.open, c)
+				delete(a.wanted, c)
 			}
 		}}
+		o.Publish = func(s pipeline.Status) { a.statuses[s.Ref] = s.Status }
+		o.Serve = func(model.ProxyName, []xds.Change) uint64 {
+			a.version++
+			return a.version
+		}
 	})
 	return a
 }
@@ -208,5 +219,67 @@ func TestExtensionObjectIsMissing(t *testing.T) {
 	a.Apply(append(base(), backend("b"), stampedRoute("r", "h.test", "b")), nil, nil)
 	if got := a.routes(t); got != "httproute/ns/r/0=500" || a.made != 0 {
 		t.Errorf("there is %q, with %d calls", got, a.made)
+	}
+}
+
+// A route to a backend that only a server understands stays what it was until the server has said where that is.
+func TestRouteWaitsForExtendedCluster(t *testing.T) {
+	m := stamper("x", false)
+	m.Hooks = []model.Hook{model.HookCluster}
+	a := newAsked(t, m)
+	set := append(base(), backend("b"), stampObject(t, "s", "text"), route("r", "h.test", "/", "b"))
+	a.Apply(set, nil, nil)
+	o := route("r", "h.test", "/", "s")
+	ref := &o.Object.(*gwv1.HTTPRoute).Spec.Rules[0].BackendRefs[0].BackendObjectReference
+	ref.Group, ref.Kind = ptr(gwv1.Group(stampGroup)), ptr(gwv1.Kind("Stamp"))
+	a.Apply([]source.Object{o}, nil, nil)
+	const before = "httproute/ns/r/0=backend/ns/b"
+	if got := a.routes(t); got != before || len(a.open) != 1 {
+		t.Errorf("with %d calls there is %q, want %q and one call", len(a.open), got, before)
+	}
+	a.answer(t, func(model.CallSpec) model.Answer { return model.Answer{} })
+	if got := a.routes(t); got == before || strings.Contains(got, "500") {
+		t.Errorf("after the answer there is %q", got)
+	}
+}
+
+// What a server fails to make of a backend that only it understands is not there, and nor is a route that needs it: a
+// new one answers 500, an edited one stays what it was. Both are as they should be once there is an answer.
+func TestExtensionServerFailsAboutBackend(t *testing.T) {
+	toStamp := func(name string) source.Object {
+		o := route(name, name+".test", "/", "s")
+		ref := &o.Object.(*gwv1.HTTPRoute).Spec.Rules[0].BackendRefs[0]
+		ref.Group, ref.Kind = ptr(gwv1.Group(stampGroup)), ptr(gwv1.Kind("Stamp"))
+		return o
+	}
+	m := stamper("x", false)
+	m.Hooks = []model.Hook{model.HookCluster}
+	a := newAsked(t, m)
+	a.Apply(append(base(), backend("b"), stampObject(t, "s", "text"), route("edited", "edited.test", "/", "b")), nil, nil)
+	for _, name := range []string{"edited", "new"} {
+		a.Apply([]source.Object{toStamp(name)}, nil, nil)
+	}
+	var calls []model.Call
+	for c := range a.open {
+		calls = append(calls, c)
+	}
+	a.answer(t, func(model.CallSpec) model.Answer { return model.Answer{Error: "no"} })
+	if got, want := a.routes(t), "httproute/ns/edited/0=backend/ns/b httproute/ns/new/0=500"; got != want {
+		t.Errorf("while the server fails there is %q, want %q", got, want)
+	}
+	if len(calls) != 1 {
+		t.Fatalf("%d calls for one backend", len(calls))
+	}
+	a.Answered(calls[0], model.Answer{})
+	const cluster = "stamp.ext.example.com/ns/s"
+	const want = "httproute/ns/edited/0=" + cluster + " httproute/ns/new/0=" + cluster
+	if got := a.routes(t); got != want {
+		t.Errorf("after an answer there is %q, want %q", got, want)
+	}
+	// What was complete stays, whatever becomes of the next version.
+	a.Apply([]source.Object{stampObject(t, "s", "other")}, nil, nil)
+	a.answer(t, func(model.CallSpec) model.Answer { return model.Answer{Error: "no"} })
+	if got := a.routes(t); got != want {
+		t.Errorf("when it fails again there is %q, want %q", got, want)
 	}
 }

@@ -10,8 +10,9 @@ func (p *Pipeline) Fetched(fetch model.Fetch, got model.Fetched) Outcome {
 	if _, wanted := p.resolved.Fetches.Peek(fetch); !wanted {
 		return Outcome{}
 	}
+	before, _ := p.resolved.Fetched.Peek(fetch)
 	p.resolved.Fetched.Set(fetch, got)
-	if got.Data != nil {
+	if got.Data != nil && got.SHA256 != before.SHA256 {
 		p.forgivePoliced(func(policy model.Ref) bool { return p.resolved.Wants(policy, fetch) })
 	}
 	return p.commit()

@@ -50,6 +50,8 @@ func (p *Pipeline) Issues() status.Report {
 	for _, report := range p.strays {
 		out.now = append(out.now, report...)
 	}
+	out.now = append(out.now, p.quarantine.report()...)
+	out.now = append(out.now, p.blame.report()...)
 	slices.SortFunc(out.now, status.Issue.Compare)
 	return out.now
 }

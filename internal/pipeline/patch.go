@@ -76,12 +76,15 @@ func (p *Pipeline) reviewPatches(px *proxy) {
 	}
 }
 
-// unpatch takes in that Envoy refuses a resource that policies change. It reports whether it was laid to some of them,
-// and there is something to commit: to those whose patches have never been live. Else a route that has changed is to
-// blame, and if none has, all policies are.
+// unpatch takes in that Envoy refuses a resource that an extension server or policies change. It reports whether it was
+// laid to some of them, and there is something to commit: to policies whose patches have never been live. Else a route
+// that has changed is to blame, and if none has, all policies are.
 func (p *Pipeline) unpatch(e xds.Event) bool {
+	if p.mistranslated(e) {
+		return true
+	}
 	patches, r := p.built.PatchesOf(e.Proxy, e.Type, e.Resource)
-	if r == nil || !isCurrent(r, e) {
+	if r == nil || !isCurrent(r, e) || e.Part != "" && !p.patched(e) {
 		return false
 	}
 	fresh := slices.DeleteFunc(slices.Clone(patches), func(patch envoy.Patch) bool {
@@ -90,7 +93,7 @@ func (p *Pipeline) unpatch(e xds.Event) bool {
 	})
 	if len(fresh) > 0 {
 		patches = fresh
-	} else if _, changed := p.blame.suspects(p, e.Owners); changed {
+	} else if _, changed := p.blame.suspects(p, e); changed {
 		return false
 	}
 	for _, patch := range patches {
@@ -98,6 +101,16 @@ func (p *Pipeline) unpatch(e xds.Event) bool {
 		p.say(peer.Statement{Subject: patchSubject(patch), Content: patch.Sum, Message: e.Message})
 	}
 	return true
+}
+
+// patched reports whether policies change the virtual host that Envoy refuses: else it is none of their doing.
+func (p *Pipeline) patched(e xds.Event) bool {
+	for table := range p.built.Routes.All() {
+		if table.Port().Proxy == e.Proxy && table.String() == e.Resource {
+			return p.built.Patched(model.HostKey{Table: table, Domain: e.Part})
+		}
+	}
+	return false
 }
 
 // isCurrent reports whether what Envoy refuses is what there is now.
@@ -119,19 +132,6 @@ func patchSubject(patch envoy.Patch) peer.Subject {
 		Kind: peer.Resource, Proxy: patch.Proxy, Type: patchMark + patch.Type.String(),
 		Name: patch.Policy.String() + "@" + patch.Name,
 	}
-}
-
-// adoptPatches takes the patches back that Envoys of other replicas refuse, of those that the last commit put into
-// effect. It reports whether there is something to commit.
-func (p *Pipeline) adoptPatches() bool {
-	if p.book.Empty() {
-		return false
-	}
-	adopted := false
-	for _, patch := range p.built.FreshPatches() {
-		adopted = p.adoptPatch(patch) || adopted
-	}
-	return adopted
 }
 
 // adoptPatch takes a patch back if Envoys of another replica refuse it.

@@ -224,6 +224,42 @@ func TestPatchedHostRefusedByEnvoy(t *testing.T) {
 	}
 }
 
+// A virtual host that no policy changes is none of a policy's doing, though policies change another host of the table:
+// neither of one that is live, nor of one that Envoy is only just told of.
+func TestPatchOfAnotherHost(t *testing.T) {
+	const attempts = "[{type: routes, name: ns/gw/http, operation: " +
+		"{op: add, path: /virtual_hosts/0/include_attempt_count_in_response, value: true}}]"
+	for name, live := range map[string]bool{"live": true, "new": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newReplica("one", allowed)
+			r.connect()
+			r.Apply(append(base(), backend("b"), route("r", "h.example.com", "/", "b"),
+				route("other", "other.example.com", "/", "b")), nil, nil)
+			r.ack()
+			r.Apply([]source.Object{patching(t, "p", attempts)}, nil, nil)
+			if live {
+				r.ack()
+			}
+			r.Apply([]source.Object{route("other", "other.example.com", "/new", "b")}, nil, nil)
+			r.nack(t, xds.Routes, "other.example.com")
+			r.ack()
+			r.wantProgrammed(t, "p", "True/Programmed")
+			table := find(t, r.Pipeline, xds.Routes, "http/8080", &routev3.RouteConfiguration{})
+			for _, host := range table.VirtualHosts {
+				if patched := host.Name == "h.example.com"; host.IncludeAttemptCountInResponse != patched {
+					t.Errorf("the host is %v", host)
+				}
+			}
+			if text := fmt.Sprintf("%+v", r.statuses["other"].Status); !strings.Contains(text, "no such thing") {
+				t.Errorf("the route is not blamed: %s", text)
+			}
+			if text := fmt.Sprintf("%+v", r.statuses["r"].Status); strings.Contains(text, "no such thing") {
+				t.Errorf("the route of the patched host is blamed: %s", text)
+			}
+		})
+	}
+}
+
 // A policy finds routes by their names after others have put theirs before them, and so it does among many.
 func TestPatchesOfOneHost(t *testing.T) {
 	const first = `[{type: routes, name: ns/gw/http, operation: {op: add, path: /virtual_hosts/0/routes/0, value: ` +

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -20,17 +19,26 @@ func (p *Pipeline) Heard(r peer.Report) Outcome {
 	defer p.mu.Unlock()
 	review := map[model.ProxyName]bool{}
 	commit := false
-	for _, subject := range p.book.Take(r) {
+	subjects := p.book.Take(r)
+	var routes []model.RouteKey
+	for _, subject := range subjects {
+		if k, ok := routeOf(subject); ok && subject.Kind == peer.Route {
+			routes = append(routes, k)
+		}
+	}
+	p.recall(routes)
+	for _, k := range routes {
+		commit = p.adoptRoute(k) || commit
+	}
+	for _, subject := range subjects {
 		switch subject.Kind {
 		case peer.Envoys, peer.Listener:
 			review[subject.Proxy] = true
 		case peer.Resource:
 			p.adoptResource(subject)
 			commit = p.heardOfPatch(subject) || commit
-		case peer.Route:
-			if k, ok := routeOf(subject); ok && p.adoptRoute(k) {
-				commit = true
-			}
+		case peer.Policy:
+			commit = p.adoptPolicy(subject) || commit
 		}
 	}
 	for name := range review {
@@ -219,6 +227,11 @@ func (p *Pipeline) adoptResource(s peer.Subject) {
 
 // resource returns the resource with the name, nil if there is none. It is a search, for the rare case of a refusal.
 func (p *Pipeline) resource(proxy model.ProxyName, typ xds.Type, name string) *xds.Resource {
+	if t := p.translations[proxy]; t != nil {
+		if r, ok := t.Served(typ, name); ok {
+			return r
+		}
+	}
 	switch typ {
 	case xds.Cluster:
 		return named(p.built.Clusters, ofBackend, proxy, name)
@@ -245,43 +258,47 @@ func named[K incr.Key[K]](
 	return nil
 }
 
-// adoptRoutes adopts what others say about the routes that the last commit changed. It reports whether there is
-// something to commit.
-func (p *Pipeline) adoptRoutes() bool {
+// adoptChanged adopts what others say about patches that the last commit changed, and about routes, which may be what
+// they say now by a change of something else. It reports whether there is something to commit.
+func (p *Pipeline) adoptChanged() bool {
 	if p.book.Empty() {
 		return false
 	}
-	var keys []model.RouteKey
-	for k := range p.resolved.Routes.Changes() {
-		keys = append(keys, k)
+	patches := p.built.FreshPatches()
+	var routes []model.RouteKey
+	for _, subject := range p.book.Subjects(peer.Route) {
+		if k, ok := routeOf(subject); ok {
+			routes = append(routes, k)
+		}
 	}
+	p.recall(routes)
 	adopted := false
-	for _, k := range keys {
+	for _, patch := range patches {
+		adopted = p.adoptPatch(patch) || adopted
+	}
+	for _, k := range routes {
 		adopted = p.adoptRoute(k) || adopted
+	}
+	for _, subject := range p.book.Subjects(peer.Policy) {
+		adopted = p.adoptPolicy(subject) || adopted
 	}
 	return adopted
 }
 
 // adoptRoute has a route stand back if Envoys of another replica refuse just this version of it. It reports whether
-// there is something to commit. A route that is on trial here is left to its trial, which comes to the same end.
+// there is something to commit.
 func (p *Pipeline) adoptRoute(k model.RouteKey) bool {
-	said := p.book.About(routeSubject(k))
-	route, ok := p.resolved.Routes.Peek(k)
-	if _, refused := p.blame.refused[k]; refused || !ok || len(said) == 0 || p.blame.tried(k) {
+	said, version, ok := p.heardOf(k)
+	if !ok {
 		return false
 	}
-	content := peer.Content(&route.Route)
-	i := slices.IndexFunc(said, func(st peer.Statement) bool { return st.Content == content && content != 0 })
-	if i < 0 {
+	good := p.blame.good(k, said)
+	if old, _ := p.resolved.Refused.Peek(k); p.blame.holds(k) && (old.LastGood != nil || good.route == nil) {
 		return false
 	}
-	good := p.blame.version(k, said[i].Good)
-	if _, ok := p.blame.before[k]; !ok {
-		p.blame.before[k] = good // not what is refused, should the next version be refused too
-	}
-	refusal := resolve.Refusal{Version: &route.Route, LastGood: good, Message: said[i].Message}
+	refusal := resolve.Refusal{Version: version, LastGood: good.route, Message: said.Message}
 	p.resolved.Refused.Set(k, refusal)
-	p.blame.refuse(k, refusal)
+	p.blame.refuse(p, k, refusal)
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -60,7 +61,7 @@ func (r *replica) ack() {
 }
 
 // nack has an Envoy refuse the newest version of a resource, or of the host of a route table.
-func (r *replica) nack(t *testing.T, typ xds.Type, host string) {
+func (r *replica) nack(t *testing.T, typ xds.Type, host string) pipeline.Outcome {
 	t.Helper()
 	for i := len(r.updates) - 1; i >= 0; i-- {
 		c := r.updates[i]
@@ -76,10 +77,10 @@ func (r *replica) nack(t *testing.T, typ xds.Type, host string) {
 				e.Part, e.Hash, e.Owners = part.Name, part.Hash, part.Owners
 			}
 		}
-		r.Observe(e)
-		return
+		return r.Observe(e)
 	}
 	t.Fatalf("no %s was ever served", typ)
+	return pipeline.Outcome{}
 }
 
 // listener returns the Programmed condition of the Gateway's listener.
@@ -245,5 +246,133 @@ func TestRouteRefusedAtAnotherReplica(t *testing.T) {
 				t.Errorf("the mended route is still blamed: %s", text)
 			}
 		})
+	}
+}
+
+// TestRouteRefusedBeforeAReplicaStarted: a replica that starts after a route became what Envoy refuses serves the
+// version before, which it was never given, and hands it on to the next one. So it holds when all are replaced one by
+// one.
+func TestRouteRefusedBeforeAReplicaStarted(t *testing.T) {
+	leader := newReplica("leader")
+	others := []source.Object{backend("b"), route("s", "h.example.com", "/s", "b")}
+	leader.Apply(append(append(base(), others...), route("r", "h.example.com", "/first", "b")), nil, nil)
+	leader.connect()
+	leader.ack()
+	bad := route("r", "h.example.com", "/bad", "b")
+	bad.Object.(*gwv1.HTTPRoute).Generation = 2
+	leader.Apply([]source.Object{bad}, nil, nil)
+	leader.nack(t, xds.Routes, "h.example.com")
+	leader.ack()
+	want := fmt.Sprint(contents(leader.Pipeline))
+
+	last := leader
+	for _, name := range []string{"second", "third"} {
+		next := newReplica(name)
+		next.Apply(append(append(base(), others...), bad), nil, nil)
+		if got := fmt.Sprint(contents(next.Pipeline)); got == want {
+			t.Fatalf("the %s replica has the version before though nobody told it", name)
+		}
+		last.tell(next)
+		if got := fmt.Sprint(contents(next.Pipeline)); got != want {
+			t.Errorf("the %s replica serves something else:\n%s\n%s", name, got, want)
+		}
+		next.Heard(peer.Report{From: last.name, Whole: true})
+		const words = "the version before it stays live: no such thing"
+		if text := fmt.Sprintf("%+v", next.statuses["r"].Status); !strings.Contains(text, words) {
+			t.Errorf("the status at the %s replica is %s, want %q in it", name, text, words)
+		}
+		last = next
+	}
+	last.Apply([]source.Object{route("r", "h.example.com", "/third", "b")}, nil, nil)
+	if text := fmt.Sprintf("%+v", last.statuses["r"].Status); strings.Contains(text, "no such thing") {
+		t.Errorf("the mended route is still blamed: %s", text)
+	}
+}
+
+// TestRouteRefusedWhileAReplicaStarts has the Envoy of a replica that is new refuse the route before others tell what
+// it was: the version before comes back with that.
+func TestRouteRefusedWhileAReplicaStarts(t *testing.T) {
+	leader, late := newReplica("leader"), newReplica("late")
+	first := route("r", "h.example.com", "/first", "b")
+	leader.Apply(append(base(), backend("b"), first), nil, nil)
+	leader.connect()
+	leader.ack()
+	bad := route("r", "h.example.com", "/bad", "b")
+	leader.Apply([]source.Object{bad}, nil, nil)
+	late.Apply(append(base(), backend("b"), bad), nil, nil)
+	late.connect()
+	for _, r := range []*replica{leader, late} {
+		r.nack(t, xds.Routes, "h.example.com")
+		r.ack()
+	}
+	leader.tell(late)
+	if got, want := fmt.Sprint(contents(late.Pipeline)), fmt.Sprint(contents(leader.Pipeline)); got != want {
+		t.Errorf("the replica serves something else:\n%s\n%s", got, want)
+	}
+}
+
+// TestInnocentRouteBesideARefusedOne has the Envoy of a replica refuse a host after another replica has told which
+// route in it is to blame. The other route of the host, which was never live at this replica, is not blamed for it.
+func TestInnocentRouteBesideARefusedOne(t *testing.T) {
+	leader, other := two(backend("b"), route("good", "h.example.com", "/good", "b"))
+	leader.connect()
+	leader.ack()
+	other.connect()
+	bad := route("bad", "h.example.com", "/bad", "b")
+	for _, r := range []*replica{leader, other} {
+		r.Apply([]source.Object{bad}, nil, nil)
+	}
+	served := len(other.updates)
+	leader.nack(t, xds.Routes, "h.example.com")
+	leader.ack()
+	leader.tell(other)
+	other.updates = other.updates[:served] // its Envoy answers what it was sent before it heard of that
+	other.nack(t, xds.Routes, "h.example.com")
+	other.ack()
+	if text := fmt.Sprintf("%+v", other.statuses["good"].Status); strings.Contains(text, "no such thing") {
+		t.Errorf("the other route is blamed: %s", text)
+	}
+	if text := fmt.Sprintf("%+v", other.statuses["bad"].Status); !strings.Contains(text, "no such thing") {
+		t.Errorf("the route that is refused is not blamed: %s", text)
+	}
+	if a, b := fmt.Sprint(contents(leader.Pipeline)), fmt.Sprint(contents(other.Pipeline)); a != b {
+		t.Errorf("the replicas serve different things:\n%s\n%s", a, b)
+	}
+}
+
+// TestRefusedPolicyIsMendedAtBothReplicas mends the policy that Envoy refused a route for. Neither replica takes the
+// word of the other, which has not seen that yet, for the route as it is now.
+func TestRefusedPolicyIsMendedAtBothReplicas(t *testing.T) {
+	policy := func(generation int64) source.Object {
+		o := &egv1a1.BackendTrafficPolicy{}
+		o.Namespace, o.Name, o.Generation = "ns", "p", generation
+		o.Spec.TargetRefs = []gwv1.LocalPolicyTargetReferenceWithSectionName{{
+			LocalPolicyTargetReference: gwv1.LocalPolicyTargetReference{
+				Group: model.GroupGateway, Kind: model.KindHTTPRoute, Name: "r",
+			},
+		}}
+		return source.Object{Ref: refOf(model.GroupEnvoyGateway, model.KindBackendTrafficPolicy, "p"), Object: o}
+	}
+	leader, other := two(backend("b"), route("r", "h.example.com", "/r", "b"), policy(1))
+	for _, r := range []*replica{leader, other} {
+		r.connect()
+	}
+	leader.nack(t, xds.Routes, "h.example.com")
+	leader.tell(other)
+	other.tell(leader)
+	refused := func(r *replica) bool {
+		return strings.Contains(fmt.Sprintf("%+v", r.statuses["r"].Status), "no such thing")
+	}
+	if !refused(leader) || !refused(other) {
+		t.Fatal("the route is not refused at both replicas")
+	}
+	for _, r := range []*replica{leader, other} {
+		r.Apply([]source.Object{policy(2)}, nil, nil)
+	}
+	leader.tell(other)
+	other.tell(leader)
+	if refused(leader) || refused(other) {
+		t.Errorf("with the policy mended the route is still refused: %v at the leader, %v at the other one",
+			refused(leader), refused(other))
 	}
 }

@@ -7,6 +7,7 @@ package pipeline
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,11 @@ type Options struct {
 	// Fleet is told of each fleet that changed; nil if there is none any more. It must not call back, nor block. May be
 	// nil.
 	Fleet func(model.ProxyName, *resolve.Fleet)
+	// Launches says that each proxy is one Envoy, started as EnvoyProxies say: see [resolve.Options].
+	Launches *resolve.LaunchOptions
+	// Launch is told how the Envoy of a proxy is to be started, each time that this changes, and of nil when no Gateway is
+	// the proxy's any more: see [Pipeline.Launched]. It must not call back, nor block. May be nil.
+	Launch func(model.ProxyName, *resolve.Launch)
 	// Proxies are served from the first batch on, even if no Gateway is theirs yet.
 	Proxies []model.ProxyName
 	// Chain is the chain of features.
@@ -98,17 +104,22 @@ type Pipeline struct {
 	proxies         map[model.ProxyName]*proxy
 	blame           blame
 	strays          strays
+	quarantine      quarantine
 	// book is what other replicas say.
 	book *peer.Book
 	// distrusted are the answers of extension servers that Envoy refuses.
 	distrusted map[model.Call][]byte
 	doubt      doubt
+	// translations are the proxies about whose whole configuration extension servers are asked.
+	translations map[model.ProxyName]*translated
 }
 
 // proxy is what is known about the Envoys of a proxy.
 type proxy struct {
 	// version is of the last change that was handed over, live of the last that all Envoys have ACKed.
 	version, live uint64
+	// pending are the versions after live, the oldest first.
+	pending []handed
 	// connected is how many Envoys are connected here.
 	connected int
 	// waiting are the listeners that are not programmed yet.
@@ -119,6 +130,39 @@ type proxy struct {
 	patching map[model.Name]uint64
 	// placed is where the Envoys are.
 	placed resolve.Placement
+}
+
+// handed is a version, and the first commit that is in it.
+type handed struct{ version, commit uint64 }
+
+// maxPending is how many versions are told apart while Envoy has not ACKed them.
+const maxPending = 64
+
+// hand notes the version with what a commit changed.
+func (px *proxy) hand(version, commit uint64) {
+	px.version = version
+	if n := len(px.pending); n == maxPending {
+		px.pending[n-1].version = version
+	} else {
+		px.pending = append(px.pending, handed{version, commit})
+	}
+}
+
+// lives notes that all Envoys have a version.
+func (px *proxy) lives(version uint64) {
+	px.live = max(px.live, version)
+	px.pending = slices.DeleteFunc(px.pending, func(h handed) bool { return h.version <= px.live })
+}
+
+// liveCommit is the last commit that all Envoys that are connected have.
+func (p *Pipeline) liveCommit() uint64 {
+	live := p.blame.commits
+	for _, px := range p.proxies {
+		if px.connected > 0 && len(px.pending) > 0 {
+			live = min(live, px.pending[0].commit-1)
+		}
+	}
+	return live
 }
 
 // waiting is what a listener waits for.
@@ -151,10 +195,13 @@ func New(opts Options) *Pipeline {
 	p := &Pipeline{
 		opts: opts, engine: e, store: resource.NewStore(e, opts.Extensions.Kinds...), settling: opts.Settling,
 		proxies: map[model.ProxyName]*proxy{}, strays: strays{}, book: peer.NewBook(opts.Build),
-		distrusted: map[model.Call][]byte{}, doubt: doubt{refused: map[hostID]map[uint64]string{}},
+		translations: map[model.ProxyName]*translated{},
+		distrusted:   map[model.Call][]byte{}, doubt: doubt{refused: map[hostID]map[uint64]string{}},
+		quarantine: quarantine{rows: map[faultID]failure{}, objects: map[model.Ref]map[faultID]struct{}{}},
 	}
 	p.resolved = resolve.New(e, p.store, resolve.Options{
 		Controllers: opts.Controllers, Proxy: opts.Proxy, Fleets: opts.Fleets, Check: opts.Chain.Check,
+		Launches: opts.Launches,
 		Features: opts.Features, LocalBackends: opts.LocalBackends, SystemCAs: opts.SystemCAs,
 		NoBackends: opts.NoBackends, Scope: opts.Scope, Patches: opts.Patches,
 		CheckAttached: opts.Chain.CheckAttached, References: opts.Chain.References, Guards: opts.Chain.Guards,
@@ -202,21 +249,36 @@ func (p *Pipeline) Apply(set []source.Object, remove []model.Ref, unbound map[mo
 	defer p.mu.Unlock()
 	p.setUnbound(unbound)
 	for _, o := range set {
+		p.replacing(o.Ref)
 		p.store.Set(o.Ref, o.Object)
 		p.changed(o.Ref)
 	}
 	for _, ref := range remove {
+		p.replacing(ref)
 		p.store.Delete(ref)
 		p.changed(ref)
 	}
 	out := p.commit()
-	if routes, patches := p.adoptRoutes(), p.adoptPatches(); routes || patches {
+	if p.adoptChanged() {
 		out = out.then(p.commit())
 	}
 	if p.opts.Alone {
 		p.strays.update(p, refs(set, remove), &out)
 	}
+	p.engine.Forget()
 	return out
+}
+
+// Warming reports whether Envoys are connected that have never had a whole configuration.
+func (p *Pipeline) Warming() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, px := range p.proxies {
+		if px.connected > 0 && px.version > 0 && px.live == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // changed takes in that an object is another than it was.
@@ -254,6 +316,7 @@ func (o Outcome) then(next Outcome) Outcome {
 	maps.Copy(o.Versions, next.Versions)
 	o.Result.Tables = append(o.Result.Tables, next.Result.Tables...)
 	o.Result.Faults = append(o.Result.Faults, next.Result.Faults...)
+	o.Result.Mended = append(o.Result.Mended, next.Result.Mended...)
 	o.Compute += next.Compute
 	o.Push += next.Push
 	o.Issues = append(o.Issues, next.Issues...)
@@ -266,18 +329,25 @@ func (p *Pipeline) commit() Outcome {
 	began := time.Now()
 	out := Outcome{Result: p.engine.Commit()}
 	out.Compute = time.Since(began)
-	p.blame.remember(p.resolved, !p.book.Empty())
+	p.blame.remember(p)
 	began = time.Now()
+	failing, failed, mended := p.quarantine.take(p, out.Result)
 	var healed []model.Ref
 	out.Versions, healed = p.push()
 	p.orderFleets()
+	p.orderLaunches()
 	p.orderFetches()
 	p.orderCalls()
 	p.publish()
 	p.publishOwners(healed)
+	p.publishQuarantined(failing)
 	out.Issues, out.Fixed = p.issueChanges()
+	out.Issues, out.Fixed = append(out.Issues, failed...), append(out.Fixed, mended...)
+	judged := p.blame.pronounce(p)
+	out.Issues, out.Fixed = append(out.Issues, judged.now...), append(out.Fixed, judged.fixed...)
 	out.Push = time.Since(began)
-	if p.keep() {
+	asked := p.askTranslations()
+	if p.keep() || asked {
 		out = out.then(p.commit())
 	}
 	return out
@@ -305,13 +375,14 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 		p.connect(e.Proxy, -1)
 	case xds.Live:
 		px := p.proxy(e.Proxy)
-		px.live = max(px.live, e.Version)
+		px.lives(e.Version)
 		p.review(e.Proxy)
 		tried := p.extensionsLived(e)
 		if p.blame.lived(p, e) || tried {
 			return p.commit()
 		}
 	case xds.Rejected:
+		p.blame.doubt(p, e)
 		if p.unpatch(e) {
 			return p.commit()
 		}
@@ -319,14 +390,11 @@ func (p *Pipeline) Observe(e xds.Event) Outcome {
 			p.refuse(e.Proxy, resourceID{e.Type, e.Resource}, refusal{e.Hash, e.Message, e.Owners})
 			p.publishOwners(e.Owners)
 		}
-		if e.Type == xds.Routes && e.Part == "" {
-			if p.built.Close(e.Proxy, e.Resource, e.Hash) {
-				return p.commit()
-			}
-			return Outcome{}
-		}
 		if routes := e.Type == xds.Routes || e.Type == xds.Listener; routes && p.blame.accuse(p, e) {
 			return p.commit()
+		}
+		if e.Type == xds.Routes && e.Part == "" && p.built.Close(e.Proxy, e.Resource, e.Hash) {
+			return p.blame.closeTable(p, e)
 		}
 	}
 	return Outcome{}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -286,6 +287,7 @@ func withoutVersion(table string) string {
 // fakeEnvoy stands for the xDS server and an Envoy that refuses virtual hosts in which it sees certain routes.
 type fakeEnvoy struct {
 	bad     map[string]bool // names of routes
+	refuses string          // or what is in a host
 	p       *pipeline.Pipeline
 	version uint64
 	known   map[uint64]bool
@@ -318,6 +320,9 @@ func (f *fakeEnvoy) serve(_ model.ProxyName, changes []xds.Change) uint64 {
 }
 
 func (f *fakeEnvoy) accepts(part *xds.Part) bool {
+	if f.refuses != "" && strings.Contains(string(part.Body), f.refuses) {
+		return false
+	}
 	for _, o := range part.Owners {
 		if f.bad[o.Name.Name] && strings.Contains(string(part.Body), "/bad") {
 			return false
@@ -415,6 +420,87 @@ func TestRefusedRouteKeepsItsLastGoodVersion(t *testing.T) {
 	}
 	if body := apply(route("r", "h.example.com", "/third", "b")); !strings.Contains(body, "/third") {
 		t.Error("the mended route is not served")
+	}
+}
+
+// TestLastGoodVersionIsTheLastThatWasLive has versions of routes follow each other faster than Envoy takes them in: the
+// one that stays is the last that Envoy had, neither one that it refused nor one of long ago.
+func TestLastGoodVersionIsTheLastThatWasLive(t *testing.T) {
+	f := &fakeEnvoy{
+		bad: map[string]bool{"r": true, "other": true}, known: map[uint64]bool{}, serving: map[string]*xds.Part{},
+	}
+	f.p = newPipeline(func(o *pipeline.Options) { o.Serve = f.serve })
+	f.p.Observe(xds.Event{Kind: xds.Connected, Proxy: proxy})
+	n := 0
+	step := func(path string) {
+		n++
+		f.p.Apply([]source.Object{
+			route("r", "h.example.com", path, "b"), route("busy", "busy.example.com", fmt.Sprint("/", n), "b"),
+		}, nil, nil)
+	}
+	want := func(path, why string) {
+		t.Helper()
+		f.settle(t)
+		if body := string(f.serving["h.example.com"].Body); !strings.Contains(body, path) {
+			t.Errorf("%s: %s is not served", why, path)
+		}
+	}
+	f.p.Apply(append(base(), backend("b"), route("other", "other.example.com", "/bad", "b")), nil, nil)
+	step("/first")
+	for _, e := range f.events { // the rejection of the other one is followed by a version that is not live yet
+		f.p.Observe(e)
+		if e.Kind == xds.Live && e.Version == 2 {
+			break
+		}
+	}
+	f.events = nil
+	step("/bad1")
+	want("/first", "the first is live, though another version is under way")
+	step("/bad2")
+	want("/first", "the version before was refused, too")
+	step("/second")
+	step("/third")
+	step("/bad3")
+	want("/third", "versions came in a row")
+	step("/bad4")
+	step("/bad5")
+	want("/third", "only refused ones came in a row")
+}
+
+// TestVersionsThatAreNotLiveAreBounded has a route and a policy change a thousand times while no Envoy is there, or it
+// takes in nothing: what they were before does not pile up, and the version that was live last still stays.
+func TestVersionsThatAreNotLiveAreBounded(t *testing.T) {
+	r := newReplica("alone")
+	r.Apply(append(base(), backend("b"), route("r", "h.example.com", "/first", "b")), nil, nil)
+	r.connect()
+	r.ack()
+	change := func(n int) {
+		r.Apply([]source.Object{
+			route("r", "h.example.com", fmt.Sprint("/", n), "b"), btp("p", model.KindHTTPRoute, "r", int64(n)),
+		}, nil, nil)
+		r.updates = r.updates[max(0, len(r.updates)-10):]
+	}
+	grown := func(changes int) uint64 {
+		for n := range changes {
+			change(n)
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := grown(1000)
+	if after := grown(3000); after > before+2<<20 {
+		t.Errorf("3,000 changes take %d KiB", (after-before)>>10)
+	}
+	r.nack(t, xds.Routes, "h.example.com")
+	r.ack()
+	served := ""
+	for _, part := range r.Resources(proxy)[xds.Routes][0].Parts {
+		served += string(part.Body)
+	}
+	if !strings.Contains(served, "/first") {
+		t.Errorf("what stays is not what was live: %q", served)
 	}
 }
 

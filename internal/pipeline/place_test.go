@@ -24,6 +24,8 @@ type cluster struct {
 	fleets map[model.ProxyName]*resolve.Fleet
 	// served counts how often each proxy was handed a configuration.
 	served map[model.ProxyName]int
+	// sent is everything that was.
+	sent []xds.Change
 }
 
 func newCluster() *cluster {
@@ -41,8 +43,9 @@ func newCluster() *cluster {
 			c.fleets[name] = f
 		},
 		Chain: feature.NewChain(), Bind: "0.0.0.0", Workers: 1,
-		Serve: func(name model.ProxyName, _ []xds.Change) uint64 {
+		Serve: func(name model.ProxyName, changes []xds.Change) uint64 {
 			c.served[name]++
+			c.sent = append(c.sent, changes...)
 			version++
 			return version
 		},

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -22,11 +23,14 @@ func (p *Pipeline) putPolicy(ref model.Ref) {
 		return
 	}
 	out := policy.Status.DeepCopy()
-	if why := p.refusedPolicy(ref, policy.Trust); why != "" {
+	if why := cmp.Or(p.blame.words(ref), p.refusedPolicy(ref, policy.Trust)); why != "" {
 		for i := range out.Ancestors {
 			conditions := out.Ancestors[i].Conditions
 			at := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == status.Accepted })
 			conditions[at] = status.False(status.Accepted, string(gwv1.PolicyReasonInvalid), why, p.generation(ref))
+			for j := range conditions {
+				conditions[j].ObservedGeneration = p.generation(ref) // what stands in for it has another one
+			}
 		}
 	}
 	if ref.Kind == model.KindEnvoyPatchPolicy {

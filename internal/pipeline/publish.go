@@ -69,6 +69,9 @@ func (p *Pipeline) publish() {
 // put publishes a status, or that there is none.
 func (p *Pipeline) put(ref model.Ref, st any, has bool) {
 	s := Status{Ref: ref}
+	if why := p.quarantine.why(ref); why != "" {
+		st, has = p.quarantined(ref, st, has, why)
+	}
 	if has {
 		s.Version, s.Generation, s.Status = p.opts.Extensions.Kinds.Find(ref.Group, ref.Kind).Version, p.generation(ref), st
 	}
@@ -77,6 +80,9 @@ func (p *Pipeline) put(ref model.Ref, st any, has bool) {
 
 // generation is that of the object as of the last commit.
 func (p *Pipeline) generation(ref model.Ref) int64 {
+	if in, ok := p.blame.standIns[ref]; ok && in.now != nil {
+		return in.now.GetGeneration()
+	}
 	obj, ok := p.store.Get(ref)
 	if !ok {
 		return 0
@@ -160,6 +166,9 @@ func (p *Pipeline) refusal(name model.ProxyName, l *model.Listener) string {
 func (p *Pipeline) pending(name model.ProxyName, l *model.Listener) string {
 	if w, ok := p.proxy(name).waiting[l.Key]; ok && !p.programmed(name, l.Key, w) {
 		return "Waiting for Envoy to take the configuration"
+	}
+	if _, waits := p.translatedBy(l.PortKey(name)); waits {
+		return "Waiting for an extension server"
 	}
 	return ""
 }

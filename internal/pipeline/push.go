@@ -30,6 +30,7 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 	versions = make(map[model.ProxyName]uint64, len(changes))
 	for name, list := range changes {
 		px := p.proxy(name)
+		p.released(name, list, mended)
 		for _, c := range list {
 			id := resourceID{c.Type, c.Name}
 			why, ok := px.refused[id]
@@ -45,7 +46,10 @@ func (p *Pipeline) push() (versions map[model.ProxyName]uint64, healed []model.R
 			p.heal(name, id)
 		}
 		if p.opts.Serve != nil {
-			px.version = p.opts.Serve(name, list)
+			px.hand(p.opts.Serve(name, list), p.blame.commits)
+		}
+		if t := p.translations[name]; t != nil {
+			t.Pushed(px.version)
 		}
 		versions[name] = px.version
 		healed = append(healed, p.adoptResources(name, list)...)
@@ -112,6 +116,7 @@ func (p *Pipeline) changes() map[model.ProxyName][]xds.Change {
 	for k, c := range p.built.Added.Changes() {
 		out[k.Proxy] = append(out[k.Proxy], xds.Change{Type: k.Type, Name: k.Name, Resource: c.New})
 	}
+	p.translate(out)
 	for _, list := range out {
 		slices.SortFunc(list, func(a, b xds.Change) int {
 			return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
@@ -157,6 +162,7 @@ func (p *Pipeline) Resources(proxy model.ProxyName) map[xds.Type][]*xds.Resource
 			out[k.Type] = byName(out[k.Type], []*xds.Resource{r})
 		}
 	}
+	p.overlay(proxy, out)
 	return out
 }
 

@@ -6,6 +6,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/pipeline"
+	"github.com/sluice-gateway/sluice/internal/source"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -21,10 +22,20 @@ func TestSettling(t *testing.T) {
 	t.Run("an Envoy connects in time", func(t *testing.T) {
 		r := newcomer()
 		r.want(t, "at the start", "Unknown")
+		if r.Warming() {
+			t.Error("an Envoy is warming before any is connected")
+		}
 		r.connect()
 		r.want(t, "while the Envoy takes what it lacks", "Unknown")
+		if !r.Warming() {
+			t.Error("an Envoy that has nothing yet is not warming")
+		}
 		r.ack()
 		r.want(t, "when it has everything", "True")
+		r.Apply([]source.Object{backend("later")}, nil, nil)
+		if r.Warming() {
+			t.Error("an Envoy that has had everything once is warming")
+		}
 		r.Settled()
 		r.want(t, "after all could have connected", "True")
 	})

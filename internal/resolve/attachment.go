@@ -26,6 +26,28 @@ type targeting struct {
 	Selectors []targetSelector
 }
 
+// routes are the routes among the named targets, of those objects that fit.
+func (p *targeting) routes(fits func(model.Ref) bool) []model.RouteKey {
+	var out []model.RouteKey
+	for _, target := range p.Targets {
+		if fits(target.Ref) {
+			out = append(out, model.RouteKey{Kind: target.Kind, Name: target.Name})
+		}
+	}
+	return out
+}
+
+// sources are the Gateways and ListenerSets among the named targets.
+func (p *targeting) sources() []model.Ref {
+	var out []model.Ref
+	for _, target := range p.Targets {
+		if isListenerSource(target.Ref) {
+			out = append(out, target.Ref)
+		}
+	}
+	return out
+}
+
 // targetSelector selects targets by their labels.
 type targetSelector struct {
 	// Index is the place in spec.targetSelectors.
@@ -98,27 +120,13 @@ func (t *Tables) addPolicyFields(e *incr.Engine) {
 	t.targeting = incr.NewTable(e, "policy targets", t.readTargeting, keys...)
 	t.policyFields = incr.NewTable(e, "policy fields", func(r *incr.Reader, ref model.Ref) (*policyFields, bool) {
 		return t.resolveFields(r, mergedKey{Kind: ref.Kind, Own: ref.Name}), true
-	}, keys...)
+	}, keys...).OnFault(deniedFields)
 	t.policiesOfRoute = incr.NewIndex(e, "policies by route", t.targeting,
 		func(policy model.Ref, p *targeting) []model.RouteKey {
-			var out []model.RouteKey
-			for _, target := range p.Targets {
-				if isRoute(target.Ref) && fitsRoutes(policy.Kind) {
-					out = append(out, model.RouteKey{Kind: target.Kind, Name: target.Name})
-				}
-			}
-			return out
+			return p.routes(func(ref model.Ref) bool { return isRoute(ref) && fitsRoutes(policy.Kind) })
 		})
 	t.policiesOfSource = incr.NewIndex(e, "policies by listener source", t.targeting,
-		func(_ model.Ref, p *targeting) []model.Ref {
-			var out []model.Ref
-			for _, target := range p.Targets {
-				if isListenerSource(target.Ref) {
-					out = append(out, target.Ref)
-				}
-			}
-			return out
-		})
+		func(_ model.Ref, p *targeting) []model.Ref { return p.sources() })
 	t.selectors = boundSelectors(e, "policy", t.targeting)
 	t.sourcePolicies = incr.NewTable(e, "policies of listener sources", t.policiesOfListeners, t.sourceKeys...)
 	t.stacks = incr.NewTable(e, "listener policies", t.stack, t.listenerKeys...)

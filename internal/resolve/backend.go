@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,14 +18,6 @@ func (t *Tables) addBackends(e *incr.Engine) {
 	fields := incr.NewIndex(e, "backends that policy fields use", t.policyFields,
 		func(_ model.Ref, p *policyFields) []model.BackendKey { return attachedBackends(p.Attached) })
 	t.Backends = incr.NewTable(e, "backends", t.backend, t.references, listeners, policies, fields)
-	t.slices = incr.NewIndex(e, "slices by service", t.in.slices,
-		func(key model.Name, s *discoveryv1.EndpointSlice) []model.Name {
-			name, ok := s.Labels[discoveryv1.LabelServiceName]
-			if !ok || s.AddressType == discoveryv1.AddressTypeFQDN {
-				return nil
-			}
-			return []model.Name{{Namespace: key.Namespace, Name: name}}
-		})
 	t.Endpoints = incr.NewTable(e, "endpoints", t.endpoints, t.references, listeners, policies, fields)
 }
 
@@ -62,6 +53,11 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 		out.Protocol, _ = appProtocol(b.Protocol, key.Use)
 		return out, true
 	}
+	return t.serviceBackend(r, key, out)
+}
+
+// serviceBackend completes the backend that is a port of a Service.
+func (t *Tables) serviceBackend(r *incr.Reader, key model.BackendKey, out model.Backend) (model.Backend, bool) {
 	svc, ok := incr.Get(r, t.services, key.Name)
 	if !ok || svc.External {
 		return model.Backend{}, false
@@ -73,6 +69,12 @@ func (t *Tables) backend(r *incr.Reader, key model.BackendKey) (model.Backend, b
 	out.Protocol, _ = appProtocol(appProtocols[port.App], key.Use)
 	if svc.IP != "" {
 		out.Service = &model.Endpoint{Address: svc.IP, Port: port.Number}
+	}
+	if named, mixed := t.addressing(r, key.Name); named && !mixed {
+		out.Address = model.AddressDNS
+	}
+	if key.Use != model.AppUDP { // a UDP port is a cluster of its own, in which backends have weights
+		out.Prefer = svc.Prefer
 	}
 	return out, true
 }
@@ -111,8 +113,12 @@ func (t *Tables) serviceEndpoints(r *incr.Reader, key model.BackendKey) ([]model
 	if !ok {
 		return nil, false
 	}
+	from := t.slices
+	if named, mixed := t.addressing(r, key.Name); named && !mixed {
+		from = t.namedSlices
+	}
 	var ready, draining []model.Endpoint
-	for _, s := range t.slices.Values(r, key.Name) {
+	for _, s := range from.Values(r, key.Name) {
 		number, ok := slicePort(s, port)
 		if !ok {
 			continue
@@ -120,9 +126,9 @@ func (t *Tables) serviceEndpoints(r *incr.Reader, key model.BackendKey) ([]model
 		for i := range s.Endpoints {
 			switch e := &s.Endpoints[i]; {
 			case deref(e.Conditions.Ready, true):
-				ready = t.appendAddresses(ready, e, number, false)
+				ready = t.appendAddresses(ready, s, e, model.Endpoint{Port: number})
 			case deref(e.Conditions.Serving, true) && deref(e.Conditions.Terminating, false):
-				draining = t.appendAddresses(draining, e, number, true)
+				draining = t.appendAddresses(draining, s, e, model.Endpoint{Port: number, Draining: true})
 			}
 		}
 	}
@@ -141,24 +147,6 @@ func slicePort(s *discoveryv1.EndpointSlice, port servicePort) (uint16, bool) {
 		}
 	}
 	return 0, false
-}
-
-// appendAddresses adds an endpoint: once for each address, of which the EndpointSlice controller writes one, and people
-// who write slices by hand may write several. What nobody may name in a Backend they may not name here either; API
-// servers refuse most of it, but not all (CVE-2021-25740).
-func (t *Tables) appendAddresses(
-	list []model.Endpoint, e *discoveryv1.Endpoint, port uint16, draining bool,
-) []model.Endpoint {
-	for _, address := range e.Addresses {
-		ip, err := netip.ParseAddr(address)
-		if err != nil || !t.opts.LocalBackends && model.OwnAddress(ip) {
-			continue
-		}
-		list = append(list, model.Endpoint{
-			Address: ip.Unmap().String(), Port: port, Zone: deref(e.Zone, ""), Draining: draining,
-		})
-	}
-	return list
 }
 
 // sorted returns the endpoints in order, each address and port once, and never nil: no endpoints is an answer.

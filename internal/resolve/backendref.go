@@ -154,6 +154,13 @@ func (t *Tables) checkService(r *incr.Reader, from model.Ref, key model.BackendK
 	if !ok {
 		return status.ReasonBackendNotFound, fmt.Sprintf("%s has no port %d", key.Ref(), key.Port)
 	}
+	if named, mixed := t.addressing(r, key.Name); mixed {
+		return status.ReasonUnsupportedAddressType, fmt.Sprintf("The EndpointSlices of %s have host names (addressType "+
+			"FQDN) and IP addresses: a Service can have one of them", key.Ref())
+	} else if named && key.Use == model.AppUDP {
+		return status.ReasonUnsupportedProtocol, fmt.Sprintf("The EndpointSlices of %s have host names (addressType FQDN): "+
+			"UDP can be sent to nothing but IP addresses", key.Ref())
+	}
 	asked, known := appProtocols[port.App]
 	switch _, fits := appProtocol(asked, key.Use); {
 	case port.Protocol != transport:

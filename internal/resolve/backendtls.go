@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
@@ -82,30 +81,13 @@ func (t *Tables) policyGuard(r *incr.Reader, key model.BackendKey) guard {
 	if !ok {
 		return guard{}
 	}
-	section := t.portName(r, key)
-	var whole guard
+	name, understood := t.governor(r, key)
 	for _, g := range guards {
-		switch g.Section {
-		case "":
-			whole = g.guard
-		case section:
-			return g.guard
+		if g.Policy == name {
+			return guard{Policy: name, Broken: g.Broken || !understood}
 		}
 	}
-	return whole
-}
-
-// portName is the name of the port of a Service that a backend is, by which policies name it; "" if it has none.
-func (t *Tables) portName(r *incr.Reader, key model.BackendKey) string {
-	if key.Kind != model.KindService {
-		return ""
-	}
-	svc, ok := incr.Get(r, t.services, key.Name)
-	if !ok {
-		return ""
-	}
-	port, _ := svc.port(key.Port, corev1.ProtocolTCP)
-	return port.Name
+	return guard{}
 }
 
 // backendTLS returns how connections to a backend are secured, nil for cleartext, or that they must not be made.
@@ -187,30 +169,24 @@ func (v *tlsResolver) target(path string, target policyTarget) {
 	missing := func(path, message string) {
 		v.issue(status.Accepted, string(gwv1.PolicyReasonTargetNotFound), path, message)
 	}
-	switch {
-	case target.Group == model.GroupCore && target.Kind == model.KindService:
-		svc, ok := incr.Get(v.r, v.t.services, target.Name)
-		if !ok {
-			missing(path, fmt.Sprintf("%s does not exist", target.Ref))
-		} else if target.Section != "" && !slices.ContainsFunc(svc.Ports, func(p servicePort) bool {
-			return p.Name == target.Section
-		}) {
-			missing(path+".sectionName", fmt.Sprintf("%s has no port named %s", target.Ref, target.Section))
-		}
-	case target.Group == model.GroupEnvoyGateway && target.Kind == model.KindBackend,
-		target.Group == model.GroupGatewayX && target.Kind == model.KindXBackend:
-		_, exists := incr.Get(v.r, v.t.externals, target.Name)
-		if target.Kind == model.KindXBackend {
-			_, exists = incr.Get(v.r, v.t.xbackends, target.Name)
-		}
-		if !exists {
-			missing(path, fmt.Sprintf("%s does not exist", target.Ref))
-		} else if target.Section != "" {
-			missing(path+".sectionName", fmt.Sprintf("%s has no named ports: remove the section name", target.Ref))
-		}
-	default:
+	if !securable(target.Ref) {
 		missing(path, fmt.Sprintf("%s of group %q is no backend that can be secured: use a Service, a Backend of group %s, "+
 			"or an XBackend of group %s", target.Kind, target.Group, model.GroupEnvoyGateway, model.GroupGatewayX))
+		return
+	}
+	sections, exists := v.t.sectionsOf(v.r, target.Ref)
+	switch {
+	case !exists:
+		missing(path, fmt.Sprintf("%s does not exist", target.Ref))
+	case target.Section == "":
+	case !slices.Contains(sections, target.Section):
+		missing(path+".sectionName", noSection(target, sections))
+	case target.Kind != model.KindService:
+		if _, understood := v.t.governor(v.r, model.BackendKey{Kind: target.Kind, Name: target.Name}); !understood {
+			v.issue(status.Accepted, string(gwv1.PolicyReasonInvalid), path+".sectionName", fmt.Sprintf(
+				"The endpoints of %s have the ports %s, and policies do not say the same of all of them: requests to it fail. "+
+					"Use a Backend for each port, or remove the section name", target.Ref, strings.Join(sections, ", ")))
+		}
 	}
 }
 

@@ -105,19 +105,22 @@ type asked struct {
 }
 
 // takeApart returns the fields of a spec that are set and say what is to be done, rather than to what, in the
-// order of the type. Structs that are inlined are taken apart too. Of an EnvoyProxy these are the fields of telemetry:
-// the others are for what runs the Envoys.
+// order of the type. Structs that are inlined are taken apart too. Of an EnvoyProxy these are routingType and the
+// fields of telemetry: the others are for what runs the Envoys.
 func takeApart(spec any) []asked {
 	proxy, ok := spec.(*egv1a1.EnvoyProxySpec)
 	if !ok {
 		return appendAsked(nil, reflect.ValueOf(spec).Elem())
 	}
-	if proxy.Telemetry == nil {
-		return nil
+	var out []asked
+	if proxy.RoutingType != nil {
+		out = append(out, asked{Name: "routingType", Value: proxy.RoutingType})
 	}
-	out := appendAsked(nil, reflect.ValueOf(proxy.Telemetry).Elem())
-	for i := range out {
-		out[i].Name = "telemetry." + out[i].Name
+	if proxy.Telemetry == nil {
+		return out
+	}
+	for _, field := range appendAsked(nil, reflect.ValueOf(proxy.Telemetry).Elem()) {
+		out = append(out, asked{Name: "telemetry." + field.Name, Value: field.Value})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -26,20 +27,30 @@ func (t *Tables) envoyPolicyStatus(r *incr.Reader, ref model.Ref) (status.Policy
 	out.Report = t.unattached(r, ref)
 	fields, _ := incr.Get(r, t.policyFields, ref)
 	out.Report = append(out.Report, fields.Report...)
-	uses := t.usesOfPolicy.Keys(r, ref)
 	over := t.displacedOf(r, ref)
-	for len(uses) > 0 {
-		n := 1
-		for n < len(uses) && uses[n].Ancestor == uses[0].Ancestor {
-			n++
-		}
-		if a, ok := t.policyAncestor(r, uses[:n]); ok {
+	for uses := range byAncestor(t.usesOfPolicy.Keys(r, ref)) {
+		if a, ok := t.policyAncestor(r, uses); ok {
 			a.Overridden, a.Merged = over.messages(ref.Kind, uses[0].Ancestor, a.Merged)
 			out.Ancestors = append(out.Ancestors, a)
 		}
-		uses = uses[n:]
 	}
 	return out, true
+}
+
+// byAncestor iterates over the uses of a policy, which are sorted, in groups of one ancestor.
+func byAncestor(uses []policyUse) iter.Seq[[]policyUse] {
+	return func(yield func([]policyUse) bool) {
+		for len(uses) > 0 {
+			n := 1
+			for n < len(uses) && uses[n].Ancestor == uses[0].Ancestor {
+				n++
+			}
+			if !yield(uses[:n]) {
+				return
+			}
+			uses = uses[n:]
+		}
+	}
 }
 
 // policyAncestor says what became of a policy at one ancestor: all uses are of that.
@@ -112,20 +123,30 @@ func sourceParent(at ancestorKey) gwv1.ParentReference {
 // selector that is not valid.
 func (t *Tables) unattached(r *incr.Reader, ref model.Ref) status.Report {
 	targets, _ := incr.Get(r, t.targeting, ref)
+	return t.misses(r, ref, targets, func(target model.Ref) string {
+		if isRoute(target) && fitsRoutes(ref.Kind) || isListenerSource(target) {
+			return ""
+		}
+		return fmt.Sprintf("A %s cannot be attached to a %s of group %q", ref.Kind, target.Kind, target.Group)
+	})
+}
+
+// misses returns an issue for each target of a policy that does not exist, or cannot be a target, and for each selector
+// that is not valid. refused says why an object cannot be a target, "" if it can.
+func (t *Tables) misses(
+	r *incr.Reader, policy model.Ref, targets *targeting, refused func(model.Ref) string,
+) status.Report {
 	var out status.Report
 	issue := func(reason gwv1.PolicyConditionReason, path, message string) {
 		out = append(out, status.Issue{
-			Object: ref, Condition: status.Accepted, Reason: string(reason), Path: path, Message: message,
+			Object: policy, Condition: status.Accepted, Reason: string(reason), Path: path, Message: message,
 		})
 	}
 	for i, target := range targets.Targets {
 		path := fmt.Sprintf("spec.targetRefs[%d]", i)
-		route := isRoute(target.Ref) && fitsRoutes(ref.Kind)
-		switch {
-		case !route && !isListenerSource(target.Ref):
-			issue(gwv1.PolicyReasonInvalid, path, fmt.Sprintf("A %s cannot be attached to a %s of group %q",
-				ref.Kind, target.Kind, target.Group))
-		case !t.exists(r, target.Ref):
+		if why := refused(target.Ref); why != "" {
+			issue(gwv1.PolicyReasonInvalid, path, why)
+		} else if !t.exists(r, target.Ref) {
 			issue(gwv1.PolicyReasonTargetNotFound, path, fmt.Sprintf("%s does not exist", target.Ref))
 		}
 	}

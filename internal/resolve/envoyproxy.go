@@ -46,50 +46,41 @@ func (t *Tables) checkParameters(spec *egv1a1.EnvoyProxySpec) string {
 	if t.opts.Fleets != nil && spec.Provider != nil && spec.Provider.Type == egv1a1.EnvoyProxyProviderTypeHost {
 		problems = append(problems, "spec.provider.type Host runs Envoy on one machine: use Kubernetes in a cluster")
 	}
-	if t.opts.Fleets != nil && t.opts.Fleets.Check != nil {
-		if err := t.opts.Fleets.Check(spec); err != nil {
-			problems = append(problems, err.Error())
-		}
+	if err := t.startable(spec); err != nil {
+		problems = append(problems, err.Error())
 	}
 	return strings.Join(problems, "; ")
 }
 
+// startable returns why no Envoys can be started as an EnvoyProxy says; nil if they can.
+func (t *Tables) startable(spec *egv1a1.EnvoyProxySpec) error {
+	switch {
+	case t.opts.Fleets != nil && t.opts.Fleets.Check != nil:
+		return t.opts.Fleets.Check(spec)
+	case t.opts.Launches != nil && t.opts.Launches.Check != nil:
+		return t.opts.Launches.Check(spec)
+	}
+	return nil
+}
+
 // withoutEffect lists the fields of an EnvoyProxy that are accepted and do nothing, as far as they are set, and why.
 func (t *Tables) withoutEffect(spec *egv1a1.EnvoyProxySpec) []string {
-	const started = "on one machine Envoy is started before the files are read"
+	provider := deref(spec.Provider, egv1a1.EnvoyProxyProvider{})
+	machine := t.opts.Fleets == nil
 	fields := []struct {
 		path string
 		set  bool
 		why  string
 	}{
-		{"routingType", spec.RoutingType != nil, "set it in a BackendTrafficPolicy"},
 		{"filterOrder", slices.ContainsFunc(spec.FilterOrder, ofListener), "filters of listeners have their places"},
 		{"mergeBackends", spec.MergeBackends != nil, "backends are always merged"},
 		{"luaValidation", spec.LuaValidation != nil, "scripts are always parsed, and never run"},
 		{"dynamicModules.source.remote", slices.ContainsFunc(spec.DynamicModules, isRemote), "name a path of the proxy"},
-		{"provider.kubernetes.useListenerPortAsContainerPort", portsShifted(spec), "Envoys always bind to those ports"},
-	}
-	if t.opts.Fleets == nil {
-		metrics := &egv1a1.ProxyMetrics{}
-		if spec.Telemetry != nil && spec.Telemetry.Metrics != nil {
-			metrics = spec.Telemetry.Metrics
-		}
-		fields = append(fields, []struct {
-			path string
-			set  bool
-			why  string
-		}{
-			{"telemetry.metrics.prometheus", metrics.Prometheus != nil, started},
-			{"telemetry.metrics.matches", len(metrics.Matches) > 0, started},
-			{"telemetry.metrics.sinks", len(metrics.Sinks) > 0, started},
-			{"provider", spec.Provider != nil, started},
-			{"logging", len(spec.Logging.Level) > 0, started},
-			{"bootstrap", spec.Bootstrap != nil, started},
-			{"concurrency", spec.Concurrency != nil, started},
-			{"extraArgs", len(spec.ExtraArgs) > 0, started},
-			{"shutdown", spec.Shutdown != nil, started},
-			{"ipFamily", spec.IPFamily != nil, started},
-		}...)
+		{"provider.kubernetes", machine && provider.Kubernetes != nil, "there is no Kubernetes on one machine"},
+		{"provider.kubernetes.useListenerPortAsContainerPort", !machine && portsShifted(spec),
+			"Envoys always bind to those ports"},
+		{"provider.host.envoyVersion", machine && provider.Host != nil && provider.Host.EnvoyVersion != nil,
+			"name the Envoy to run with --envoy"},
 	}
 	var out []string
 	for _, f := range fields {
@@ -225,11 +216,15 @@ func (t *Tables) envoyProxyStatus(r *incr.Reader, key model.Name) (egv1a1.EnvoyP
 		})
 	}
 	for _, name := range classes {
-		add(model.KindGatewayClass, name, t.classIssues(r, key), nil)
+		// Where Envoys are started by EnvoyProxies, one serves all Gateways.
+		proxy := t.opts.Proxy(key)
+		add(model.KindGatewayClass, name, append(t.classIssues(r, key), t.launchProblem(r, proxy)...), nil)
 	}
 	for _, name := range gateways {
 		problems, notes := t.proxyIssues(r, key, name)
-		add(model.KindGateway, name, problems, notes)
+		proxy := t.opts.Proxy(name)
+		notes = append(notes, t.launchNotes(r, proxy, p.Spec)...)
+		add(model.KindGateway, name, append(problems, t.launchProblem(r, proxy)...), notes)
 	}
 	return out, true
 }

@@ -67,25 +67,9 @@ func (t *Tables) addExtensionPolicies(e *incr.Engine) {
 	p.keys = keys
 	p.targeting = incr.NewTable(e, "extension policy targets", t.extensionTargeting, keys)
 	p.byRoute = incr.NewIndex(e, "extension policies by route", p.targeting,
-		func(_ model.Ref, of *targeting) []model.RouteKey {
-			var out []model.RouteKey
-			for _, target := range of.Targets {
-				if isHTTPRoute(target.Ref) {
-					out = append(out, model.RouteKey{Kind: target.Kind, Name: target.Name})
-				}
-			}
-			return out
-		})
+		func(_ model.Ref, of *targeting) []model.RouteKey { return of.routes(isHTTPRoute) })
 	p.bySource = incr.NewIndex(e, "extension policies by listener source", p.targeting,
-		func(_ model.Ref, of *targeting) []model.Ref {
-			var out []model.Ref
-			for _, target := range of.Targets {
-				if isListenerSource(target.Ref) {
-					out = append(out, target.Ref)
-				}
-			}
-			return out
-		})
+		func(_ model.Ref, of *targeting) []model.Ref { return of.sources() })
 	p.selectors = boundSelectors(e, "extension policy", p.targeting)
 	p.ofRoutes = incr.NewTable(e, "extension policies of routes", t.extensionsOfRoute, p.byRoute, t.Routes)
 	p.ofSources = incr.NewTable(e, "extension policies of listener sources", t.extensionsOfSource, t.sourceKeys...)
@@ -254,16 +238,10 @@ func (t *Tables) extensionPolicyStatus(r *incr.Reader, ref model.Ref) (status.Po
 		return status.Policy{}, false
 	}
 	out := status.Policy{Generation: o.Generation, Attached: true, Report: t.extensionUnattached(r, ref)}
-	uses := t.extensionPolicies.uses.Keys(r, ref)
-	for len(uses) > 0 {
-		n := 1
-		for n < len(uses) && uses[n].Ancestor == uses[0].Ancestor {
-			n++
-		}
-		if a, ok := t.policyAncestor(r, uses[:n]); ok {
+	for uses := range byAncestor(t.extensionPolicies.uses.Keys(r, ref)) {
+		if a, ok := t.policyAncestor(r, uses); ok {
 			out.Ancestors = append(out.Ancestors, a)
 		}
-		uses = uses[n:]
 	}
 	return out, true
 }
@@ -271,29 +249,18 @@ func (t *Tables) extensionPolicyStatus(r *incr.Reader, ref model.Ref) (status.Po
 // extensionUnattached returns an issue for each target that cannot be one, or does not exist.
 func (t *Tables) extensionUnattached(r *incr.Reader, ref model.Ref) status.Report {
 	targets, _ := incr.Get(r, t.extensionPolicies.targeting, ref)
-	var out status.Report
-	issue := func(reason gwv1.PolicyConditionReason, path, message string) {
-		out = append(out, status.Issue{
-			Object: ref, Condition: status.Accepted, Reason: string(reason), Path: path, Message: message,
-		})
-	}
-	for i, target := range targets.Targets {
-		path := fmt.Sprintf("spec.targetRefs[%d]", i)
-		switch {
-		case !isHTTPRoute(target.Ref) && !isListenerSource(target.Ref):
-			issue(gwv1.PolicyReasonInvalid, path, fmt.Sprintf("A policy of an extension server cannot be attached to a %s "+
-				"of group %q: use a Gateway, a ListenerSet, an HTTPRoute or a GRPCRoute", target.Kind, target.Group))
-		case !t.exists(r, target.Ref):
-			issue(gwv1.PolicyReasonTargetNotFound, path, fmt.Sprintf("%s does not exist", target.Ref))
+	out := t.misses(r, ref, targets, func(target model.Ref) string {
+		if isHTTPRoute(target) || isListenerSource(target) {
+			return ""
 		}
-	}
-	for _, s := range targets.Selectors {
-		if s.Problem != "" {
-			issue(gwv1.PolicyReasonInvalid, fmt.Sprintf("spec.targetSelectors[%d]", s.Index), s.Problem)
-		}
-	}
+		return fmt.Sprintf("A policy of an extension server cannot be attached to a %s of group %q: use a Gateway, a "+
+			"ListenerSet, an HTTPRoute or a GRPCRoute", target.Kind, target.Group)
+	})
 	if len(targets.Targets)+len(targets.Selectors) == 0 {
-		issue(gwv1.PolicyReasonInvalid, "spec.targetRefs", "The policy is attached to nothing: add a targetRef")
+		out = append(out, status.Issue{
+			Object: ref, Condition: status.Accepted, Reason: string(gwv1.PolicyReasonInvalid), Path: "spec.targetRefs",
+			Message: "The policy is attached to nothing: add a targetRef",
+		})
 	}
 	return out
 }

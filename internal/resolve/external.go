@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
@@ -18,6 +19,8 @@ type external struct {
 	Report   status.Report
 	Protocol model.AppProtocol
 	Address  model.AddressKind
+	// Ports are those of its endpoints, sorted, each once.
+	Ports    []uint16
 	Fallback bool
 	// Secure says that it is to be spoken to over TLS.
 	Secure bool
@@ -37,6 +40,8 @@ func (t *Tables) external(r *incr.Reader, key model.Name) (*external, bool) {
 	for i := range b.Spec.Endpoints {
 		v.endpoint(i, &b.Spec.Endpoints[i])
 	}
+	slices.Sort(v.out.Ports)
+	v.out.Ports = slices.Compact(v.out.Ports)
 	return v.out, true
 }
 
@@ -90,7 +95,7 @@ func (v *externalResolver) endpoint(index int, e *egv1a1.BackendEndpoint) {
 	case e.FQDN != nil:
 		kind = model.AddressDNS
 		host := strings.TrimSuffix(strings.ToLower(e.FQDN.Hostname), ".")
-		if !v.local && (host == "localhost" || strings.HasSuffix(host, ".localhost")) {
+		if !v.local && localHost(host) {
 			v.issue(path+".fqdn.hostname", "The proxy's own machine cannot be a backend")
 		}
 		v.port(path+".fqdn.port", e.FQDN.Port)
@@ -143,7 +148,9 @@ func (v *externalResolver) socket(path, socket string) {
 func (v *externalResolver) port(path string, port int32) {
 	if port < 1 || port > 65535 {
 		v.issue(path, fmt.Sprintf("%d is not a port: use 1 to 65535", port))
+		return
 	}
+	v.out.Ports = append(v.out.Ports, uint16(port))
 }
 
 // connectable is the address to connect to: for the one that stands for all of a machine, as servers listen on it, that

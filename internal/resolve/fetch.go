@@ -18,12 +18,16 @@ import (
 
 // FetchReference is something on a server. What it says itself is checked by the feature, the rest here.
 type FetchReference struct {
-	// Kind, URL, SHA256, Limit and Every are those of [model.FetchSpec].
+	// Kind, URL, SHA256, Limit, Every and Keep are those of [model.FetchSpec].
 	Kind   model.FetchKind
 	URL    string
 	SHA256 string
 	Limit  int64
 	Every  time.Duration
+	Keep   time.Duration
+	// Instead says what is done while it is not there, one clause for a message, if that does as well: the policy is
+	// accepted then, and warns. The feature is given a Fetched without Data meanwhile. Else it is empty.
+	Instead string
 	// CA is the ConfigMap, Secret or ClusterTrustBundle with the certificate authorities (ca.crt) that are trusted besides
 	// those of the system; nil for none. CAPath is the field that names it.
 	CA     *ObjectReference
@@ -36,6 +40,12 @@ type FetchReference struct {
 
 // reasonPending is the reason of what is neither right nor wrong yet.
 const reasonPending = "Pending"
+
+// The reasons of warnings about what cannot be fetched: there is something instead, or something older.
+const (
+	reasonNotFetched = "NotFetched"
+	reasonStale      = "Stale"
+)
 
 // addFetches adds what is to be fetched: for policies that hold for something, since nobody else should be able to send
 // the control plane to a server.
@@ -65,7 +75,7 @@ func (t *Tables) Wants(policy model.Ref, fetch model.Fetch) bool {
 func (v *fieldResolver) fetched(from model.Ref, ref Reference) model.Fetched {
 	want := ref.Fetch
 	spec := model.FetchSpec{
-		Kind: want.Kind, URL: want.URL, SHA256: want.SHA256, Limit: want.Limit, Every: want.Every,
+		Kind: want.Kind, URL: want.URL, SHA256: want.SHA256, Limit: want.Limit, Every: want.Every, Keep: want.Keep,
 	}
 	ok := true
 	if want.CA != nil {
@@ -82,6 +92,14 @@ func (v *fieldResolver) fetched(from model.Ref, ref Reference) model.Fetched {
 	v.out.Fetches = append(v.out.Fetches, key)
 	got, tried := incr.Get(v.r, v.t.Fetched, key)
 	switch {
+	case got.Stale != model.Stale{}:
+		v.warn(ref.Path, reasonStale, fmt.Sprintf("%s cannot be fetched anew: %s. What it held at %s is used until %s, and "+
+			"it is tried again", key, got.Stale.Error, stamp(got.Stale.Since), stamp(got.Stale.Until)))
+	case want.Instead != "":
+		if got.Error != "" {
+			v.warn(ref.Path, reasonNotFetched, fmt.Sprintf("Sluice cannot fetch %s, and tries it again: %s. Until then %s",
+				key, got.Error, want.Instead))
+		}
 	case !tried && v.t.opts.Fetches:
 		v.out.Report = append(v.out.Report, status.Issue{
 			Object: envoyPolicyRef(v.key.Kind, v.key.Own), Condition: status.Accepted, Reason: reasonPending,
@@ -92,6 +110,16 @@ func (v *fieldResolver) fetched(from model.Ref, ref Reference) model.Fetched {
 	}
 	return got
 }
+
+// warn notes something that the policy is accepted for all the same.
+func (v *fieldResolver) warn(path, reason, message string) {
+	v.out.Report = append(v.out.Report, status.Issue{
+		Object: envoyPolicyRef(v.key.Kind, v.key.Own), Condition: status.Warning, Reason: reason, Path: path,
+		Message: message,
+	})
+}
+
+func stamp(t time.Time) string { return t.Format(time.RFC3339) }
 
 // trusted returns the certificate authorities that an object holds, as PEM.
 func (v *fieldResolver) trusted(from model.Ref, ref *ObjectReference, path string) (string, bool) {

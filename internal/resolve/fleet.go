@@ -70,7 +70,8 @@ type Owner struct {
 type FleetSink struct {
 	// Backend is the zero value if it cannot be used.
 	Backend model.BackendKey
-	// Endpoints are those of a Backend object or of a server. A Service is reached by its name.
+	// Endpoints are those of a Backend object or of a server. A Service is reached by its name where there is a cluster,
+	// and has endpoints too on one machine.
 	Endpoints []model.Endpoint
 }
 
@@ -118,7 +119,7 @@ func (t *Tables) addFleets(e *incr.Engine) {
 		for name, gw := range byProxy.Values(r, key) {
 			if len(out.Gateways) == 0 {
 				t.describe(out, gw)
-				out.Sinks = t.sinks(r, name)
+				out.Sinks = t.sinks(r, gw.infra.Key)
 			}
 			out.Gateways = append(out.Gateways, name)
 			if gw.infra.Hold != "" {
@@ -235,8 +236,8 @@ func (v *gatewayResolver) infrastructure(c class) {
 		defaults = v.t.opts.Fleets.Defaults
 	}
 	spec, err := mergeEnvoyProxies(defaults, c.Spec, own)
-	if err == nil && spec != own && v.t.opts.Fleets != nil && v.t.opts.Fleets.Check != nil && spec != nil {
-		err = v.t.opts.Fleets.Check(spec)
+	if err == nil && spec != own && spec != nil {
+		err = v.t.startable(spec)
 	}
 	if err != nil {
 		v.badParameters(err.Error())

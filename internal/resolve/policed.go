@@ -156,3 +156,22 @@ func (t *Tables) PoliciesOf(route model.RouteKey) []model.Ref {
 	}
 	return out
 }
+
+// PoliciesOn returns the policies that are attached to a listener, its ListenerSet or its Gateway as of the last
+// commit, whether they hold for it or another one is in their place.
+func (t *Tables) PoliciesOn(listener model.ListenerKey) []model.Ref {
+	sources := []model.Ref{listener.Source}
+	if set, ok := t.setParents.Peek(listener.Source.Name); ok && listener.Source.Kind == model.KindListenerSet {
+		sources = append(sources, gatewayRef(set.Gateway))
+	}
+	var out []model.Ref
+	for _, source := range sources {
+		held, _ := t.sourcePolicies.Peek(source)
+		for _, h := range held {
+			if h.Section == "" || h.Section == listener.Name {
+				out = append(out, envoyPolicyRef(h.Kind, h.Policy))
+			}
+		}
+	}
+	return out
+}

@@ -65,6 +65,15 @@ func (t *Tables) fieldsOf(r *incr.Reader, key mergedKey) *policyFields {
 	return t.resolveFields(r, key)
 }
 
+// deniedFields is what a policy asks for if a bug keeps that from being known: what it asked for before or, if it is
+// new, that all requests are denied.
+func deniedFields(_ *incr.Reader, ref model.Ref, last *policyFields, had bool) (*policyFields, bool) {
+	if had {
+		return last, true
+	}
+	return &policyFields{Denied: "Failed" + ref.Kind}, true
+}
+
 func (t *Tables) resolveFields(r *incr.Reader, key mergedKey) *policyFields {
 	v := &fieldResolver{t: t, r: r, key: key}
 	if own, _ := t.envoyPolicy(r, envoyPolicyRef(key.Kind, key.Own)); own.unreadable() {
@@ -195,7 +204,7 @@ func (v *fieldResolver) references(a model.Attached) model.Attached {
 		case ref.Fetch != nil:
 			fetched := v.fetched(a.Source, ref)
 			a.Fetched = append(a.Fetched, fetched)
-			broken = fetched.Data == nil
+			broken = fetched.Data == nil && ref.Fetch.Instead == ""
 			refs = v.t.opts.References(a) // what was fetched can say what the others are
 		}
 		a.Broken = a.Broken || broken && !ref.Optional

@@ -141,7 +141,7 @@ func (t *Tables) gatewaysOf(r *incr.Reader, target policyTarget) []model.Name {
 	var out []model.Name
 	for _, use := range t.uses.Keys(r, target.Ref) {
 		key := model.BackendKey{Kind: use.Backend.Kind, Name: use.Backend.Name, Port: use.Port}
-		if target.Section == "" || t.portName(r, key) == target.Section {
+		if t.concerns(r, target, key) {
 			out = append(out, use.Gateway)
 		}
 	}

@@ -76,10 +76,14 @@ func (t *Tables) clearSinks(r *incr.Reader, key mergedKey, fields *policyFields)
 	}
 }
 
-// sinks returns where the Envoys of a Gateway send metrics.
-func (t *Tables) sinks(r *incr.Reader, gateway model.Name) []FleetSink {
+// sinks returns where the Envoys of Gateways with an EnvoyProxy send metrics.
+func (t *Tables) sinks(r *incr.Reader, key mergedKey) []FleetSink {
+	fields, ok := incr.Get(r, t.proxyFields, key)
+	if !ok {
+		return nil
+	}
 	var out []FleetSink
-	for _, a := range t.proxyAsks(r, gateway) {
+	for _, a := range fields.Attached {
 		if a.Feature != featureOf(model.KindEnvoyProxy, metricsField) {
 			continue
 		}
@@ -87,6 +91,8 @@ func (t *Tables) sinks(r *incr.Reader, gateway model.Name) []FleetSink {
 			sink := FleetSink{Backend: backend}
 			if backend.Kind == model.KindServer {
 				sink.Endpoints = serverEndpoints(backend)
+			} else if backend.Kind == model.KindService && t.opts.Launches != nil {
+				sink.Endpoints, _ = incr.Get(r, t.Endpoints, backend.Shared())
 			} else if b, ok := incr.Get(r, t.in.backends, backend.Name); ok && backend.Kind == model.KindBackend {
 				sink.Endpoints = sorted(externalEndpoints(b))
 			}
@@ -136,6 +142,15 @@ func (t *Tables) proxyIssues(
 ) (problems status.Report, notes []string) {
 	fields := t.proxyFieldsOf(r, gateway)
 	problems = inParameters(fields.Report)
+	if gw, ok := incr.Get(r, t.Gateways, gateway); ok {
+		shared := t.ProxyWide(r, gw.Proxy)
+		for _, a := range fields.Attached {
+			if a.Source.Name == key && t.opts.Clusters != nil && t.opts.Clusters(a) && !asks(shared, a) {
+				notes = append(notes, fmt.Sprintf("%s has no effect: not all Gateways that share the Envoys, and with them the "+
+					"clusters, have it from this EnvoyProxy", strings.TrimPrefix(a.Path, "spec.")))
+			}
+		}
+	}
 	for _, port := range t.plainPorts(r, gateway) {
 		for _, a := range fields.Attached {
 			rival, shared := t.rival(r, port, a)
@@ -186,13 +201,13 @@ func (t *Tables) addProxyWide(e *incr.Engine) {
 	uses := incr.NewTable(e, "envoyproxy uses", func(*incr.Reader, proxyUse) (struct{}, bool) {
 		return struct{}{}, true
 	}, byGateway)
-	byProxy := incr.NewIndex(e, "envoyproxies of proxies", uses, func(u proxyUse, _ struct{}) []model.ProxyName {
+	t.proxyUses = incr.NewIndex(e, "envoyproxies of proxies", uses, func(u proxyUse, _ struct{}) []model.ProxyName {
 		return []model.ProxyName{u.Proxy}
 	})
 	t.proxyWide = incr.NewTable(e, "proxy settings", func(r *incr.Reader, key model.ProxyName) ([]model.Attached, bool) {
 		var out []model.Attached
 		first := true
-		for _, use := range byProxy.Keys(r, key) {
+		for _, use := range t.proxyUses.Keys(r, key) {
 			fields, ok := incr.Get(r, t.proxyFields, use.Key)
 			if !ok {
 				fields = &policyFields{}
@@ -200,7 +215,7 @@ func (t *Tables) addProxyWide(e *incr.Engine) {
 			out, first = common(out, fields.Attached, first), false
 		}
 		return out, len(out) > 0
-	}, byProxy)
+	}, t.proxyUses)
 }
 
 // common returns what two lists ask for alike; the second if there is no first.

@@ -101,6 +101,28 @@ func TestSharedProxyFields(t *testing.T) {
 	}
 }
 
+// TestSharedClusters: of Gateways that share clusters all have to ask for what shapes these, and the status says where
+// they do not.
+func TestSharedClusters(t *testing.T) {
+	opts := shared()
+	opts.Clusters = func(a model.Attached) bool { return a.Feature == featureOf(model.KindEnvoyProxy, "routingType") }
+	other := gatewayYAML("b", strings.Replace(plainHTTP, "port: 80", "port: 81", 1))
+	w := newWorld(t, opts, classYAML, envoyProxyYAML("own", "routingType: Service"),
+		infra(gatewayYAML("a", plainHTTP), ownParameters), other)
+	check := func(what string, effect bool) {
+		t.Helper()
+		if wide, _ := w.proxyWide.Peek("local"); (len(wide) == 1) != effect {
+			t.Errorf("%s: all clusters have %v", what, wide)
+		}
+		if got := w.said("own"); strings.Contains(got, "routingType has no effect: not all Gateways") == effect {
+			t.Errorf("%s: the status says %q", what, got)
+		}
+	}
+	check("one of two", false)
+	w.apply(infra(other, ownParameters))
+	check("both", true)
+}
+
 // TestMetricSinks: sinks need a grant in other namespaces, and none is sent in cleartext what is to go by TLS. What is
 // wrong with some is said, and keeps nothing from the others.
 func TestMetricSinks(t *testing.T) {

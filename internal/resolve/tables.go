@@ -25,6 +25,9 @@ type Options struct {
 	Proxy func(gateway model.Name) model.ProxyName
 	// Fleets says that there is a fleet of Envoys for each proxy, shaped by EnvoyProxies; nil on a single machine.
 	Fleets *FleetOptions
+	// Launches says that each proxy is one Envoy, started as EnvoyProxies say; nil where fleets are, and where nothing is
+	// started.
+	Launches *LaunchOptions
 	// Check adds what features refuse in a route, and gives the rules that it refuses a Fault; may be nil. Its issues
 	// have Section.Rule and Path filled, and their Condition is Accepted.
 	Check func(*model.Route) status.Report
@@ -100,6 +103,8 @@ type Tables struct {
 	Withheld *incr.Input[model.RouteKey, string]
 	// Fetched is what became of Fetches, as far as it is known.
 	Fetched *incr.Input[model.Fetch, model.Fetched]
+	// Launched is what became of Launches, as far as it is known.
+	Launched *incr.Input[model.ProxyName, Launched]
 
 	// Gateways are the Gateways of our classes.
 	Gateways *incr.Table[model.Name, Gateway]
@@ -109,6 +114,8 @@ type Tables struct {
 	Seats *incr.Table[model.ListenerKey, *Seat]
 	// Fleets are the Envoys that the Gateways are to have; empty without [Options.Fleets].
 	Fleets *incr.Table[model.ProxyName, *Fleet]
+	// Launches are how the Envoys of proxies with Gateways are to be started; empty without [Options.Launches].
+	Launches *incr.Table[model.ProxyName, *Launch]
 	// Ports are the ports on which some valid listener takes traffic.
 	Ports *incr.Table[model.PortKey, model.Port]
 	// QUIC are the HTTPS listeners, of the TCP port of the same number, that are reached by QUIC on a UDP port.
@@ -189,6 +196,8 @@ type Tables struct {
 	services        *incr.Table[model.Name, *service]
 	externals       *incr.Table[model.Name, *external]
 	slices          *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
+	namedSlices     *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
+	fleetSlices     *incr.Index[model.Name, model.Name, *discoveryv1.EndpointSlice]
 	routeKeys       []incr.KeySource[model.RouteKey]
 	references      *incr.Index[model.BackendKey, model.RouteKey, *Route]
 	attached        *incr.Index[model.ListenerKey, model.RouteKey, Bindings]
@@ -231,6 +240,8 @@ type Tables struct {
 	quicByProxy    *incr.Index[model.ProxyName, model.ListenerKey, model.PortKey]
 	selectedRoutes *incr.Table[model.RouteKey, []model.Ref]
 	routePolicies  *incr.Table[model.RouteKey, heldPolicies]
+	// proxyUses are the EnvoyProxies of the Gateways of a proxy.
+	proxyUses *incr.Index[model.ProxyName, proxyUse, struct{}]
 	// proxyFields are what EnvoyProxies ask of features, proxyWide what those of all Gateways of a proxy do.
 	proxyFields *incr.Table[mergedKey, *policyFields]
 	proxyWide   *incr.Table[model.ProxyName, []model.Attached]
@@ -327,6 +338,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 		Refused:  incr.NewInput[model.RouteKey, Refusal](e, "refused"),
 		Fetched:  incr.NewInput[model.Fetch, model.Fetched](e, "fetched"),
 		Withheld: incr.NewInput[model.RouteKey, string](e, "withheld"),
+		Launched: incr.NewInput[model.ProxyName, Launched](e, "launched"),
 		in:       readInputs(store),
 	}
 	// The order is that of dependence: a table reads only what was added before it.
@@ -366,6 +378,7 @@ func New(e *incr.Engine, store *resource.Store, opts Options) *Tables {
 	t.addExtensionPolicies(e)
 	t.addUses(e)
 	t.addBackends(e)
+	t.addLaunches(e)
 	t.addStatuses(e)
 	t.addPolicies(e)
 	return t

@@ -21,6 +21,8 @@ type service struct {
 	// IP is the Service's own address, empty for a headless one.
 	IP    string
 	Ports []servicePort
+	// Prefer is what it says of zones.
+	Prefer model.ZonePreference
 }
 
 type servicePort struct {
@@ -66,7 +68,7 @@ func (t *Tables) addViews(e *incr.Engine) {
 		if !ok {
 			return nil, false
 		}
-		out := &service{External: svc.Spec.Type == corev1.ServiceTypeExternalName}
+		out := &service{External: svc.Spec.Type == corev1.ServiceTypeExternalName, Prefer: zonePreference(svc)}
 		if ip, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil { // "None", or nothing yet
 			out.IP = ip.String()
 		}
@@ -80,6 +82,20 @@ func (t *Tables) addViews(e *incr.Engine) {
 		return out, true
 	}, t.in.services)
 	t.externals = incr.NewTable(e, "backend objects", t.external, t.in.backends)
+	t.addSlices(e)
+}
+
+// zonePreference returns what a Service says of zones. trafficDistribution comes before the annotation; whatever it
+// prefers (PreferClose, PreferSameZone, PreferSameNode), a proxy knows zones.
+func zonePreference(svc *corev1.Service) model.ZonePreference {
+	if svc.Spec.TrafficDistribution != nil {
+		return model.ZonePreference{MinEndpoints: 1, MinLocal: 1}
+	}
+	switch svc.Annotations[corev1.AnnotationTopologyMode] {
+	case "Auto", "auto": // Envoy Gateway's thresholds: Kubernetes spreads out what few endpoints would have to bear
+		return model.ZonePreference{MinEndpoints: 3, MinLocal: 3}
+	}
+	return model.ZonePreference{}
 }
 
 // namespaceLabels returns the labels of a Namespace with the one that the API server gives to each of them.

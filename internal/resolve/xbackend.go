@@ -159,12 +159,11 @@ func (t *Tables) destination(b *gwxv1a1.XBackend, out *xbackend, refuse func(pat
 		const path = "spec.externalHostname.hostname"
 		out.Hostname = strings.TrimSuffix(strings.ToLower(string(b.Spec.ExternalHostname.Hostname)), ".")
 		_, err := netip.ParseAddr(out.Hostname)
-		local := out.Hostname == "localhost" || strings.HasSuffix(out.Hostname, ".localhost")
 		switch {
 		case err == nil:
 			refuse(path, "%q is an IP address: use a host name, or a Backend of group %s", out.Hostname,
 				model.GroupEnvoyGateway)
-		case local && !t.opts.LocalBackends:
+		case localHost(out.Hostname) && !t.opts.LocalBackends:
 			refuse(path, "The proxy's own machine cannot be a backend")
 		case strings.HasSuffix(out.Hostname, ".cluster.local"):
 			refuse(path, "%q is inside of the cluster: use its Service", out.Hostname)

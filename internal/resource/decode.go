@@ -221,6 +221,7 @@ func (d *decoder) body() {
 		return
 	}
 	d.metadata()
+	d.reshape()
 	unknown, errs := d.kind.crd.admit(d.obj)
 	for _, path := range unknown {
 		d.problem(d.at(path), path, fmt.Sprintf("unknown field %q", path))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -15,6 +16,8 @@ const (
 	Programmed       = "Programmed"
 	Conflicted       = "Conflicted"
 	PartiallyInvalid = "PartiallyInvalid"
+	// Warning is the condition of a policy of Envoy Gateway that is accepted, but wants attention; it is there only then.
+	Warning = string(egv1a1.PolicyConditionWarning)
 	// DefaultGateway is the condition of a default Gateway, and its reason (GEP-3793).
 	DefaultGateway = "DefaultGateway"
 )
@@ -32,6 +35,10 @@ const (
 	ReasonListenersNotValid   = "ListenersNotValid"
 	ReasonPending             = "Pending"
 	ReasonPortUnavailable     = "PortUnavailable"
+	// ReasonInternalError is the reason of conditions that are False because of a bug in Sluice.
+	ReasonInternalError = "InternalError"
+	// ReasonUnsupportedAddressType is Envoy Gateway's: a Service whose EndpointSlices have addresses of different types.
+	ReasonUnsupportedAddressType = "UnsupportedAddressType"
 )
 
 // maxMessage is how long the API server lets the message of a condition be.

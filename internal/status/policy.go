@@ -36,8 +36,8 @@ type Ancestor struct {
 }
 
 // Build returns the status of the policy: for each ancestor the conditions Accepted and ResolvedRefs, or Accepted,
-// Merged and Overridden for one of Envoy Gateway. Of more ancestors than a status can hold those with something to say
-// are kept.
+// Merged, Overridden and Warning for one of Envoy Gateway. Of more ancestors than a status can hold those with
+// something to say are kept.
 func (p Policy) Build() gwv1.PolicyStatus {
 	out := gwv1.PolicyStatus{Ancestors: []gwv1.PolicyAncestorStatus{}}
 	for _, a := range p.Ancestors {
@@ -78,6 +78,9 @@ func (p Policy) conditions(a Ancestor) []metav1.Condition {
 	if a.Overridden != "" {
 		out = append(out, True(string(egv1a1.PolicyConditionOverridden), string(egv1a1.PolicyReasonOverridden),
 			a.Overridden, p.Generation))
+	}
+	if warnings := report.Of(Warning, Section{}); len(warnings) > 0 {
+		out = append(out, True(Warning, warnings.Reason(), warnings.Message(), p.Generation))
 	}
 	return out
 }

@@ -122,7 +122,19 @@ func (s *stream) convict(t Type, e *entry, message string) {
 		s.startTrial(e, it, message)
 		return
 	}
-	s.reject(t, e, "", &rejection{hash: e.hash, good: it.acked}, message)
+	if rej := s.st.rejected[t][e.name][""]; rej != nil && rej.good == e.res {
+		rej.good = nil // the version before is refused too: there is nothing to have
+		s.st.fallback(t, e)
+		return
+	}
+	good := it.acked
+	if good == nil {
+		good = s.st.fallback(t, e)
+	}
+	if good != nil && !it.has {
+		s.mark(t, e.name, e.version).all = true
+	}
+	s.reject(t, e, "", &rejection{hash: e.hash, good: good}, message)
 	if t == Endpoints {
 		it.force = true // the cluster may be waiting for an answer, whichever
 		s.mark(t, e.name, e.version)
@@ -164,6 +176,10 @@ func (s *stream) job(f *flight) bool {
 			}
 			switch e, v := s.resolve(f.typ, name, m); v {
 			case push:
+				if e.form == delta {
+					s.mark(f.typ, name, j.version).all = true // it goes alone
+					continue
+				}
 				f.entries = append(f.entries, e)
 			case wait, remove:
 				s.mark(f.typ, name, j.version).all = true
@@ -276,6 +292,9 @@ func (s *stream) trialEntry(r *Resource, tab *table, group []string) entry {
 	if tr.dry {
 		e.tail = probe
 	}
+	if s.dress(&e, tab, s.item(Routes, r.Name), &mark{}) == wait {
+		e.embrace()
+	}
 	return e
 }
 
@@ -301,7 +320,7 @@ func (s *stream) tried(e *entry, message string) {
 		tr.found++
 	case len(e.tried) == 1:
 		p := e.part(e.tried[0])
-		s.reject(Routes, e, p.Name, &rejection{hash: p.Hash, part: tab.before()[p.Name]}, message)
+		s.reject(Routes, e, p.Name, &rejection{hash: p.Hash, part: tab.known(p.Name)}, message)
 		tr.found++
 	default:
 		tr.groups = append(split(e.tried, message), tr.groups...)

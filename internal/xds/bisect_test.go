@@ -116,12 +116,13 @@ func rejected(h *harness) []string {
 func TestOnlyWhatIsBadIsRejected(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, time.Minute, func(h *harness) { testOnlyBad(h, t, seed) })
+			bothForms(t, time.Minute, func(h *harness) { testOnlyBad(h, seed) })
 		})
 	}
 }
 
-func testOnlyBad(h *harness, t *testing.T, seed uint64) {
+func testOnlyBad(h *harness, seed uint64) {
+	t := h.t
 	w := &world{
 		rnd: rand.New(rand.NewPCG(seed, 1)), envoy: newSim(h),
 		parts: map[string][]*Part{}, want: map[string]string{},
@@ -208,9 +209,66 @@ func TestBadBodyKeepsTheOneBefore(t *testing.T) {
 	})
 }
 
+// TestWhatIsRefusedAgainIsSaidAgain takes a part back that Envoy refuses, to what it has, and has it come again: Envoy
+// is asked, and the refusal said, once more.
+func TestWhatIsRefusedAgainIsSaidAgain(t *testing.T) {
+	bubble(t, time.Minute, func(h *harness) {
+		c := boot(h)
+		good := []Change{routes("r", []*Part{part("a", "1", "c1"), part("b", "1")}, "a", "b")}
+		h.server.Update(testProxy, good)
+		c.ack(c.expectHosts("a=1", "b=1"))
+		c.quiet()
+		for range 2 {
+			h.server.Update(testProxy, []Change{routes("r", []*Part{part("a", "1", "c1"), part("b", "bad")}, "b")})
+			c.nack(c.expectHosts("a=1", "b=bad"), "it is bad")
+			c.quiet()
+			h.server.Update(testProxy, good)
+			c.quiet()
+		}
+		if got := rejected(h); !slices.Equal(got, []string{"part/b", "part/b"}) {
+			t.Errorf("rejected %v, want the part twice", got)
+		}
+	})
+}
+
+// TestNewEnvoyHasTheVersionBefore: an Envoy that is new at a server which no other one was connected to has the version
+// before one that it refuses, as those have that ran it; but not if it refuses that, too.
+func TestNewEnvoyHasTheVersionBefore(t *testing.T) {
+	for _, typ := range []Type{Cluster, Listener} {
+		t.Run(typ.String(), func(t *testing.T) {
+			bubble(t, time.Minute, func(h *harness) {
+				good, bad := set(typ, "x", "1"), set(typ, "x", "2")
+				h.server.Update(testProxy, []Change{good})
+				h.server.Update(testProxy, []Change{bad})
+				first, second := h.connect(), h.connect()
+				first.subscribe(typ)
+				first.nack(first.expect(typ.String()+" x"), "it is bad")
+				r := first.expect(typ.String() + " x")
+				if r.Resources[0].Version != formatVersion(good.Resource.Hash) {
+					t.Error("the Envoy is not sent the version before")
+				}
+				first.ack(r)
+				first.quiet()
+				second.subscribe(typ)
+				second.nack(second.expect(typ.String()+" x"), "so is the one before")
+				second.quiet()
+				if got := rejected(h); !slices.Equal(got, []string{typ.String() + "/x"}) {
+					t.Errorf("rejected %v", got)
+				}
+				h.server.Update(testProxy, []Change{set(typ, "x", "3")})
+				for _, c := range []*client{first, second} {
+					c.ack(c.expect(typ.String() + " x"))
+					c.quiet()
+				}
+			})
+		})
+	}
+}
+
 // An Envoy that brings a version from before the server's start loses nothing while the culprit is looked for.
 func TestUnknownVersionIsKeptDuringTheTrial(t *testing.T) {
-	bubble(t, time.Minute, func(h *harness) {
+	bothForms(t, time.Minute, func(h *harness) {
+		t := h.t
 		var parts []*Part
 		for i := range 8 {
 			parts = append(parts, part(fmt.Sprintf("host-%d", i), "1"))

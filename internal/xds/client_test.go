@@ -2,7 +2,6 @@ package xds
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -39,17 +38,22 @@ type harness struct {
 
 // bubble runs the test in a bubble with a server that keeps unused clusters for the grace.
 func bubble(t *testing.T, grace time.Duration, run func(h *harness)) {
-	bubbleWith(t, grace, Connection{}, run)
+	bubbleWith(t, Options{Grace: grace}, Connection{}, run)
 }
 
-func bubbleWith(t *testing.T, grace time.Duration, connection Connection, run func(h *harness)) {
+// bothForms runs the test in a bubble with route configurations in one piece, and in one with all virtual hosts as
+// resources of their own.
+func bothForms(t *testing.T, grace time.Duration, run func(h *harness)) {
+	t.Run("RDS", func(t *testing.T) { bubbleWith(t, Options{Grace: grace, HostsFrom: -1}, Connection{}, run) })
+	t.Run("VHDS", func(t *testing.T) { bubbleWith(t, Options{Grace: grace, HostsFrom: 1}, Connection{}, run) })
+}
+
+func bubbleWith(t *testing.T, o Options, connection Connection, run func(h *harness)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{t: t, listen: bufconn.Listen(1 << 20)}
-		h.server = NewServer(Options{
-			Grace:     grace,
-			Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
-			Observer:  func(e Event) { h.events = append(h.events, e) },
-		})
+		o.Authorize = func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil }
+		o.Observer = func(e Event) { h.events = append(h.events, e) }
+		h.server = NewServer(o)
 		g := grpc.NewServer(ServerOptions(connection)...)
 		h.server.Register(g)
 		done := make(chan struct{})
@@ -269,11 +273,7 @@ func part(name, version string, needs ...string) *Part {
 // routes is a change to a route configuration of which the named parts changed.
 func routes(name string, parts []*Part, changed ...string) Change {
 	r := empty(name)
-	d := xxhash.New()
-	fmt.Fprintf(d, "%x", r.Hash)
-	for _, p := range parts {
-		fmt.Fprintf(d, "/%x", p.Hash)
-	}
-	r = &Resource{Name: name, Hash: d.Sum64(), Body: r.Body, Parts: parts}
+	parts = slices.SortedFunc(slices.Values(parts), func(a, b *Part) int { return strings.Compare(a.Name, b.Name) })
+	r = &Resource{Name: name, Hash: RoutesHash(r.Body, parts), Body: r.Body, Parts: parts}
 	return Change{Type: Routes, Name: name, Resource: r, Parts: changed}
 }

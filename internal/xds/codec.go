@@ -68,10 +68,15 @@ const pieceSize = 1 << 20
 func encode(f *flight) *response {
 	rest := len(f.typ.URL()) + 64
 	for i := range f.entries {
-		rest += entryOverhead(f.typ, &f.entries[i])
-		if f.entries[i].shared == nil {
-			rest += f.entries[i].size()
+		e := &f.entries[i]
+		switch {
+		case e.form == delta:
+			rest += e.deltaSize()
+			continue
+		case e.shared == nil:
+			rest += e.size()
 		}
+		rest += entryOverhead(f.typ, e)
 	}
 	for _, name := range f.removed {
 		rest += len(name) + 8
@@ -79,12 +84,21 @@ func encode(f *flight) *response {
 	w := writer{rest: rest}
 	w.grow()
 	w.field(fieldSystemVersion, strconv.FormatUint(f.version, 10))
+	removed := f.removed
 	for i := range f.entries {
-		w.entry(f.typ, &f.entries[i])
+		e := &f.entries[i]
+		if e.form != delta {
+			w.entry(f.typ, e)
+			continue
+		}
+		for _, p := range e.changed {
+			w.host(e, p)
+		}
+		removed = e.gone
 	}
-	w.field(fieldTypeURL, f.typ.URL())
+	w.field(fieldTypeURL, f.url())
 	w.field(fieldNonce, f.nonce)
-	for _, name := range f.removed {
+	for _, name := range removed {
 		w.field(fieldRemoved, name)
 	}
 	w.flush()
@@ -144,8 +158,10 @@ func (w *writer) open(n protowire.Number, size int) {
 func (w *writer) entry(t Type, e *entry) {
 	size := e.size()
 	anySize := 2 + protowire.SizeBytes(len(t.URL())) + protowire.SizeBytes(size)
-	w.open(fieldResources, 3+protowire.SizeBytes(16)+protowire.SizeBytes(anySize)+protowire.SizeBytes(len(e.name)))
-	w.field(fieldVersion, formatVersion(e.hash))
+	version := e.wireVersion()
+	w.open(fieldResources,
+		3+protowire.SizeBytes(len(version))+protowire.SizeBytes(anySize)+protowire.SizeBytes(len(e.name)))
+	w.field(fieldVersion, version)
 	w.field(fieldResourceName, e.name)
 	w.open(fieldResource, anySize)
 	w.field(fieldAnyURL, t.URL())

@@ -14,7 +14,7 @@ import (
 // A connection ends at the age that it may have, give or take a tenth, and what it has to go; without one it lives on.
 func TestMaxConnectionAge(t *testing.T) {
 	for age, ends := range map[time.Duration]bool{0: false, time.Hour: true} {
-		bubbleWith(t, DefaultGrace, Connection{MaxAge: age, AgeGrace: time.Minute}, func(h *harness) {
+		bubbleWith(t, Options{}, Connection{MaxAge: age, AgeGrace: time.Minute}, func(h *harness) {
 			c := h.connect()
 			c.subscribe(Cluster, "*")
 			time.Sleep(50 * time.Minute)
@@ -34,7 +34,7 @@ func TestMaxConnectionAge(t *testing.T) {
 // A request that is larger than allowed ends its stream.
 func TestMaxRequest(t *testing.T) {
 	for most, want := range map[int]codes.Code{0: codes.OK, 1 << 10: codes.ResourceExhausted} {
-		bubbleWith(t, DefaultGrace, Connection{MaxRequest: most}, func(h *harness) {
+		bubbleWith(t, Options{}, Connection{MaxRequest: most}, func(h *harness) {
 			c := h.connect()
 			c.send(&discoveryv3.DeltaDiscoveryRequest{
 				TypeUrl: Cluster.URL(), ResourceNamesSubscribe: []string{strings.Repeat("x", 2<<10)},

@@ -3,6 +3,8 @@ package xds
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 func TestConverges(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, 300*time.Millisecond, func(h *harness) { testConverges(h, seed) })
+			bothForms(t, 300*time.Millisecond, func(h *harness) { testConverges(h, seed) })
 		})
 	}
 }
@@ -23,24 +25,38 @@ func testConverges(h *harness, seed uint64) {
 	t := h.t
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	envoy := newSim(h)
+	envoy.tied = "host-9"
 	now := map[string]Change{} // by type/name
 	parts := make([]*Part, 0, 10)
 	for i := range cap(parts) {
 		parts = append(parts, part(fmt.Sprintf("host-%d", i), "0"))
 	}
+	body := "0"
+	table := func(changed ...string) Change { return headed("r", body, parts, changed...) }
 	apply := func(changes ...Change) {
 		for _, c := range changes {
 			now[c.Type.String()+"/"+c.Name] = c
 		}
 		h.server.Update(testProxy, changes)
 	}
-	apply(set(Listener, "r", "0"), routes("r", parts))
+	apply(set(Listener, "r", "0"), table())
 	for round := 0; round < 60 && envoy.fault == nil; round++ {
+		if rnd.IntN(20) == 0 {
+			around, _, _ := strings.Cut(body, "/")
+			body = fmt.Sprintf("%s/%d", around, round)
+			apply(table())
+		}
 		name := fmt.Sprintf("c%d", rnd.IntN(8))
-		i := rnd.IntN(len(parts))
+		i := rnd.IntN(9)
 		parts = append([]*Part(nil), parts...)
 		parts[i] = part(parts[i].Name, fmt.Sprintf("%d@%s", round, name), name)
-		changes := []Change{routes("r", parts, parts[i].Name)}
+		changed := []string{parts[i].Name}
+		if rnd.IntN(20) == 0 { // the last virtual host and what surrounds all of them belong together
+			body = fmt.Sprint(round)
+			parts[9] = part("host-9", body)
+			changed = append(changed, "host-9")
+		}
+		changes := []Change{table(changed...)}
 		if rnd.IntN(2) == 0 || now["cluster/"+name].Resource == nil {
 			changes = append(changes, set(Cluster, name, fmt.Sprint(round)), set(Endpoints, name, fmt.Sprint(round)))
 		}
@@ -51,6 +67,16 @@ func testConverges(h *harness, seed uint64) {
 			envoy.reconnect(h)
 		case 1:
 			apply(set(Endpoints, name, "x"), set(Listener, "r", fmt.Sprint(round)))
+		case 2:
+			envoy.renew("r")
+		case 3:
+			extra := part([]string{"host-5x", "host-x"}[rnd.IntN(2)], fmt.Sprint(round))
+			if i := slices.IndexFunc(parts, func(p *Part) bool { return p.Name == extra.Name }); i >= 0 {
+				parts = slices.Delete(slices.Clone(parts), i, i+1)
+			} else {
+				parts = append(parts[:len(parts):len(parts)], extra)
+			}
+			apply(table(extra.Name))
 		}
 		for range rnd.IntN(6) {
 			time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
@@ -66,13 +92,16 @@ func testConverges(h *harness, seed uint64) {
 		t.Fatal(envoy.fault)
 	}
 	checkConverged(h, envoy, now, parts)
+	if got := envoy.has["routes/r"]; got != body {
+		t.Errorf("what surrounds the virtual hosts is at %q, want %q", got, body)
+	}
 }
 
 // checkConverged compares what the Envoy has with what is in the store now.
 func checkConverged(h *harness, envoy *sim, now map[string]Change, parts []*Part) {
 	t := h.t
 	t.Helper()
-	want := map[string]string{"routes/r": ""}
+	want := map[string]string{"routes/r": envoy.has["routes/r"]}
 	for key, c := range now {
 		if c.Type != Routes && c.Resource != nil {
 			want[key] = string(c.Resource.Body)

@@ -2,6 +2,8 @@ package xds
 
 import (
 	"encoding/binary"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +23,12 @@ type entry struct {
 	body  []byte
 	parts []*Part
 	whole bool
+	form  form
+	// changed are the parts that are sent of a delta, gone the resource names of those that went.
+	changed []*Part
+	gone    []string
+	// generation is in the versions of a shell and of its virtual hosts.
+	generation generation
 	// tail is the probe of a dry trial, else nil.
 	tail []byte
 	// tried are the names of the parts on trial.
@@ -36,6 +44,9 @@ func asIs(name string, r *Resource, version uint64) entry {
 }
 
 func (e *entry) size() int {
+	if e.form == shell {
+		return len(e.body) + len(shellField)
+	}
 	n := len(e.body) + len(e.tail)
 	for _, p := range e.parts {
 		n += len(p.Body)
@@ -46,6 +57,10 @@ func (e *entry) size() int {
 // pieces calls f with what the value is put together from, in order.
 func (e *entry) pieces(f func([]byte)) {
 	f(e.body)
+	if e.form == shell {
+		f(shellField)
+		return
+	}
 	for _, p := range e.parts {
 		f(p.Body)
 	}
@@ -55,13 +70,21 @@ func (e *entry) pieces(f func([]byte)) {
 // part returns the part with the name, nil if there is none.
 func (e *entry) part(name string) *Part { return findPart(e.parts, name) }
 
+// findPart returns the part with the name in a list that is sorted by name, nil if there is none.
 func findPart(parts []*Part, name string) *Part {
-	for _, p := range parts {
-		if p.Name == name {
-			return p
-		}
+	i, ok := slices.BinarySearchFunc(parts, name, func(p *Part, name string) int { return strings.Compare(p.Name, name) })
+	if !ok {
+		return nil
 	}
-	return nil
+	return parts[i]
+}
+
+// wireVersion is the version of the entry as Envoy is told it.
+func (e *entry) wireVersion() string {
+	if e.form == shell {
+		return shellVersion + e.generation.String() + formatVersion(xxhash.Sum64(e.body))
+	}
+	return formatVersion(e.hash)
 }
 
 // byName indexes parts by name.
@@ -73,9 +96,9 @@ func byName(parts []*Part) map[string]*Part {
 	return m
 }
 
-// mixHash is the version of a route configuration on the wire. It depends on what is sent and nothing else, so that an
-// Envoy that reconnects is not sent again the mix that it has.
-func mixHash(body []byte, parts []*Part) uint64 {
+// RoutesHash is the hash of a route configuration of this body and these parts. It depends on what is sent and nothing
+// else, so that an Envoy that reconnects is not sent again the mix of versions that it has.
+func RoutesHash(body []byte, parts []*Part) uint64 {
 	d := xxhash.New()
 	_, _ = d.Write(body) // never fails
 	var b [8]byte
@@ -126,4 +149,25 @@ type flight struct {
 	first bool
 	// repeated says that the endpoints of the flight's clusters were sent a second time.
 	repeated bool
+}
+
+// url is the type URL of what the flight carries: virtual hosts go alone.
+func (f *flight) url() string {
+	if len(f.entries) == 1 && f.entries[0].form == delta {
+		return hostsURL
+	}
+	return f.typ.URL()
+}
+
+// count is the number of resources in the flight, removals included.
+func (f *flight) count() int {
+	n := len(f.removed)
+	for i := range f.entries {
+		if e := &f.entries[i]; e.form == delta {
+			n += len(e.changed) + len(e.gone)
+		} else {
+			n++
+		}
+	}
+	return n
 }

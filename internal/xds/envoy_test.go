@@ -83,6 +83,8 @@ type rig struct {
 	grpc   *grpc.Server
 	client *http.Client
 	log    *eventLog
+	// hostsFrom is that of the server's options.
+	hostsFrom int
 }
 
 // eventLog is what one server reported.
@@ -103,14 +105,17 @@ func (l *eventLog) all() []Event {
 	return slices.Clone(l.events)
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigWith(t, -1) }
+
+// newRigWith is a rig whose Envoy gets virtual hosts as resources of their own from so many on.
+func newRigWith(t *testing.T, hostsFrom int) *rig {
 	t.Helper()
 	binary := findEnvoy(t)
 	dir, err := os.MkdirTemp("", "xds") // t.TempDir can be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir}
+	r := &rig{t: t, dir: dir, hostsFrom: hostsFrom}
 	r.client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		MaxIdleConnsPerHost: 16,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -152,6 +157,7 @@ func (r *rig) serve() {
 		Grace:     100 * time.Millisecond,
 		Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
 		Observer:  r.log.add,
+		HostsFrom: r.hostsFrom,
 	})
 	r.grpc = grpc.NewServer(ServerOptions(Connection{})...)
 	r.server.Register(r.grpc)
@@ -331,8 +337,15 @@ func realPart(host, cluster, regex string) *Part {
 	return &Part{Name: host, Hash: xxhash.Sum64(field), Body: field, Needs: []string{cluster}}
 }
 
-func TestEnvoySwitchesBackendsWithoutLoss(t *testing.T) {
-	r := newRig(t)
+// inBothForms runs a test with route configurations in one piece, and with virtual hosts as resources of their own.
+func inBothForms(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Run("RDS", func(t *testing.T) { test(t, newRigWith(t, -1)) })
+	t.Run("VHDS", func(t *testing.T) { test(t, newRigWith(t, 1)) })
+}
+
+func TestEnvoySwitchesBackendsWithoutLoss(t *testing.T) { inBothForms(t, testSwitchesBackends) }
+
+func testSwitchesBackends(t *testing.T, r *rig) {
 	addresses := []string{backend(t, "0"), backend(t, "1")}
 	cluster := func(i int) string { return fmt.Sprintf("backend-%d", i) }
 	r.update(realCluster(cluster(0)), realEndpoints(cluster(0), addresses[0]), r.realListener("http"),
@@ -361,8 +374,9 @@ func eventually(ok func() bool) bool {
 	return false
 }
 
-func TestEnvoyRefusesOnlyTheBadPart(t *testing.T) {
-	r := newRig(t)
+func TestEnvoyRefusesOnlyTheBadPart(t *testing.T) { inBothForms(t, testRefusesOnlyTheBadPart) }
+
+func testRefusesOnlyTheBadPart(t *testing.T, r *rig) {
 	var parts []*Part
 	var hosts []string
 	for i := range 50 {
@@ -407,8 +421,9 @@ func TestEnvoyRefusesOnlyTheBadPart(t *testing.T) {
 	t.Logf("%d requests", stop())
 }
 
-func TestEnvoyIsNotHeldUp(t *testing.T) {
-	r := newRig(t)
+func TestEnvoyIsNotHeldUp(t *testing.T) { inBothForms(t, testIsNotHeldUp) }
+
+func testIsNotHeldUp(t *testing.T, r *rig) {
 	// At its start Envoy gets a listener whose routes do not exist, and a cluster that has no endpoints.
 	r.update(r.realListener("no-routes"), realCluster("no-endpoints"),
 		realCluster("c"), realEndpoints("c", backend(t, "ok")), r.realListener("http"),

@@ -25,11 +25,13 @@ const (
 	Rejected
 	// Live is a version that every connected Envoy of the proxy has ACKed; Took is the time since its Update.
 	Live
+	// Failed is a stream that ended because of a bug: its handler panicked. Message has the panic and its stack.
+	Failed
 )
 
-var eventNames = [...]string{"connected", "disconnected", "pushed", "acked", "rejected", "live"}
+var eventNames = [...]string{"connected", "disconnected", "pushed", "acked", "rejected", "live", "failed"}
 
-// String returns the kind in lower case: connected, disconnected, pushed, acked, rejected, live.
+// String returns the kind in lower case: connected, disconnected, pushed, acked, rejected, live, failed.
 func (k EventKind) String() string { return eventNames[k] }
 
 // Event is something that the server did or learned. Fields that a kind does not name are zero.
@@ -48,7 +50,7 @@ type Event struct {
 	Hash uint64
 	// Owners are the objects to blame.
 	Owners []model.Ref
-	// Message is Envoy's own.
+	// Message is Envoy's own, but for Failed.
 	Message string
 	// Bytes is the size of the response, Resources the number of resources in it, removals included.
 	Bytes, Resources int

@@ -38,6 +38,7 @@ func (s *stream) recheck() {
 				m.parts = map[string]struct{}{}
 			}
 			m.parts[p.Name] = struct{}{}
+			m.then(changedParts)
 		}
 	}
 }

@@ -128,8 +128,13 @@ func (s *stream) batch(f *flight, removals bool) bool {
 			continue
 		case push:
 			f.entries = append(f.entries, e)
+			continue
 		}
 		delete(ts.dirty, name)
+	}
+	f.choose(ts)
+	for i := range f.entries {
+		delete(ts.dirty, f.entries[i].name)
 	}
 	if len(gone) > 0 && (removals || len(f.entries) > 0) {
 		// Envoy removes before it adds, which lets a new listener take over the address of an old one.
@@ -140,6 +145,21 @@ func (s *stream) batch(f *flight, removals bool) bool {
 		}
 	}
 	return len(f.entries)+len(f.removed) > 0 || s.owes(ts, waiting || len(gone) > 0)
+}
+
+// choose leaves in the flight what can go in one response: virtual hosts of one route configuration, so that what is
+// refused says which, or no virtual hosts. What has waited longest goes first.
+func (f *flight) choose(ts *typeState) {
+	isDelta := func(e entry) bool { return e.form == delta }
+	if !slices.ContainsFunc(f.entries, isDelta) {
+		return
+	}
+	first := slices.MinFunc(f.entries, func(a, b entry) int { return ts.dirty[a.name].at.Compare(ts.dirty[b.name].at) })
+	if first.form == delta {
+		f.entries = []entry{first}
+		return
+	}
+	f.entries = slices.DeleteFunc(f.entries, isDelta)
 }
 
 // owes reports whether an empty answer to the first request is due. If resources wait for their clusters, the answer
@@ -196,9 +216,8 @@ func (s *stream) resolveGone(t Type, name string, it *item, m *mark) (entry, ver
 	}
 	switch {
 	case t == Cluster && it.has:
-		if _, ok := s.gone[name]; !ok {
-			s.gone[name] = departure{m.version, m.at}
-		}
+		// It may have come back since it was last seen to be gone, and be used again by now.
+		s.gone[name] = departure{s.st.version, s.now}
 	case t == Listener && it.has:
 		return entry{}, remove
 	case t == Routes && !it.has:

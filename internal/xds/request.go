@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"strings"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -20,20 +21,16 @@ func typeOf(url string) (Type, bool) {
 // request takes in one request: an ACK or NACK, a change of subscriptions, or both. Types that Sluice does not serve
 // are left unanswered.
 func (s *stream) request(req *discoveryv3.DeltaDiscoveryRequest) {
+	if req.GetTypeUrl() == hostsURL {
+		s.hosts(req)
+		return
+	}
 	t, ok := typeOf(req.GetTypeUrl())
 	if !ok {
 		return
 	}
-	ts := &s.types[t]
-	if f := ts.flight; f != nil && req.GetResponseNonce() == f.nonce {
-		ts.flight = nil
-		if req.GetErrorDetail() != nil {
-			s.nacked(f, req.GetErrorDetail().GetMessage())
-		} else {
-			s.acked(f)
-		}
-	}
-	first := ts.started.IsZero()
+	s.answered(t, req)
+	first := s.types[t].started.IsZero()
 	if first {
 		s.start(t, req)
 	}
@@ -46,13 +43,32 @@ func (s *stream) request(req *discoveryv3.DeltaDiscoveryRequest) {
 	}
 }
 
+// answered takes in the ACK or NACK of the flight of the type, if the request is that.
+func (s *stream) answered(t Type, req *discoveryv3.DeltaDiscoveryRequest) {
+	ts := &s.types[t]
+	f := ts.flight
+	if f == nil || req.GetResponseNonce() != f.nonce {
+		return
+	}
+	ts.flight = nil
+	if req.GetErrorDetail() != nil {
+		s.nacked(f, req.GetErrorDetail().GetMessage())
+		return
+	}
+	s.acked(f)
+}
+
 // start handles what only the first request of a type can say: what Envoy has from before, and that it wants
 // everything.
 func (s *stream) start(t Type, req *discoveryv3.DeltaDiscoveryRequest) {
 	ts := &s.types[t]
 	ts.started = s.now
 	for name, version := range req.GetInitialResourceVersions() {
-		ts.items[name] = &item{has: true, hash: parseVersion(version), warmAt: s.now}
+		it := &item{has: true, hash: parseVersion(version), warmAt: s.now}
+		if rest, ok := strings.CutPrefix(version, shellVersion); ok {
+			it.generation, it.hash, it.virtual = splitVersion(rest)
+		}
+		ts.items[name] = it
 	}
 	if t != Cluster && t != Listener {
 		return
@@ -104,6 +120,10 @@ func (s *stream) subscribe(t Type, name string, first, known bool) {
 	}
 	if it := ts.items[name]; it != nil && !known {
 		it.force = true
+		if tab := s.tables[name]; t == Routes && tab != nil && tab.virtual {
+			s.forsake(name) // what asks now has none of the virtual hosts
+			*it = item{}
+		}
 	}
 	s.mark(t, name, s.st.version).all = true
 }
@@ -122,7 +142,7 @@ func (s *stream) unsubscribe(t Type, name string) {
 	delete(ts.items, name)
 	delete(ts.dirty, name)
 	if t == Routes {
-		delete(s.tables, name)
+		s.forsake(name)
 	}
 }
 
@@ -130,7 +150,7 @@ func (s *stream) unsubscribe(t Type, name string) {
 func (s *stream) acked(f *flight) {
 	s.st.events.add(Event{
 		Kind: Acked, Proxy: s.st.proxy, Node: s.node.GetId(), Type: f.typ, Version: f.version,
-		Bytes: f.bytes, Resources: len(f.entries) + len(f.removed), Took: s.now.Sub(f.sent),
+		Bytes: f.bytes, Resources: f.count(), Took: s.now.Sub(f.sent),
 	})
 	for i := range f.entries {
 		s.record(f.typ, &f.entries[i])
@@ -184,8 +204,16 @@ func (s *stream) record(t Type, e *entry) {
 		}
 	case Routes:
 		sent := *e
-		sent.shared, sent.tried, sent.tail = nil, nil, nil
-		s.table(e.name).sent = &sent
+		sent.shared, sent.tried, sent.tail, sent.changed, sent.gone = nil, nil, nil, nil, nil
+		tab := s.table(e.name)
+		if tab.sent, it.virtual = &sent, false; e.form == inline {
+			tab.virtual = false
+		} else if !tab.virtual {
+			tab.virtual, tab.virtualAt = true, s.now
+		}
+		if tab.told = e.form == delta; e.form == shell || e.form == delta && !e.whole {
+			s.mark(Routes, e.name, e.version).all = true // the rest comes now
+		}
 	}
 	s.st.heal(t, e)
 }

@@ -57,11 +57,11 @@ var typeNames = [numTypes]string{"cluster", "endpoints", "secret", "listener", "
 type Resource struct {
 	// Name is the resource's own name: what Envoy subscribes to.
 	Name string
-	// Hash is the hash of Body and of the hashes of Parts: the resource's version.
+	// Hash is the resource's version: the hash of Body, for Routes the [RoutesHash].
 	Hash uint64
 	// Body is the marshalled message. For Routes it is the RouteConfiguration without its virtual hosts.
 	Body []byte
-	// Parts are the virtual hosts of a RouteConfiguration in the order in which they are sent; nil for other types.
+	// Parts are the virtual hosts of a RouteConfiguration, sorted by name; nil for other types.
 	Parts []*Part
 	// Needs are the names of the clusters that must be warm before an Envoy may be told of this resource.
 	Needs []string

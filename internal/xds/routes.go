@@ -11,29 +11,40 @@ func (s *stream) resolveRoutes(r *Resource, it *item, m *mark) (entry, verdict) 
 	rej := s.st.refused(Routes, r)
 	if rej != nil && rej.body == 0 {
 		tab.held = nil
-		if it.has || rej.good == nil {
-			return entry{}, nothing
-		}
-		e := asIs(r.Name, rej.good, m.version)
-		e.hash = mixHash(e.body, e.parts)
-		return e, push
+		return s.fallBack(rej, tab, it, m)
 	}
 	body, ok := bodyFor(r, it, tab, rej)
 	if !ok {
 		return entry{}, nothing
 	}
-	if it.has && tab.sent == nil {
+	switch {
+	case !it.has || tab.sent != nil:
+	case !it.virtual:
 		tab.sent = s.recognize(r, body, it.hash)
+	case !s.remember(r, tab, it):
+		return entry{}, wait
 	}
 	e := s.compose(r, tab, body, m)
-	if it.has && it.hash == e.hash && !it.force {
+	if it.has && it.hash == e.hash && !it.force && tab.settled(&e) {
 		return entry{}, nothing
 	}
 	if it.has && tab.sent == nil && len(tab.held) > 0 {
 		return entry{}, wait
 	}
-	return e, push
+	return e, s.dress(&e, tab, it, m)
 }
+
+// fallBack gives an Envoy that has nothing of a route configuration the version before the one that is refused.
+func (s *stream) fallBack(rej *rejection, tab *table, it *item, m *mark) (entry, verdict) {
+	if it.has || rej.good == nil {
+		return entry{}, nothing
+	}
+	e := asIs(rej.good.Name, rej.good, m.version)
+	return e, s.dress(&e, tab, it, m)
+}
+
+// settled reports whether an Envoy that has the entry need not be sent anything.
+func (tab *table) settled(e *entry) bool { return !tab.virtual || tab.told || len(e.parts) == 0 }
 
 // bodyFor returns the configuration around the parts that Envoy can have: its own unless it is refused, then the last
 // that was not. It returns false if there is none.
@@ -76,15 +87,16 @@ func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
 	}
 	refused := len(s.st.rejected[Routes][r.Name]) > 0
 	if !refused && len(tab.held) == 0 && s.allUsable(r, m) {
-		e := asIs(r.Name, r, version)
-		e.hash = mixHash(e.body, e.parts)
-		return e
+		return asIs(r.Name, r, version)
 	}
 	e := entry{name: r.Name, res: r, body: body, parts: make([]*Part, 0, len(r.Parts)), version: version}
-	before := tab.before()
+	var before cursor
+	if tab.sent != nil {
+		before = tab.sent.parts
+	}
 	var held []*Part
 	for _, p := range r.Parts {
-		old := before[p.Name]
+		old := before.find(p.Name, p, nil)
 		use := p
 		if old != nil && old.Hash == p.Hash {
 			// Envoy has it, so neither question arises.
@@ -107,9 +119,10 @@ func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
 
 // seal gives the entry its version and says whether it is the resource as it is.
 func (e *entry) seal() {
-	same := func(a, b *Part) bool { return a.Hash == b.Hash }
-	e.whole = bytes.Equal(e.body, e.res.Body) && slices.EqualFunc(e.parts, e.res.Parts, same)
-	e.hash = mixHash(e.body, e.parts)
+	e.whole = bytes.Equal(e.body, e.res.Body) && slices.EqualFunc(e.parts, e.res.Parts, samePart)
+	if e.hash = e.res.Hash; !e.whole {
+		e.hash = RoutesHash(e.body, e.parts)
+	}
 }
 
 // before returns the parts that Envoy has, by name.
@@ -120,18 +133,27 @@ func (tab *table) before() map[string]*Part {
 	return byName(tab.sent.parts)
 }
 
+// known returns the part of the name that Envoy has, nil if there is none or nobody knows what is in it.
+func (tab *table) known(name string) *Part {
+	if tab.sent == nil {
+		return nil
+	}
+	if p := tab.sent.part(name); p != nil && p.Body != nil {
+		return p
+	}
+	return nil
+}
+
 // allUsable reports whether the clusters of all changed parts are warm.
 func (s *stream) allUsable(r *Resource, m *mark) bool {
 	if !m.all && len(m.parts) == 0 {
 		return true
 	}
-	for _, p := range r.Parts {
-		if !m.all {
-			if _, ok := m.parts[p.Name]; !ok {
-				continue
-			}
-		}
-		if !s.usable(p.Needs) {
+	if m.all {
+		return !slices.ContainsFunc(r.Parts, func(p *Part) bool { return !s.usable(p.Needs) })
+	}
+	for name := range m.parts {
+		if p := findPart(r.Parts, name); p != nil && !s.usable(p.Needs) {
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -26,6 +27,10 @@ type Options struct {
 	// Grace is how long after a cluster has left the configuration Envoys are told to remove it: requests, retries and
 	// mirrors may still be under way, and a cluster that comes back in time costs nothing. 0 means DefaultGrace.
 	Grace time.Duration
+	// HostsFrom is how many virtual hosts a route configuration must have for an Envoy that has nothing of it to be sent
+	// them as resources of their own (VHDS), so that a change sends what has changed. 0 means DefaultHostsFrom, less
+	// means never.
+	HostsFrom int
 	// Authorize says which proxy a stream belongs to. The context is that of the stream, with its peer; an error refuses
 	// the stream, with the error's gRPC status if it has one, else with PermissionDenied. Without Authorize all streams
 	// are refused.
@@ -49,6 +54,7 @@ func NewServer(o Options) *Server {
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace
 	}
+	o.HostsFrom = cmp.Or(o.HostsFrom, DefaultHostsFrom)
 	return &Server{options: o, events: &queue{deliver: o.Observer}, stores: map[model.ProxyName]*store{}}
 }
 
@@ -94,7 +100,7 @@ func (s *Server) store(proxy model.ProxyName) *store {
 	defer s.mu.Unlock()
 	st := s.stores[proxy]
 	if st == nil {
-		st = newStore(proxy, s.events, s.options.Grace)
+		st = newStore(proxy, s.events, &s.options)
 		s.stores[proxy] = st
 	}
 	return st
@@ -107,7 +113,7 @@ func (s *Server) find(proxy model.ProxyName) *store {
 	if st := s.stores[proxy]; st != nil {
 		return st
 	}
-	return newStore(proxy, s.events, s.options.Grace)
+	return newStore(proxy, s.events, &s.options)
 }
 
 // Update changes the configuration of a proxy as one transaction, and returns its version: 1 for the first, one more
@@ -133,10 +139,19 @@ func (s *Server) Live(proxy model.ProxyName) (version uint64, connected int) {
 	return st.lowest(), len(st.streams)
 }
 
-// DeltaAggregatedResources serves one Envoy. Its first request has to carry the node.
+// DeltaAggregatedResources serves one Envoy. Its first request has to carry the node. A panic ends only this stream,
+// with the gRPC status Internal: the Envoy keeps what it has and connects again.
 func (s *Server) DeltaAggregatedResources(
 	g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
-) error {
+) (err error) {
+	failed := Event{Kind: Failed}
+	defer func() {
+		if p := recover(); p != nil {
+			failed.Message = fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
+			s.events.add(failed)
+			err = status.Error(codes.Internal, "the control plane failed on this stream: see its log")
+		}
+	}()
 	first, err := g.Recv()
 	if err != nil {
 		return fmt.Errorf("no first request: %w", err)
@@ -144,9 +159,14 @@ func (s *Server) DeltaAggregatedResources(
 	if first.GetNode() == nil {
 		return status.Error(codes.InvalidArgument, "the first request of a stream must carry the node")
 	}
+	failed.Node = first.GetNode().GetId()
 	proxy, err := s.authorize(g.Context(), first.GetNode())
 	if err != nil {
 		return err
+	}
+	failed.Proxy = proxy
+	if drillPanics(first.GetNode()) {
+		panic("this is a drill")
 	}
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()

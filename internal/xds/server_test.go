@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,4 +205,33 @@ func benchmarkOnePart(b *testing.B, count int) {
 		flights, _ = stream.step(nil)
 	}
 	b.ReportMetric(float64(n), "wire-B/op")
+}
+
+// TestPanicEndsOnlyItsStream has the handler of one stream panic while another Envoy is served.
+func TestPanicEndsOnlyItsStream(t *testing.T) {
+	bubble(t, time.Minute, func(h *harness) {
+		authorize := h.server.options.Authorize
+		h.server.options.Authorize = func(ctx context.Context, node *corev3.Node) (model.ProxyName, error) {
+			if node.GetId() == "panic" {
+				panic("no such thing")
+			}
+			return authorize(ctx, node)
+		}
+		h.server.Update(testProxy, []Change{set(Cluster, "a", "1")})
+		served := h.connect()
+		served.subscribe(Cluster)
+		served.ack(served.expect("cluster a"))
+		c := h.connect()
+		c.first = false
+		c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Cluster.URL(), Node: &corev3.Node{Id: "panic"}})
+		if got := status.Code(c.end()); got != codes.Internal {
+			t.Errorf("the stream ended with %v, want Internal", c.end())
+		}
+		failed := h.of(Failed)
+		if len(failed) != 1 || failed[0].Node != "panic" || !strings.Contains(failed[0].Message, "server_test.go") {
+			t.Errorf("events %+v, want one with the stack", failed)
+		}
+		h.server.Update(testProxy, []Change{set(Cluster, "b", "1")})
+		served.expect("cluster b")
+	})
 }

@@ -27,13 +27,26 @@ type sim struct {
 	// warming are the clusters that have no endpoints since they came or changed: true if they never had any.
 	warming map[string]bool
 	owed    []*discoveryv3.DeltaDiscoveryResponse // withheld ACKs of clusters
+	// hosts are the versions on the wire of virtual hosts that are resources of their own, of any route configuration;
+	// virtual are the route configurations that take them.
+	hosts   map[string]string
+	virtual map[string]bool
+	// asked says that virtual hosts were asked for on this stream.
+	asked bool
+	// tied is the virtual host that changes together with what surrounds it, empty for none.
+	tied string
+	// deltas counts the responses with virtual hosts of their own.
+	deltas int
 	// least is the number of virtual hosts that a route configuration may never fall below.
 	least int
 	fault error
 }
 
 func newSim(h *harness) *sim {
-	s := &sim{bad: map[string]bool{}, has: map[string]string{}, warming: map[string]bool{}}
+	s := &sim{
+		bad: map[string]bool{}, has: map[string]string{}, warming: map[string]bool{},
+		hosts: map[string]string{}, virtual: map[string]bool{},
+	}
 	for t := range s.known {
 		s.known[t] = map[string]string{}
 	}
@@ -44,7 +57,7 @@ func newSim(h *harness) *sim {
 // reconnect opens a new stream with what the Envoy has.
 func (s *sim) reconnect(h *harness) {
 	s.client = h.connect()
-	s.owed = nil
+	s.owed, s.asked = nil, false
 	for t := range numTypes {
 		names := slices.Sorted(maps.Keys(s.known[t]))
 		if t == Cluster || t == Listener {
@@ -58,6 +71,28 @@ func (s *sim) reconnect(h *harness) {
 			TypeUrl: t.URL(), ResourceNamesSubscribe: names, InitialResourceVersions: initial,
 		})
 	}
+	if len(s.virtual) > 0 {
+		s.askHosts()
+	}
+}
+
+// askHosts is the first request for virtual hosts.
+func (s *sim) askHosts() {
+	s.asked = true
+	s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: hostsURL, InitialResourceVersions: maps.Clone(s.hosts)})
+}
+
+// renew is what happens when the listener of a route configuration is replaced by one that asks for it anew: it is
+// forgotten, but the versions of its virtual hosts are not.
+func (s *sim) renew(table string) {
+	if _, ok := s.known[Routes][table]; !ok {
+		return
+	}
+	maps.DeleteFunc(s.has, func(k, _ string) bool { return strings.HasPrefix(k+"/", "routes/"+table+"/") })
+	delete(s.virtual, table)
+	s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Routes.URL(), ResourceNamesUnsubscribe: []string{table}})
+	s.known[Routes][table] = ""
+	s.subscribe(Routes, table)
 }
 
 // settle answers everything for a time.
@@ -74,6 +109,10 @@ func (s *sim) settle(d time.Duration) {
 }
 
 func (s *sim) handle(r *discoveryv3.DeltaDiscoveryResponse) {
+	if r.TypeUrl == hostsURL {
+		s.handleHosts(r)
+		return
+	}
 	t, _ := typeOf(r.TypeUrl)
 	for _, name := range r.RemovedResources {
 		delete(s.has, t.String()+"/"+name)
@@ -150,6 +189,9 @@ func (s *sim) apply(t Type, res *discoveryv3.Resource) string {
 	if t == Routes {
 		return s.applyRoutes(res)
 	}
+	if _, ok := s.known[t][res.Name]; !ok && t != Cluster && t != Listener {
+		return "" // nobody asks for it any more
+	}
 	version := string(res.Resource.Value)
 	if s.bad[t.String()+"/"+res.Name+"="+version] {
 		return "bad " + t.String()
@@ -173,35 +215,119 @@ func (s *sim) applyRoutes(res *discoveryv3.Resource) string {
 	if err := proto.Unmarshal(res.Resource.Value, &rc); err != nil {
 		return err.Error()
 	}
+	if m := s.refuses(rc.VirtualHosts); m != "" {
+		return m
+	}
+	prefix := "routes/" + res.Name + "/"
+	before := map[string]string{}
+	for k, v := range s.has {
+		if strings.HasPrefix(k, prefix) && (rc.Vhds == nil || !s.virtual[res.Name]) {
+			before[k] = v
+			delete(s.has, k)
+		}
+	}
+	s.has["routes/"+res.Name] = ""
+	for _, h := range rc.ResponseHeadersToAdd {
+		s.has["routes/"+res.Name] += h.Header.Value
+	}
 	for _, v := range rc.VirtualHosts {
-		if s.bad["part/"+v.Name+"="+v.Domains[1]] {
+		s.takeHost(prefix, v, before[prefix+v.Name])
+	}
+	if delete(s.virtual, res.Name); rc.Vhds != nil {
+		s.virtual[res.Name] = true
+	}
+	s.known[Routes][res.Name] = res.Version
+	if rc.Vhds == nil || len(before) > 0 {
+		s.checkHosts(res.Name)
+	}
+	if rc.Vhds != nil && !s.asked {
+		s.askHosts()
+	}
+	return ""
+}
+
+// refuses says why virtual hosts are not accepted, empty if they are.
+func (s *sim) refuses(hosts []*routev3.VirtualHost) string {
+	for _, v := range hosts {
+		if s.bad["part/"+v.Domains[0]+"="+v.Domains[1]] {
 			return "bad virtual host"
 		}
 		if v.Domains[0] == v.Domains[1] {
 			return "duplicate entry of domain " + v.Name
 		}
 	}
-	prefix := "routes/" + res.Name + "/"
-	before := map[string]string{}
-	for k, v := range s.has {
-		if strings.HasPrefix(k, prefix) {
-			before[k] = v
-			delete(s.has, k)
-		}
-	}
-	s.has["routes/"+res.Name] = ""
-	if len(rc.VirtualHosts) < s.least && s.fault == nil {
-		s.fault = fmt.Errorf("only %d virtual hosts left", len(rc.VirtualHosts))
-	}
-	for _, v := range rc.VirtualHosts {
-		s.has[prefix+v.Name] = v.Domains[1]
-		// The version "3@c" of a part needs the cluster c.
-		if _, need, ok := strings.Cut(v.Domains[1], "@"); ok && before[prefix+v.Name] != v.Domains[1] {
-			if _, ok := s.has["cluster/"+need]; (!ok || s.warming[need]) && s.fault == nil {
-				s.fault = fmt.Errorf("%s uses cluster %s before it is warm", v.Name, need)
-			}
-		}
-	}
-	s.known[Routes][res.Name] = res.Version
 	return ""
+}
+
+// takeHost takes in a virtual host in place of a version before.
+func (s *sim) takeHost(prefix string, v *routev3.VirtualHost, before string) {
+	s.has[prefix+v.Domains[0]] = v.Domains[1]
+	// The version "3@c" of a part needs the cluster c.
+	if _, need, ok := strings.Cut(v.Domains[1], "@"); ok && before != v.Domains[1] {
+		if _, ok := s.has["cluster/"+need]; (!ok || s.warming[need]) && s.fault == nil {
+			s.fault = fmt.Errorf("%s uses cluster %s before it is warm", v.Domains[0], need)
+		}
+	}
+}
+
+// checkHosts checks what has to be true of a route configuration whenever it can be used.
+func (s *sim) checkHosts(table string) {
+	n := 0
+	for k := range s.has {
+		if strings.HasPrefix(k, "routes/"+table+"/") {
+			n++
+		}
+	}
+	body := s.has["routes/"+table]
+	switch around, _, _ := strings.Cut(body, "/"); {
+	case s.fault != nil:
+	case n < s.least:
+		s.fault = fmt.Errorf("only %d virtual hosts left", n)
+	case s.tied != "" && around != s.has["routes/"+table+"/"+s.tied]:
+		s.fault = fmt.Errorf("%s is at %q beside %q", s.tied, s.has["routes/"+table+"/"+s.tied], body)
+	}
+}
+
+func tableOf(host string) string { return host[:strings.LastIndexByte(host, '/')] }
+
+// handleHosts takes in virtual hosts that are resources of their own, all of them or none.
+func (s *sim) handleHosts(r *discoveryv3.DeltaDiscoveryResponse) {
+	s.deltas++
+	reply := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce}
+	var all []*routev3.VirtualHost
+	for _, res := range r.Resources {
+		v := &routev3.VirtualHost{}
+		if err := proto.Unmarshal(res.Resource.Value, v); err != nil {
+			s.t.Fatal(err)
+		}
+		if v.Name != res.Name {
+			s.t.Fatalf("the virtual host %s is the resource %s", v.Name, res.Name)
+		}
+		all = append(all, v)
+	}
+	if m := s.refuses(all); m != "" {
+		reply.ErrorDetail = &status.Status{Code: int32(codes.Internal), Message: m}
+		s.send(reply)
+		return
+	}
+	touched := map[string]bool{}
+	for _, name := range r.RemovedResources {
+		if _, ok := s.has["routes/"+name]; ok && s.virtual[tableOf(name)] {
+			touched[tableOf(name)] = true
+			delete(s.has, "routes/"+name)
+		}
+		delete(s.hosts, name)
+	}
+	for i, res := range r.Resources {
+		if table := tableOf(res.Name); s.virtual[table] {
+			touched[table] = true
+			prefix := "routes/" + table + "/"
+			s.takeHost(prefix, all[i], s.has[prefix+all[i].Domains[0]])
+		}
+		s.hosts[res.Name] = res.Version
+	}
+	for table := range touched {
+		s.checkHosts(table)
+	}
+	s.send(reply)
 }

@@ -17,6 +17,8 @@ type store struct {
 	proxy  model.ProxyName
 	events *queue
 	grace  time.Duration
+	// hostsFrom is as in Options, 0 for never.
+	hostsFrom int
 
 	mu        sync.Mutex
 	version   uint64
@@ -24,7 +26,10 @@ type store struct {
 	resources [numTypes]map[string]*Resource
 	// rejected is what Envoys refuse, by type, resource and part ("" is the resource itself). It outlives the streams,
 	// so that no other Envoy is sent it, nor the same one when it reconnects.
-	rejected   [numTypes]map[string]map[string]*rejection
+	rejected [numTypes]map[string]map[string]*rejection
+	// before are the versions before those in resources of clusters and listeners that no Envoy has ACKed here yet: an
+	// Envoy that is new has them, should it refuse what came after, as those have that ran them.
+	before     [numTypes]map[string]*Resource
 	assemblies map[string]*assembly
 	streams    map[*stream]struct{}
 	live       uint64
@@ -48,14 +53,15 @@ type rejection struct {
 	part *Part
 }
 
-func newStore(proxy model.ProxyName, events *queue, grace time.Duration) *store {
+func newStore(proxy model.ProxyName, events *queue, o *Options) *store {
 	st := &store{
-		proxy: proxy, events: events, grace: grace,
+		proxy: proxy, events: events, grace: o.Grace, hostsFrom: max(0, o.HostsFrom),
 		assemblies: map[string]*assembly{}, streams: map[*stream]struct{}{},
 	}
 	for t := range numTypes {
 		st.resources[t] = map[string]*Resource{}
 		st.rejected[t] = map[string]map[string]*rejection{}
+		st.before[t] = map[string]*Resource{}
 	}
 	return st
 }
@@ -75,7 +81,7 @@ func (st *store) update(changes []Change) uint64 {
 		old := st.resources[c.Type][c.Name]
 		st.set(c)
 		for s := range st.streams {
-			s.changed(c, old == nil, now)
+			s.changed(c, old, now)
 		}
 	}
 	for s := range st.streams {
@@ -86,24 +92,30 @@ func (st *store) update(changes []Change) uint64 {
 
 func (st *store) set(c *Change) {
 	if c.Resource != nil {
+		old := st.resources[c.Type][c.Name]
+		keep := c.Type == Cluster || c.Type == Listener
+		if keep && old != nil && old.Hash != c.Resource.Hash && st.refused(c.Type, old) == nil {
+			st.before[c.Type][c.Name] = old
+		}
 		st.resources[c.Type][c.Name] = c.Resource
-		st.forgetParts(c)
+		st.forget(c)
 		return
 	}
 	delete(st.resources[c.Type], c.Name)
 	delete(st.rejected[c.Type], c.Name)
+	delete(st.before[c.Type], c.Name)
 	delete(st.assemblies, c.Name)
 }
 
-// forgetParts drops the rejections of parts that are gone.
-func (st *store) forgetParts(c *Change) {
+// forget drops the rejections of what is something else now, or gone. If it ever is that again, Envoy is asked again:
+// whoever hears of rejections has gone on too, and would not know that it is refused.
+func (st *store) forget(c *Change) {
 	rejected := st.rejected[c.Type][c.Name]
-	if len(rejected) == 0 || c.Type != Routes {
-		return
-	}
-	parts := byName(c.Resource.Parts)
 	for name := range rejected {
-		if name != "" && parts[name] == nil {
+		if name == "" && st.refused(c.Type, c.Resource) != nil {
+			continue
+		}
+		if p := findPart(c.Resource.Parts, name); name == "" || p == nil || st.refusedPart(c.Name, p) == nil {
 			delete(rejected, name)
 		}
 	}
@@ -149,10 +161,25 @@ func (st *store) reject(t Type, name, part string, rej *rejection) bool {
 	return true
 }
 
-// heal forgets the rejections that an ACK has made obsolete: a newer version than the refused one is in use.
+// fallback is what an Envoy that has nothing gets in the place of a version that it refuses, nil if nothing is known:
+// the version before it, unless that is what it refuses.
+func (st *store) fallback(t Type, e *entry) *Resource {
+	r := st.before[t][e.name]
+	if r != nil && r.Hash == e.hash {
+		delete(st.before[t], e.name)
+		return nil
+	}
+	return r
+}
+
+// heal forgets what an ACK has made obsolete: rejections, if a newer version than the refused one is in use, and the
+// version before one that is.
 func (st *store) heal(t Type, e *entry) {
 	rejected := st.rejected[t][e.name]
 	current := st.resources[t][e.name]
+	if current != nil && e.whole && e.hash == current.Hash {
+		delete(st.before[t], e.name)
+	}
 	if len(rejected) == 0 || current == nil {
 		return
 	}
@@ -175,7 +202,7 @@ func (st *store) heal(t Type, e *entry) {
 
 // share lets the streams use the same bytes for a big route table, if there are several.
 func (st *store) share(e *entry) {
-	if len(st.streams) < 2 || !e.whole || e.tail != nil || e.size() < shareFrom {
+	if len(st.streams) < 2 || !e.whole || e.form != inline || e.tail != nil || e.size() < shareFrom {
 		return
 	}
 	a := st.assemblies[e.name]

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"time"
@@ -30,6 +31,11 @@ type stream struct {
 	thawed time.Time
 	// listenersAt is when listeners were last ACKed.
 	listenersAt time.Time
+	// hostsAt is when Envoy first asked for virtual hosts that are resources of their own.
+	hostsAt time.Time
+	// brought are the versions of those that it had from before, by route configuration and name, until they are looked
+	// at.
+	brought map[string]map[string]string
 	// heldFrom is since when listeners and routes wait for clusters under way; zero if they do not.
 	heldFrom time.Time
 	nonces   uint64
@@ -63,6 +69,10 @@ type item struct {
 	// has says that Envoy has some version, hash which one: 0 if that is not known.
 	has  bool
 	hash uint64
+	// virtual says that Envoy came with a route configuration without its virtual hosts, of the generation. Then hash is
+	// that of its body.
+	virtual    bool
+	generation generation
 	// force says that it must be sent even if Envoy seems to have it.
 	force bool
 	// acked is the version that Envoy has, if known, and if it is not a mix.
@@ -79,6 +89,11 @@ type item struct {
 type table struct {
 	// sent is what Envoy has; nil if it has nothing or it is not known.
 	sent *entry
+	// virtual says that the parts that Envoy has are resources of their own, virtualAt since when.
+	virtual   bool
+	virtualAt time.Time
+	// told says that Envoy has a virtual host of the generation of what surrounds them.
+	told bool
 	// held are the parts that wait for their clusters, heldSince is the first Update that is not live because of them.
 	held      []*Part
 	heldSince uint64
@@ -93,6 +108,8 @@ type mark struct {
 	at      time.Time
 	all     bool
 	parts   map[string]struct{}
+	// order says what the Updates since changed, one after the other.
+	order []change
 }
 
 // departure is when a cluster that Envoy has left the store.
@@ -177,7 +194,7 @@ func (s *stream) send(f *flight, send func(*response) error) error {
 	}
 	s.st.events.add(Event{
 		Kind: Pushed, Proxy: s.st.proxy, Node: s.node.GetId(), Type: f.typ, Version: f.version,
-		Bytes: f.bytes, Resources: len(f.entries) + len(f.removed),
+		Bytes: f.bytes, Resources: f.count(),
 	})
 	return nil
 }
@@ -232,7 +249,7 @@ func (s *stream) mark(t Type, name string, version uint64) *mark {
 }
 
 // changed is called for each change of an Update.
-func (s *stream) changed(c *Change, isNew bool, now time.Time) {
+func (s *stream) changed(c *Change, old *Resource, now time.Time) {
 	if !s.types[c.Type].interested(c.Name) && !late(c.Type) {
 		return
 	}
@@ -241,10 +258,11 @@ func (s *stream) changed(c *Change, isNew bool, now time.Time) {
 	if c.Type != Routes {
 		return
 	}
-	if isNew || c.Resource == nil {
+	if old == nil || c.Resource == nil {
 		m.all = true
 		return
 	}
+	m.follow(!bytes.Equal(old.Body, c.Resource.Body), len(c.Parts) > 0)
 	if m.parts == nil {
 		m.parts = make(map[string]struct{}, len(c.Parts))
 	}

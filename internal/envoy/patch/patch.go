@@ -5,6 +5,7 @@ package patch
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
@@ -50,5 +51,11 @@ func Decode(document []byte, like proto.Message) (proto.Message, error) {
 	return out, nil
 }
 
+// position is where in the JSON of the whole resource an error is: nobody sees that, and it changes with whatever else
+// is in the resource.
+var position = regexp.MustCompile(`\(line [0-9]+:[0-9]+\): `)
+
 // plain is the message of an error of protojson, which has spaces of two kinds so that nobody compares it.
-func plain(err error) string { return strings.ReplaceAll(err.Error(), "\u00a0", " ") }
+func plain(err error) string {
+	return position.ReplaceAllString(strings.ReplaceAll(err.Error(), "\u00a0", " "), "")
+}

@@ -129,11 +129,26 @@ func translateClusters(route *routev3.Route, name func(string) string) {
 }
 
 // ClustersOf returns the names of the clusters that a route sends requests to, in the order in which it names them.
+// Mirrors are not among them: what they answer is nobody's response. Nor are those that only headers name.
 func ClustersOf(route *routev3.Route) []string {
 	var out []string
 	translateClusters(route, func(name string) string {
-		out = append(out, name)
+		if name != "" {
+			out = append(out, name)
+		}
 		return name
 	})
+	return out
+}
+
+// NeedsOf returns the names of the clusters that there have to be before a route can serve: those of [ClustersOf], and
+// those of its mirrors. One that only headers of a request name is known to nobody before.
+func NeedsOf(route *routev3.Route) []string {
+	out := ClustersOf(route)
+	for _, m := range route.GetRoute().GetRequestMirrorPolicies() {
+		if m.GetCluster() != "" {
+			out = append(out, m.GetCluster())
+		}
+	}
 	return out
 }

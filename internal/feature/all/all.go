@@ -72,7 +72,7 @@ func Chain() *feature.Chain { return ChainWith(Options{RateLimit: &RateLimit{}, 
 
 // ChainWith returns the chain of all features.
 func ChainWith(o Options) *feature.Chain {
-	return feature.NewChain(append([]feature.Feature{
+	return feature.NewChain(drilled(append([]feature.Feature{
 		extauth.Listener{},         // before everything: a route is chosen for what it lets in
 		grpcweb.Feature{},          // all below see gRPC, and their answers become gRPC-Web again
 		responseoverride.Feature{}, // sees what all others answer
@@ -121,6 +121,12 @@ func ChainWith(o Options) *feature.Chain {
 		healthcheck.Feature{},
 		healthcheck.Log{}, // where the policy says nothing
 		metrics.Feature{},
+	}, append(toBackends(), clients()...)...))...)
+}
+
+// toBackends are the features that say how to speak with backends.
+func toBackends() []feature.Feature {
+	return []feature.Feature{
 		upstream.Connection{},
 		upstream.Keepalive{},
 		upstream.ClientProtocol{},
@@ -128,8 +134,9 @@ func ChainWith(o Options) *feature.Chain {
 		upstream.DNS{},
 		upstream.ProxyProtocol{},
 		admission.Feature{},
+		routing.Proxy{},
 		routing.Feature{},
-	}, clients()...)...)
+	}
 }
 
 // clients are the features of listeners that say how to speak with clients.

@@ -1,8 +1,6 @@
 package jwt
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/feature/duration"
 	"github.com/sluice-gateway/sluice/internal/feature/header"
 	"github.com/sluice-gateway/sluice/internal/feature/policy"
+	"github.com/sluice-gateway/sluice/internal/jwks"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -65,7 +64,7 @@ func (c *checker) keys(p *egv1a1.JWTProvider, from source) {
 	case !from.has:
 		c.refuse(".localJWKS.inline", "There are no keys: put a JSON Web Key Set there, or set type to ValueRef")
 	default:
-		if err := checkKeys(from.keys); err != nil {
+		if err := jwks.Check(from.keys); err != nil {
 			c.refuse(".localJWKS", "This is no usable JSON Web Key Set (RFC 7517): %v", err)
 		}
 	}
@@ -83,8 +82,8 @@ func (c *checker) remote(spec *egv1a1.RemoteJWKS) {
 		c.refuse(problem.Path, "%s", problem.Message)
 	}
 	if spec.FailedRefetchDuration != nil {
-		c.refuse(path+".failedRefetchDuration", "Keys are fetched when a request needs them, so there is no time to "+
-			"wait after a failure: remove it")
+		c.refuse(path+".failedRefetchDuration", "Sluice fetches keys again after pauses of its own, and Envoy when a "+
+			"request needs them, so there is no time to wait after a failure: remove it")
 	}
 	c.positive(path+".cacheDuration", spec.CacheDuration)
 }
@@ -145,36 +144,4 @@ func (c *checker) extractor(from *egv1a1.JWTExtractor) {
 	if slices.Contains(from.Params, "") || slices.Contains(from.Cookies, "") {
 		c.refuse(".extractFrom", "A name is empty: remove it, or write the name of the parameter or cookie")
 	}
-}
-
-// members are what a key of each type must have (RFC 7518, section 6; RFC 8037, section 2).
-var members = map[string][]string{"RSA": {"n", "e"}, "EC": {"crv", "x", "y"}, "OKP": {"crv", "x"}, "oct": {"k"}}
-
-// checkKeys returns what is wrong with a JSON Web Key Set. It shows none of what is in it.
-func checkKeys(text string) error {
-	var set struct {
-		Keys []map[string]any `json:"keys"`
-	}
-	if err := json.Unmarshal([]byte(text), &set); err != nil {
-		return errors.New("it is not JSON with a list keys")
-	}
-	if len(set.Keys) == 0 {
-		return errors.New("its list keys is empty: no token could be verified")
-	}
-	for i, key := range set.Keys {
-		kind, _ := key["kty"].(string)
-		needed, ok := members[kind]
-		if !ok {
-			return fmt.Errorf("keys[%d] is not of type (kty) RSA, EC, OKP or oct", i)
-		}
-		for _, member := range needed {
-			if value, _ := key[member].(string); value == "" {
-				return fmt.Errorf("keys[%d] has no %s", i, member)
-			}
-		}
-		if _, private := key["d"]; private {
-			return fmt.Errorf("keys[%d] is a private key: put the public one there, and replace the pair", i)
-		}
-	}
-	return nil
 }

@@ -5,11 +5,14 @@
 // from_params, from_cookies), claimToHeaders (claim_to_headers) and recomputeRoute (clear_route_cache) are the
 // provider's. The token stays on the request (forward).
 //
-// localJWKS is local_jwks; remoteJWKS is remote_jwks, asked through the cluster of its backend, or of its URL's own
-// host. The keys are fetched when a request needs them and then kept (cache_duration, 5m); backendSettings has the
-// timeout (10s) and the retry_policy of that, and what is the cluster's. Envoy can fetch them ahead (async_fetch), but
-// not well for filters that live in routes: a worker thread may be the last to let go of a route, and with it of a
-// timer of the main thread. Without it there is nothing that failedRefetchDuration could mean, and it is refused.
+// localJWKS is local_jwks. So is remoteJWKS once Sluice has fetched the keys, which it does every cacheDuration (5m) if
+// the URL's own host has them: an Envoy that has fetched keys forgets them whenever routes change (ADR 13). Until then,
+// and where there are backendRefs or a cacheDuration below 5s, it is remote_jwks, asked through the cluster of its
+// backend, or of its URL's own host. The keys are then fetched when a request needs them and kept (cache_duration);
+// backendSettings has the timeout (10s) and the retry_policy of that, and what is the cluster's. Envoy can fetch them
+// ahead (async_fetch), but not well for filters that live in routes: a worker thread may be the last to let go of a
+// route, and with it of a timer of the main thread. Without it there is nothing that failedRefetchDuration could mean,
+// and it is refused.
 //
 // A verified token is written to the dynamic metadata of the filter, under the name of the provider
 // (payload_in_metadata), with scope and scp as lists (space_delimited_claims): SecurityPolicy.authorization reads it.
@@ -69,18 +72,52 @@ func (Feature) Name() string { return model.KindSecurityPolicy + ".jwt" }
 // Guards says that nothing gets by it.
 func (Feature) Guards() {}
 
-// References returns where keys are: the servers of remoteJWKS, and what localJWKS refers to.
+// References returns where keys are: the servers of remoteJWKS, the keys themselves, and what localJWKS refers to.
 func (Feature) References(a model.Attached) []resolve.Reference {
 	var out []resolve.Reference
 	providers := a.Spec.(*egv1a1.JWT).Providers
 	for i := range providers {
 		path := fmt.Sprintf("%s.providers[%d]", a.Path, i)
 		out = append(out, servers(&providers[i], path+".remoteJWKS")...)
+		if ref, ok := fetched(&providers[i], path+".remoteJWKS"); ok {
+			out = append(out, ref)
+		}
 		if ref := keysRef(&providers[i]); ref != nil {
 			out = append(out, resolve.Reference{Path: path + ".localJWKS.valueRef", Object: ref})
 		}
 	}
 	return out
+}
+
+// What is fetched of keys, beside when: see [model.FetchSpec].
+const (
+	// shortest is the shortest cacheDuration for which Sluice fetches keys, so that no issuer has it push more often.
+	shortest = 5 * time.Second
+	// largest is the size in bytes of the largest key set that is read: with certificates they are some 20 KiB.
+	largest = 256 << 10
+	// outlive is how long keys are used that cannot be fetched anew. Who makes tokens cannot make any meanwhile, so after
+	// a day hardly one is left that holds.
+	outlive = 24 * time.Hour
+)
+
+// fetched returns the reference to the keys of a provider as Sluice fetches them; ok is false if it does not.
+func fetched(p *egv1a1.JWTProvider, path string) (ref resolve.Reference, ok bool) {
+	remote := p.RemoteJWKS
+	if remote == nil || len(policy.BackendReferences(&remote.BackendCluster, "", model.AppHTTP)) > 0 {
+		return ref, false
+	}
+	every := cacheDuration
+	if remote.CacheDuration != nil {
+		var err error
+		if every, err = duration.Parse(*remote.CacheDuration); err != nil || every < shortest {
+			return ref, false
+		}
+	}
+	_, ok = model.Server(remote.URI)
+	return resolve.Reference{Path: path + ".uri", Fetch: &resolve.FetchReference{
+		Kind: model.FetchJWKS, URL: remote.URI, Limit: largest, Every: every, Keep: outlive,
+		Instead: "Envoy fetches the keys itself, and again whenever routes change",
+	}}, ok
 }
 
 // servers returns the references to the backends, or to the server, that have the keys of a provider.
@@ -113,7 +150,7 @@ func byReference(local *egv1a1.LocalJWKS) bool {
 // source is where the keys of a provider are.
 type source struct {
 	backends []model.BackendKey
-	// keys is the text of localJWKS, has says that there is one.
+	// keys is the text of localJWKS, or of what was fetched; has says that there is one.
 	keys string
 	has  bool
 }
@@ -122,11 +159,15 @@ type source struct {
 func sources(a model.Attached) []source {
 	providers := a.Spec.(*egv1a1.JWT).Providers
 	out := make([]source, len(providers))
-	backends, objects := a.Backends, a.Objects
+	backends, objects, results := a.Backends, a.Objects, a.Fetched
 	for i := range providers {
 		p := &providers[i]
 		n := min(len(servers(p, "")), len(backends))
 		out[i].backends, backends = backends[:n], backends[n:]
+		if _, ok := fetched(p, ""); ok && len(results) > 0 {
+			out[i].keys, out[i].has = string(results[0].Data), results[0].Data != nil
+			results = results[1:]
+		}
 		switch {
 		case p.LocalJWKS == nil:
 		case keysRef(p) != nil && len(objects) > 0:
@@ -214,14 +255,18 @@ func provider(s *feature.Scope, p *egv1a1.JWTProvider, from source) *jwtv3.JwtPr
 		}
 		out.FromParams, out.FromCookies = extract.Params, extract.Cookies
 	}
-	if p.RemoteJWKS == nil {
+	var cluster string
+	if p.RemoteJWKS != nil {
+		// Also while there are keys: when they are not kept any longer, nobody should have to wait for the cluster.
+		cluster = s.Use(policy.Backend(&p.RemoteJWKS.BackendCluster, from.backends))
+	}
+	if from.has {
 		out.JwksSourceSpecifier = &jwtv3.JwtProvider_LocalJwks{
 			LocalJwks: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: from.keys}},
 		}
 		return out
 	}
-	backend := policy.Backend(&p.RemoteJWKS.BackendCluster, from.backends)
-	out.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: remote(p.RemoteJWKS, s.Use(backend))}
+	out.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: remote(p.RemoteJWKS, cluster)}
 	return out
 }
 

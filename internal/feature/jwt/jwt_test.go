@@ -80,28 +80,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestCheckKeys(t *testing.T) {
-	for text, want := range map[string]string{
-		keys: "",
-		`{"keys":[{"kty":"RSA","n":"abc","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"a","y":"b"}]}`: "",
-		``:                         "not JSON",
-		`<html>`:                   "not JSON",
-		`[]`:                       "not JSON",
-		`{}`:                       "is empty",
-		`{"keys":[{"kty":"X"}]}`:   "keys[0] is not of type",
-		`{"keys":[{"kty":"RSA"}]}`: "keys[0] has no n",
-		`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"abc","d":"s3cret"}]}`: "private key",
-	} {
-		err := checkKeys(text)
-		switch {
-		case want == "" && err != nil:
-			t.Errorf("%s: %v", text, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret")):
-			t.Errorf("%s: %v, want %q", text, err, want)
-		}
-	}
-}
-
 // The references of several providers are told apart by their order.
 func TestReferences(t *testing.T) {
 	valueRef := func(p *egv1a1.JWTProvider) {

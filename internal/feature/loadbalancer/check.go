@@ -57,10 +57,7 @@ func checkZones(refused *policy.Refusals, spec *egv1a1.LoadBalancer) {
 		return
 	}
 	const path = ".zoneAware"
-	if spec.ZoneAware.PreferLocal != nil {
-		refused.Add(path+".preferLocal", "Envoys do not know their own zone in this version of Sluice: remove preferLocal, "+
-			"or use weightedZones")
-	}
+	checkOwnZone(refused, spec)
 	seen := map[string]bool{}
 	for i, z := range spec.ZoneAware.WeightedZones {
 		at := fmt.Sprintf("%s.weightedZones[%d]", path, i)
@@ -71,6 +68,24 @@ func checkZones(refused *policy.Refusals, spec *egv1a1.LoadBalancer) {
 		if z.Weight < 1 {
 			refused.Add(at+".weight", "The weight is 0, which Envoy takes for none: use 1 or more")
 		}
+	}
+}
+
+// checkOwnZone refuses a preference for the proxy's own zone where it would have no effect.
+func checkOwnZone(refused *policy.Refusals, spec *egv1a1.LoadBalancer) {
+	own := spec.ZoneAware.PreferLocal
+	if own == nil {
+		return
+	}
+	const path = ".zoneAware.preferLocal"
+	switch {
+	case spec.Type == egv1a1.ConsistentHashLoadBalancerType || spec.Type == egv1a1.BackendUtilizationLoadBalancerType:
+		refused.Add(path, "The type %s does not look at the proxy's zone: use weightedZones, or another type", spec.Type)
+	case len(spec.ZoneAware.WeightedZones) > 0:
+		refused.Add(path, "Zones have weights, which hold in all zones: remove preferLocal or weightedZones")
+	}
+	if n := own.PercentageEnabled; n != nil && *n > 100 {
+		refused.Add(path+".percentageEnabled", "The number %d is no percentage: use 0 to 100", *n)
 	}
 }
 

@@ -5,7 +5,8 @@
 // BackendUtilization client_side_weighted_round_robin, and ConsistentHash maglev. slowStart.window is the
 // slow_start_window of its slow_start_config. With endpointOverride all of it is the fallback_policy of an
 // override_host. Where several backends share a cluster by locality weights they still do. zoneAware.weightedZones are
-// the weights of localities, which are zones; outOfBand is enable_oob_load_report and what belongs to it.
+// the weights of localities, which are zones; zoneAware.preferLocal is its zone_aware_lb_config, and so is what the
+// Service says if the policy does not. outOfBand is enable_oob_load_report and what belongs to it.
 //
 // What ConsistentHash hashes is the hash_policy of the RouteAction. Where requests are split over several clusters the
 // hash chooses among these too (use_hash_policy), so that a client stays where it is. The route of a BackendUtilization
@@ -25,6 +26,7 @@ import (
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	robinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	localityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -41,6 +43,7 @@ var (
 	_ feature.RouteApplier    = Feature{}
 	_ feature.ClusterApplier  = Feature{}
 	_ feature.EndpointApplier = Feature{}
+	_ feature.ZoneUser        = Feature{}
 )
 
 // Name returns the name of the policy's field.
@@ -54,8 +57,7 @@ func (Feature) ApplyCluster(c *feature.Cluster, a model.Attached) {
 	if weighted {
 		c.Proto.CommonLbConfig.LocalityConfigSpecifier = nil
 	}
-	weighted = weighted || spec.ZoneAware != nil && len(spec.ZoneAware.WeightedZones) > 0
-	out := endpointPolicy(spec, weighted)
+	out := endpointPolicy(spec, localities(spec, c.Backend, weighted))
 	if spec.EndpointOverride != nil {
 		override := &overridev3.OverrideHost{FallbackPolicy: out}
 		for _, from := range spec.EndpointOverride.ExtractFrom {
@@ -90,19 +92,52 @@ func (Feature) ApplyEndpoints(e *endpointv3.ClusterLoadAssignment, a model.Attac
 	}
 }
 
-// endpointPolicy returns the policy of a type. weighted says that the localities of the cluster have weights.
-func endpointPolicy(spec *egv1a1.LoadBalancer, weighted bool) *clusterv3.LoadBalancingPolicy {
-	var slow *commonv3.SlowStartConfig
-	if spec.SlowStart != nil {
-		slow = &commonv3.SlowStartConfig{SlowStartWindow: policy.Duration(spec.SlowStart.Window)}
-	}
-	var locality *commonv3.LocalityLbConfig
-	if weighted {
-		locality = &commonv3.LocalityLbConfig{
+// UsesZones reports whether zones have weights, or the own zone is preferred.
+func (Feature) UsesZones(a model.Attached) bool {
+	zones := a.Spec.(*egv1a1.LoadBalancer).ZoneAware
+	return zones != nil && (zones.PreferLocal != nil || len(zones.WeightedZones) > 0)
+}
+
+// localities returns how the localities of a cluster share its requests: by their weights, if those of several backends
+// have some (weighted) or zones do, or with a preference for the proxy's own; nil if they mean nothing.
+func localities(spec *egv1a1.LoadBalancer, of *model.Backend, weighted bool) *commonv3.LocalityLbConfig {
+	zones := spec.ZoneAware
+	switch {
+	case weighted || zones != nil && len(zones.WeightedZones) > 0:
+		return &commonv3.LocalityLbConfig{
 			LocalityConfigSpecifier: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig_{
 				LocalityWeightedLbConfig: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig{},
 			},
 		}
+	case zones != nil && zones.PreferLocal != nil:
+		return &commonv3.LocalityLbConfig{LocalityConfigSpecifier: ownZone(zones.PreferLocal)}
+	case of != nil:
+		return feature.PreferZone(of.Prefer)
+	}
+	return nil
+}
+
+// ownZone prefers the proxy's own zone. The defaults are Envoy Gateway's, which are Envoy's.
+func ownZone(spec *egv1a1.PreferLocalZone) *commonv3.LocalityLbConfig_ZoneAwareLbConfig_ {
+	out := &commonv3.LocalityLbConfig_ZoneAwareLbConfig{
+		MinClusterSize: wrapperspb.UInt64(policy.Or(spec.MinEndpointsThreshold, 6)),
+	}
+	if spec.PercentageEnabled != nil {
+		out.RoutingEnabled = &typev3.Percent{Value: float64(*spec.PercentageEnabled)}
+	}
+	if spec.Force != nil {
+		out.ForceLocalZone = &commonv3.LocalityLbConfig_ZoneAwareLbConfig_ForceLocalZone{
+			MinSize: wrapperspb.UInt32(policy.Or(spec.Force.MinEndpointsInZoneThreshold, 1)),
+		}
+	}
+	return &commonv3.LocalityLbConfig_ZoneAwareLbConfig_{ZoneAwareLbConfig: out}
+}
+
+// endpointPolicy returns the policy of a type. locality is what the localities of the cluster mean to it.
+func endpointPolicy(spec *egv1a1.LoadBalancer, locality *commonv3.LocalityLbConfig) *clusterv3.LoadBalancingPolicy {
+	var slow *commonv3.SlowStartConfig
+	if spec.SlowStart != nil {
+		slow = &commonv3.SlowStartConfig{SlowStartWindow: policy.Duration(spec.SlowStart.Window)}
 	}
 	switch spec.Type {
 	case egv1a1.ConsistentHashLoadBalancerType:
@@ -117,7 +152,7 @@ func endpointPolicy(spec *egv1a1.LoadBalancer, weighted bool) *clusterv3.LoadBal
 		return only("round_robin", &robinv3.RoundRobin{LocalityLbConfig: locality, SlowStartConfig: slow})
 	case egv1a1.BackendUtilizationLoadBalancerType:
 		out := only("client_side_weighted_round_robin", utilization(spec.BackendUtilization, slow))
-		if weighted {
+		if locality.GetLocalityWeightedLbConfig() != nil {
 			return only("wrr_locality", &localityv3.WrrLocality{EndpointPickingPolicy: out})
 		}
 		return out

@@ -109,6 +109,9 @@ func TestCheck(t *testing.T) {
 		return with(hashOf("SourceIP"), func(l *egv1a1.LoadBalancer) { l.ConsistentHash.TableSize = &size })
 	}
 	slow := func(l *egv1a1.LoadBalancer) { l.SlowStart = &egv1a1.SlowStart{Window: new(gwv1.Duration("1s"))} }
+	ownZone100 := func(l *egv1a1.LoadBalancer) {
+		l.ZoneAware = &egv1a1.ZoneAware{PreferLocal: &egv1a1.PreferLocalZone{PercentageEnabled: new(uint32(100))}}
+	}
 	for _, tt := range []struct {
 		spec *egv1a1.LoadBalancer
 		want string
@@ -118,6 +121,15 @@ func TestCheck(t *testing.T) {
 		{with(of("Random"), slow), "use RoundRobin"},
 		{with(of("RoundRobin"), func(l *egv1a1.LoadBalancer) { l.SlowStart = &egv1a1.SlowStart{} }), "is missing"},
 		{of("DynamicModule"), `"DynamicModule" is not supported`},
+		{with(of("Random"), ownZone100), ""},
+		{with(hashOf("SourceIP"), ownZone100), "use weightedZones, or another type"},
+		{with(of("BackendUtilization"), ownZone100), "use weightedZones, or another type"},
+		{with(with(of("Random"), ownZone100), func(l *egv1a1.LoadBalancer) {
+			l.ZoneAware.WeightedZones = []egv1a1.WeightedZoneConfig{{Zone: "a", Weight: 1}}
+		}), "remove preferLocal or weightedZones"},
+		{with(with(of("Random"), ownZone100), func(l *egv1a1.LoadBalancer) {
+			*l.ZoneAware.PreferLocal.PercentageEnabled = 101
+		}), "101 is no percentage"},
 		{of("ConsistentHash"), "add consistentHash"},
 		{hashOf("SourceIP"), ""},
 		{hashOf("Header"), "The type Header needs this field"},

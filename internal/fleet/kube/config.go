@@ -42,7 +42,7 @@ func (r *renderer) configure() error {
 		}
 	}
 	var err error
-	if config.Metrics, err = r.metrics(); err != nil {
+	if config.Metrics, err = fleet.MetricsOf(r.spec, r.fleet.Sinks, r.settings.serviceDomain()); err != nil {
 		return err
 	}
 	base, err := fleet.Bootstrap(config)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 )
@@ -27,7 +28,7 @@ const (
 	// labelInstallation is which installation of Sluice an object is of: it leaves those of others alone.
 	labelInstallation = "sluice.dev/installation"
 	// labelFleet is what Services and Deployments find their pods by. It never changes: a selector cannot be changed.
-	labelFleet = "sluice.dev/fleet"
+	labelFleet = model.LabelFleet
 	// annotationProxy is the name of the proxy: that an object is ours, and whose.
 	annotationProxy = "sluice.dev/proxy"
 	// annotationHash is of the object as rendered: what it says is compared before anything is written.
@@ -51,7 +52,7 @@ type renderer struct {
 	// spec and provider are never nil.
 	spec     *egv1a1.EnvoyProxySpec
 	provider *egv1a1.EnvoyProxyKubernetesProvider
-	drain    Drain
+	drain    fleet.Drain
 	// files are the contents of the ConfigMap.
 	files map[string]string
 }
@@ -68,7 +69,7 @@ func Render(f *resolve.Fleet, s Settings) ([]*unstructured.Unstructured, error) 
 		r.provider = p.Kubernetes
 	}
 	var err error
-	if r.drain, err = drainOf(r.spec); err != nil {
+	if r.drain, err = fleet.DrainOf(r.spec, DefaultDrain); err != nil {
 		return nil, err
 	}
 	if err := r.configure(); err != nil {

@@ -1,12 +1,8 @@
 package kube
 
 import (
-	"fmt"
 	"strings"
 	"time"
-
-	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
-	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/internal/fleet"
 )
@@ -45,52 +41,8 @@ func (s Settings) serviceDomain() string {
 // DefaultEnvoyImage is the image of the Envoy that Sluice is built and tested with.
 const DefaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v" + fleet.EnvoyVersion
 
-// Drain is how an Envoy goes, from EnvoyProxySpec.shutdown.
-type Drain struct {
-	// Timeout is after which it ends, whatever is still in flight.
-	Timeout time.Duration
-	// Min is how long it takes new connections at least: until every node and load balancer knows that the pod is going.
-	Min time.Duration
-	// HealthDelay is after which its health check fails.
-	HealthDelay time.Duration
-}
-
-// Quiet is how long no new connection may have come before Envoy ends: half of Min. As long as no other pod is ready,
-// nodes go on sending connections to one that is going, and each of them begins the wait anew.
-func (d Drain) Quiet() time.Duration { return d.Min / 2 }
-
 // DefaultDrain is that of Envoy Gateway.
-var DefaultDrain = Drain{Timeout: time.Minute, Min: 10 * time.Second}
+var DefaultDrain = fleet.Drain{Timeout: time.Minute, Min: 10 * time.Second}
 
 // terminationSlack is what a pod may take to end beyond its drain.
 const terminationSlack = 30 * time.Second
-
-func drainOf(spec *egv1a1.EnvoyProxySpec) (Drain, error) {
-	out := DefaultDrain
-	if spec == nil || spec.Shutdown == nil {
-		return out, nil
-	}
-	s := spec.Shutdown
-	for _, f := range []struct {
-		name string
-		from *gwv1.Duration
-		to   *time.Duration
-	}{
-		{"drainTimeout", s.DrainTimeout, &out.Timeout},
-		{"minDrainDuration", s.MinDrainDuration, &out.Min},
-		{"healthCheckFailureDelay", s.HealthCheckFailureDelay, &out.HealthDelay},
-	} {
-		if f.from == nil {
-			continue
-		}
-		d, err := time.ParseDuration(string(*f.from))
-		if err != nil {
-			return out, fmt.Errorf("spec.shutdown.%s: %w", f.name, err)
-		}
-		*f.to = d
-	}
-	if out.Timeout < out.Min {
-		return out, fmt.Errorf("spec.shutdown.drainTimeout (%s) is shorter than minDrainDuration (%s)", out.Timeout, out.Min)
-	}
-	return out, nil
-}

@@ -18,11 +18,11 @@ type RuntimeDir struct {
 }
 
 const (
-	adminSocket = "admin.sock"
-	xdsSocket   = "xds.sock"
-	// ratelimitSocket has no longer a name than adminSocket, the length of whose path is checked.
+	// adminSocket is a symbolic link to the socket of the Envoy that serves. Those have the longest names of all sockets:
+	// the length of their paths is checked.
+	adminSocket     = "admin.sock"
+	xdsSocket       = "xds.sock"
 	ratelimitSocket = "limit.sock"
-	bootstrapFile   = "bootstrap.json"
 	lockFile        = "lock"
 	dirPrefix       = "sluice-"
 )
@@ -67,7 +67,7 @@ func openIn(base string) (*RuntimeDir, error) {
 		return nil, err
 	}
 	dir := &RuntimeDir{path: path}
-	if have := len(dir.AdminSocket()); have > maxSocketPath {
+	if have := len(dir.adminSocketOf(0)); have > maxSocketPath {
 		return nil, errors.Join(os.Remove(path), fmt.Errorf("%s is too long a path: the path of a socket in it has "+
 			"%d bytes and %d are allowed; set XDG_RUNTIME_DIR or TMPDIR to a shorter one", base, have, maxSocketPath))
 	}
@@ -83,7 +83,39 @@ func JoinRuntimeDir(path string) *RuntimeDir { return &RuntimeDir{path: path} }
 // Path returns the absolute path of the directory.
 func (d *RuntimeDir) Path() string { return d.path }
 
-// AdminSocket returns the path for the socket of Envoy's admin interface.
+// seats is how many Envoys there can be at a time: one that serves, and one that takes over or goes.
+const seats = 2
+
+// adminSocketOf returns the path for the socket of the admin interface of the Envoy in a seat.
+func (d *RuntimeDir) adminSocketOf(seat int) string {
+	return filepath.Join(d.path, fmt.Sprintf("admin.%d.sock", seat))
+}
+
+// bootstrapOf returns the path for the bootstrap of the Envoy in a seat.
+func (d *RuntimeDir) bootstrapOf(seat int) string {
+	return filepath.Join(d.path, fmt.Sprintf("bootstrap.%d.json", seat))
+}
+
+// present makes the Envoy in a seat the one that AdminSocket leads to.
+func (d *RuntimeDir) present(seat int) error {
+	staged := filepath.Join(d.path, "admin.new")
+	_ = os.Remove(staged) // one that was not renamed
+	if err := os.Symlink(d.adminSocketOf(seat), staged); err != nil {
+		return fmt.Errorf("name the admin interface: %w", err)
+	}
+	if err := os.Rename(staged, d.AdminSocket()); err != nil {
+		return fmt.Errorf("name the admin interface: %w", err)
+	}
+	return nil
+}
+
+// clear removes what the Envoy in a seat has left.
+func (d *RuntimeDir) clear(seat int) {
+	_ = os.Remove(d.adminSocketOf(seat)) // what cannot be removed goes with the directory
+	_ = os.Remove(d.bootstrapOf(seat))
+}
+
+// AdminSocket returns the path for the socket of the admin interface of the Envoy that serves.
 func (d *RuntimeDir) AdminSocket() string { return filepath.Join(d.path, adminSocket) }
 
 // XDSSocket returns the path for the socket on which Sluice serves xDS.

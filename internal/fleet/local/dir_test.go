@@ -84,7 +84,7 @@ func TestStaleRuntimeDirsAreRemoved(t *testing.T) {
 		}
 		return path
 	}
-	stale := mkdir("sluice-"+dead+"-1", lockFile, adminSocket, bootstrapFile)
+	stale := mkdir("sluice-"+dead+"-1", lockFile, adminSocket, "bootstrap.0.json")
 	half := mkdir("sluice-" + dead + "-2")
 	own := mkdir("sluice-"+strconv.Itoa(os.Getpid())+"-3", lockFile)
 	foreign := mkdir("sluice-notes-"+dead, "todo")
@@ -120,8 +120,8 @@ func TestRuntimeDirPathIsTooLong(t *testing.T) {
 	}
 	t.Setenv("XDG_RUNTIME_DIR", long)
 	dir := open(t, "")
-	if strings.HasPrefix(dir.Path(), long) || len(dir.AdminSocket()) > maxSocketPath {
-		t.Errorf("%s is not short enough", dir.AdminSocket())
+	if strings.HasPrefix(dir.Path(), long) || len(dir.adminSocketOf(0)) > maxSocketPath {
+		t.Errorf("%s is not short enough", dir.adminSocketOf(0))
 	}
 }
 

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,11 @@ const (
 // ErrDrainIncomplete is wrapped by what Stop returns when requests had to be cut off.
 var ErrDrainIncomplete = errors.New("requests were still in flight")
 
-// Stop drains Envoy, ends it and removes its runtime directory. Draining has two phases. In the first, new connections
-// are still accepted, but every answer asks its client to close the connection; it ends when no connection is open, or
-// none has had a request for half a second, or at half of Config.DrainTimeout. In the second, Envoy listens no more;
-// it ends when no request is in flight and no TCP or TLS connection open, or at Config.DrainTimeout. Idle connections
-// are not waited for: Envoy never closes them itself.
+// Stop drains Envoy, ends it and removes its files. Draining has two phases. In the first, new connections are still
+// accepted, but every answer asks its client to close the connection; it ends when no connection is open, or none has
+// had a request for half a second, or at half of Drain.Timeout, but not before Drain.Min. In the second, Envoy listens
+// no more; it ends when no request is in flight and no TCP or TLS connection open, or at Drain.Timeout. Idle
+// connections are not waited for: Envoy never closes them itself.
 //
 // A context that ends cuts the draining short, not the rest. The error wraps ErrDrainIncomplete if something was cut
 // off; Envoy has ended whatever Stop returns. Calling it again returns the same.
@@ -35,7 +36,8 @@ func (e *Envoy) Stop(ctx context.Context) error {
 			drained = e.drain(ctx)
 		}
 		e.end()
-		e.stopErr = errors.Join(drained, e.config.Dir.Remove())
+		e.stopErr = drained
+		e.config.Dir.clear(e.seat)
 		close(e.stopped)
 	})
 	return e.Wait()
@@ -53,16 +55,15 @@ func (e *Envoy) end() {
 }
 
 func (e *Envoy) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, e.config.DrainTimeout)
+	how := e.config.Drain
+	ctx, cancel := context.WithTimeout(ctx, how.Timeout)
 	defer cancel()
-	soft, cancelSoft := context.WithTimeout(ctx, e.config.DrainTimeout/2)
+	soft, cancelSoft := context.WithTimeout(ctx, max(how.Timeout/2, how.Min))
 	defer cancelSoft()
-	for _, path := range []string{"/healthcheck/fail", "/drain_listeners?graceful&skip_exit"} {
-		if err := e.admin.Post(soft, path); err != nil {
-			return e.undrained(err)
-		}
+	if err := e.admin.Post(soft, "/drain_listeners?graceful&skip_exit"); err != nil {
+		return e.undrained(err)
 	}
-	last, err := e.await(soft, quiet())
+	last, err := e.soften(soft)
 	if err != nil && soft.Err() == nil {
 		return e.undrained(err)
 	}
@@ -79,6 +80,22 @@ func (e *Envoy) drain(ctx context.Context) error {
 		return fmt.Errorf("Envoy was stopped while %w: %d when the time to drain was over", ErrDrainIncomplete, last.Busy())
 	}
 	return nil
+}
+
+// soften is the first phase of draining.
+func (e *Envoy) soften(ctx context.Context) (Traffic, error) {
+	how, began, done := e.config.Drain, time.Now(), quiet()
+	failing := false
+	var failed error
+	last, err := e.await(ctx, func(t Traffic) bool {
+		elapsed := time.Since(began)
+		if !failing && elapsed >= how.HealthDelay {
+			failing = true
+			failed = e.admin.Post(ctx, "/healthcheck/fail")
+		}
+		return failed != nil || done(t) && elapsed >= how.Min
+	})
+	return last, cmp.Or(failed, err)
 }
 
 // quiet returns a condition that is met once nothing is left, or nothing has moved for quietFor.

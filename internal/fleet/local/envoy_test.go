@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,6 +111,16 @@ func staticBootstrap(t *testing.T, config fleet.Config, port uint32, upstream ne
 	return bootstrap
 }
 
+// marshalled is a bootstrap as Envoy reads it.
+func marshalled(t *testing.T, b *bootstrapv3.Bootstrap) []byte {
+	t.Helper()
+	out, err := fleet.JSON(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 func address(ip string, port uint32) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
@@ -183,8 +194,8 @@ func start(t *testing.T, drain time.Duration, changes ...func(*fleet.Config)) *r
 		change(&config)
 	}
 	envoy, err := local.Start(t.Context(), local.Config{
-		Binary: binary, Dir: r.dir, Concurrency: 1, DrainTimeout: drain,
-		Bootstrap: staticBootstrap(t, config, port, r.upstream.Listener.Addr()),
+		Binary: binary, Dir: r.dir, Concurrency: 1, Drain: fleet.Drain{Timeout: drain},
+		Bootstrap: marshalled(t, staticBootstrap(t, config, port, r.upstream.Listener.Addr())),
 		OnCrash:   func(c local.Crash) { r.crashes <- c },
 		OnLine: func(l local.Line) {
 			r.mu.Lock()
@@ -229,9 +240,9 @@ func TestEnvoyServesAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("answer %q, %v", body, err)
 	}
 	for path, want := range map[string]os.FileMode{
-		r.dir.AdminSocket():              0o600 | os.ModeSocket,
-		r.dir.Path() + "/bootstrap.json": 0o600,
-		r.dir.Path():                     0o700 | os.ModeDir,
+		r.dir.AdminSocket():                0o600 | os.ModeSocket,
+		r.dir.Path() + "/bootstrap.0.json": 0o600,
+		r.dir.Path():                       0o700 | os.ModeDir,
 	} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, %v; want mode %v", path, info, err, want)
@@ -244,8 +255,8 @@ func TestEnvoyServesAndLeavesNothingBehind(t *testing.T) {
 	if !gone(pid) || r.Pid() != 0 {
 		t.Errorf("process %d is still there", pid)
 	}
-	if _, err := os.Stat(r.dir.Path()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is still there: %v", r.dir.Path(), err)
+	if left, err := filepath.Glob(r.dir.Path() + "/*.[0-9]*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 	if again, waited := r.Stop(t.Context()), r.Wait(); again != nil || waited != nil {
 		t.Errorf("second Stop: %v, Wait: %v", again, waited)
@@ -365,15 +376,15 @@ func TestStartReportsWhatEnvoyDoesNotLike(t *testing.T) {
 	bootstrap := staticBootstrap(t, fleetConfig(dir), freePort(t), upstream.Listener.Addr())
 	bootstrap.StaticResources.Listeners[0].FilterChains[0].Filters[0].ConfigType = nil
 	_, err := local.Start(t.Context(), local.Config{
-		Binary: envoytest.Binary(t), Dir: dir, Bootstrap: bootstrap, Concurrency: 1,
+		Binary: envoytest.Binary(t), Dir: dir, Bootstrap: marshalled(t, bootstrap), Concurrency: 1,
 	})
 	var crash local.Crash
 	const words = "registered implementation for 'http'"
 	if !errors.As(err, &crash) || len(crash.Tail) == 0 || !strings.Contains(err.Error(), words) {
 		t.Errorf("error %v, want a crash with Envoy's own words", err)
 	}
-	if _, err := os.Stat(dir.Path()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is still there: %v", dir.Path(), err)
+	if left, err := filepath.Glob(dir.Path() + "/*.json"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
@@ -383,7 +394,8 @@ func TestStartReportsAnUnusableBinary(t *testing.T) {
 			dir := runtimeDir(t)
 			upstream := newSlowUpstream(t)
 			_, err := local.Start(t.Context(), local.Config{
-				Binary: binary, Dir: dir, Bootstrap: staticBootstrap(t, fleetConfig(dir), freePort(t), upstream.Listener.Addr()),
+				Binary: binary, Dir: dir,
+				Bootstrap: marshalled(t, staticBootstrap(t, fleetConfig(dir), freePort(t), upstream.Listener.Addr())),
 			})
 			var crash local.Crash
 			if !errors.As(err, &crash) {
@@ -403,7 +415,8 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := local.Start(ctx, local.Config{
-		Binary: silent, Dir: dir, Bootstrap: staticBootstrap(t, fleetConfig(dir), freePort(t), upstream.Listener.Addr()),
+		Binary: silent, Dir: dir,
+		Bootstrap: marshalled(t, staticBootstrap(t, fleetConfig(dir), freePort(t), upstream.Listener.Addr())),
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want that of the context", err)

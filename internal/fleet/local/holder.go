@@ -14,14 +14,13 @@ import (
 // portHolder names a process that listens on a port, for people: "envoy (process 4711)". It returns "" where that
 // cannot be found out: on other systems than Linux, and for the processes of other users.
 func portHolder(port model.PortKey) string {
-	// A UDP socket does not listen: as long as it is not connected it is in the state that TCP calls closed.
-	state := "0A"
+	state := stateListen
 	if port.Transport == model.OverUDP {
-		state = "07"
+		state = stateUnconnected
 	}
 	inodes := map[string]bool{}
 	for _, family := range []string{"", "6"} {
-		listeningInodes("/proc/net/"+port.Transport.String()+family, state, port.Port, inodes)
+		socketInodes("/proc/net/"+port.Transport.String()+family, state, int(port.Port), inodes)
 	}
 	if len(inodes) == 0 {
 		return ""
@@ -44,9 +43,19 @@ func portHolder(port model.PortKey) string {
 	return ""
 }
 
-// listeningInodes adds the sockets of the port that are in a state, in the form in which links to them are written,
-// from a table in the format of /proc/net/tcp: number, local address, remote address, state, four more, inode.
-func listeningInodes(table, state string, port uint16, inodes map[string]bool) {
+// The states of sockets in /proc/net. A UDP socket does not listen: as long as it is not connected it is in the state
+// that TCP calls closed.
+const (
+	stateListen      = "0A"
+	stateUnconnected = "07"
+)
+
+// anyPort stands for all ports.
+const anyPort = -1
+
+// socketInodes adds the sockets of the port that are in a state, in the form in which links to them are written, from a
+// table in the format of /proc/net/tcp: number, local address, remote address, state, four more, inode.
+func socketInodes(table, state string, port int, inodes map[string]bool) {
 	file, err := os.Open(table)
 	if err != nil {
 		return
@@ -60,7 +69,7 @@ func listeningInodes(table, state string, port uint16, inodes map[string]bool) {
 			continue
 		}
 		_, hex, _ := strings.Cut(fields[fieldAddress], ":")
-		if have, err := strconv.ParseUint(hex, 16, 16); err == nil && uint16(have) == port {
+		if have, err := strconv.ParseUint(hex, 16, 16); err == nil && (port == anyPort || int(have) == port) {
 			inodes["socket:["+fields[fieldInode]+"]"] = true
 		}
 	}

@@ -43,8 +43,12 @@ func parent(base string) {
 	if err != nil {
 		fail(err)
 	}
+	raw, err := fleet.JSON(bootstrap)
+	if err != nil {
+		fail(err)
+	}
 	envoy, err := local.Start(context.Background(), local.Config{
-		Binary: os.Getenv("SLUICE_ENVOY"), Dir: dir, Bootstrap: bootstrap,
+		Binary: os.Getenv("SLUICE_ENVOY"), Dir: dir, Bootstrap: raw,
 	})
 	if err != nil {
 		fail(err)

@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
-
-	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 
 	"github.com/sluice-gateway/sluice/internal/child"
 	"github.com/sluice-gateway/sluice/internal/fleet"
@@ -24,32 +21,39 @@ import (
 type Config struct {
 	// Binary is the path of Envoy. Required.
 	Binary string
-	// Dir is where the bootstrap is written; the sockets that the bootstrap names should be in it. Required. Stop
-	// removes it.
+	// Dir is where the bootstrap is written; the sockets that the bootstrap names should be in it. Required. It stays the
+	// caller's to remove.
 	Dir *RuntimeDir
-	// Bootstrap is Envoy's configuration: see [fleet.Bootstrap]. Its admin interface must be on Dir's AdminSocket.
-	Bootstrap *bootstrapv3.Bootstrap
+	// Bootstrap is Envoy's configuration: see [fleet.JSON]. Its admin interface is put on a socket in Dir.
+	Bootstrap []byte
 	// Concurrency is the number of worker threads; 0 is as many as the process may use CPUs.
 	Concurrency int
-	// DrainTimeout bounds how long Stop waits for requests in flight; 0 is DefaultDrainTimeout.
-	DrainTimeout time.Duration
+	// Level is how bad something has to be for Envoy to log it, as --log-level has it; empty is "warn". ComponentLevels
+	// is that of components, as --component-log-level has it.
+	Level, ComponentLevels string
+	// Arguments are further ones of the command line.
+	Arguments []string
+	// Drain is how Envoy goes when it is stopped. A Timeout of 0 is DefaultDrainTimeout.
+	Drain fleet.Drain
 	// Env is what Envoy gets as environment, as "NAME=value", besides the few variables that it needs to run. It does
 	// not inherit the rest: formats that route authors write can print variables.
 	Env []string
 	// Stdout gets Envoy's standard output, where access logs go that say so; nil discards it.
 	Stdout io.Writer
-	// OnLine is called for each line that Envoy logs, warnings and worse; may be nil.
+	// OnLine is called for each line that Envoy logs; may be nil.
 	OnLine func(Line)
 	// OnCrash is called each time that Envoy has died without having been told to; may be nil.
 	OnCrash func(Crash)
 }
 
-// DefaultDrainTimeout is how long Stop waits for requests in flight unless Config says otherwise.
+// DefaultDrainTimeout bounds how long Stop waits for requests in flight unless Config says otherwise.
 const DefaultDrainTimeout = 10 * time.Second
 
 const (
-	// A restart takes Envoy some 100 ms, and with firstDelay it is back well within 2 s.
-	firstDelay, maxDelay = 100 * time.Millisecond, 2 * time.Second
+	// While Envoy is away all requests fail, so one that dies by accident is started again at once, and one that dies
+	// again and again soon enough to be back within 2 s, of which it takes a part itself. There is nothing else on this
+	// machine for whose sake to wait longer.
+	firstDelay, maxDelay = 10 * time.Millisecond, 500 * time.Millisecond
 	// stableAfter is how long an Envoy has to live for its death not to count as part of a crash loop.
 	stableAfter = 10 * time.Second
 	// startTimeout bounds the start of the first Envoy unless the context does so sooner.
@@ -97,7 +101,9 @@ func (c Crash) Unwrap() error { return c.Err }
 // Envoy is a supervised Envoy process. It is safe for concurrent use.
 type Envoy struct {
 	config Config
-	admin  Admin
+	// seat is which of the two that share Config.Dir it is.
+	seat  int
+	admin Admin
 	// stopping is closed when Stop is called, ended when the process has ended and is not started again, and stopped
 	// when its files are gone too.
 	stopping, ended, stopped chan struct{}
@@ -110,19 +116,34 @@ type Envoy struct {
 // Start starts Envoy and returns when its admin interface answers; whether it has configuration yet is for
 // [Admin.Ready] to say. From then on Envoy is started again whenever it dies, until Stop. The context bounds only the
 // start. An Envoy that ends before it answers is not started again: the error is a [Crash], whose Tail says what it did
-// not like. Whenever Start returns an error, no process is left, and neither is Config.Dir.
+// not like. Whenever Start returns an error, no process is left.
+//
+// There can be one in a directory. A [Slot] has one take over from another.
 func Start(ctx context.Context, c Config) (*Envoy, error) {
+	if c.Dir != nil {
+		// Before it answers: it may serve before Start has noted that, and whoever sees it serve can ask it.
+		if err := c.Dir.present(0); err != nil {
+			return nil, fmt.Errorf("start Envoy: %w", err)
+		}
+	}
+	return start(ctx, c, 0)
+}
+
+// start starts an Envoy in a seat of its directory, which must be free.
+func start(ctx context.Context, c Config, seat int) (*Envoy, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("start Envoy: %w", err)
 	}
-	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
+	c.Drain.Timeout = cmp.Or(c.Drain.Timeout, DefaultDrainTimeout)
 	c.Concurrency = cmp.Or(c.Concurrency, runtime.GOMAXPROCS(0))
-	if err := writeBootstrap(c); err != nil {
-		return nil, errors.Join(fmt.Errorf("start Envoy: %w", err), c.Dir.Remove())
+	if err := writeBootstrap(c, seat); err != nil {
+		c.Dir.clear(seat)
+		return nil, fmt.Errorf("start Envoy: %w", err)
 	}
 	e := &Envoy{
 		config:   c,
-		admin:    Admin{Socket: c.Dir.AdminSocket()},
+		seat:     seat,
+		admin:    Admin{Socket: c.Dir.adminSocketOf(seat)},
 		stopping: make(chan struct{}),
 		ended:    make(chan struct{}),
 		stopped:  make(chan struct{}),
@@ -131,10 +152,8 @@ func Start(ctx context.Context, c Config) (*Envoy, error) {
 	answers := make(chan struct{})
 	go e.supervise(answers, died)
 	if err := e.awaitAnswer(ctx, died); err != nil {
-		e.stop.Do(func() { close(e.stopping) })
-		e.child.Kill()
-		<-e.ended
-		return nil, errors.Join(fmt.Errorf("start Envoy: %w", err), c.Dir.Remove())
+		e.abort()
+		return nil, fmt.Errorf("start Envoy: %w", err)
 	}
 	close(answers)
 	return e, nil
@@ -146,21 +165,30 @@ func (c Config) check() error {
 		return errors.New("the path of the binary is required")
 	case c.Dir == nil:
 		return errors.New("a runtime directory is required")
-	case c.Concurrency < 0 || c.DrainTimeout < 0:
+	case c.Concurrency < 0 || c.Drain.Timeout < 0:
 		return errors.New("the concurrency and the drain timeout must not be negative")
-	case c.Bootstrap.GetAdmin().GetAddress().GetPipe().GetPath() != c.Dir.AdminSocket():
-		return fmt.Errorf("the admin interface in the bootstrap must be on the socket %s", c.Dir.AdminSocket())
 	}
 	return nil
 }
 
 // writeBootstrap puts the bootstrap into a file: on the command line everybody could read it.
-func writeBootstrap(c Config) error {
-	raw, err := fleet.JSON(c.Bootstrap)
+func writeBootstrap(c Config, seat int) error {
+	raw, err := fleet.WithAdminSocket(c.Bootstrap, c.Dir.adminSocketOf(seat))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.Dir.Path(), bootstrapFile), raw, 0o600)
+	return os.WriteFile(c.Dir.bootstrapOf(seat), raw, 0o600)
+}
+
+// abort ends an Envoy that serves nobody yet.
+func (e *Envoy) abort() {
+	e.stop.Do(func() {
+		close(e.stopping)
+		e.child.Kill()
+		<-e.ended
+		e.config.Dir.clear(e.seat)
+		close(e.stopped)
+	})
 }
 
 // awaitAnswer returns nil when the admin interface answers.
@@ -203,7 +231,7 @@ func (e *Envoy) supervise(answers <-chan struct{}, died chan<- Crash) {
 	inARow, delay := 0, firstDelay
 	for {
 		started := time.Now()
-		cmd, output := command(e.config)
+		cmd, output := command(e.config, e.seat)
 		err := e.child.Run(cmd, e.stopping)
 		crash := Crash{Err: err, Uptime: time.Since(started), Tail: output.flush()}
 		select {

@@ -69,7 +69,8 @@ func TestEnvoyAsksForItsConfiguration(t *testing.T) {
 	lines := make(chan local.Line, 100)
 	// Sluice is not there yet: Envoy starts all the same.
 	envoy, err := local.Start(t.Context(), local.Config{
-		Binary: binary, Dir: dir, Bootstrap: bootstrap, Concurrency: 1, OnLine: func(l local.Line) { lines <- l },
+		Binary: binary, Dir: dir, Bootstrap: marshalled(t, bootstrap), Concurrency: 1,
+		OnLine: func(l local.Line) { lines <- l },
 	})
 	if err != nil {
 		t.Fatal(err)

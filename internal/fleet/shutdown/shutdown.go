@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/fleet/kube"
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
 )
@@ -32,7 +33,7 @@ type Manager struct {
 	// Admin is Envoy's admin interface.
 	Admin local.Admin
 	// Drain is how Envoy is to go.
-	Drain kube.Drain
+	Drain fleet.Drain
 	// Log may be nil.
 	Log *slog.Logger
 }

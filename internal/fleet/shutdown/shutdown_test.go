@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/fleet/envoytest"
 	"github.com/sluice-gateway/sluice/internal/fleet/kube"
 	"github.com/sluice-gateway/sluice/internal/fleet/local"
@@ -116,7 +117,7 @@ func wait(t *testing.T, what string, holds func() bool) {
 
 // shut starts a shutdown manager, with somebody waiting at DrainedPath as the preStop hook does. terminate is what
 // Kubernetes does; the channels say what came of it.
-func (e *envoy) shut(drain kube.Drain) (terminate func(), drained, ended chan error) {
+func (e *envoy) shut(drain fleet.Drain) (terminate func(), drained, ended chan error) {
 	e.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -196,7 +197,7 @@ func (l *load) over() {
 
 func TestNothingIsLost(t *testing.T) {
 	e := start(t)
-	terminate, drained, ended := e.shut(kube.Drain{Timeout: 30 * time.Second, Min: time.Second})
+	terminate, drained, ended := e.shut(fleet.Drain{Timeout: 30 * time.Second, Min: time.Second})
 	l := e.load()
 	slow := make(chan string, 1)
 	go func() {
@@ -240,7 +241,7 @@ func TestNothingIsLost(t *testing.T) {
 func TestOnlyEnvoy(t *testing.T) {
 	const least, pause = 500 * time.Millisecond, 100 * time.Millisecond
 	e := start(t)
-	terminate, drained, ended := e.shut(kube.Drain{Timeout: 30 * time.Second, Min: least})
+	terminate, drained, ended := e.shut(fleet.Drain{Timeout: 30 * time.Second, Min: least})
 	terminate()
 	l, transport := &load{}, &http.Transport{DisableKeepAlives: true}
 	for began := time.Now(); time.Since(began) < 3*least; {
@@ -269,7 +270,7 @@ func TestOnlyEnvoy(t *testing.T) {
 // TestNobodyTakesOver: the time to drain ends while clients still connect, and the log says so.
 func TestNobodyTakesOver(t *testing.T) {
 	e := start(t)
-	terminate, drained, ended := e.shut(kube.Drain{Timeout: 2 * time.Second, Min: 2 * time.Second})
+	terminate, drained, ended := e.shut(fleet.Drain{Timeout: 2 * time.Second, Min: 2 * time.Second})
 	terminate()
 	l, transport := &load{}, &http.Transport{DisableKeepAlives: true}
 	for {
@@ -287,7 +288,7 @@ func TestNobodyTakesOver(t *testing.T) {
 
 func TestDrainTimeout(t *testing.T) {
 	e := start(t)
-	terminate, drained, ended := e.shut(kube.Drain{Timeout: time.Second})
+	terminate, drained, ended := e.shut(fleet.Drain{Timeout: time.Second})
 	go func() {
 		if response, err := http.Get(e.url + "/slow"); err == nil { //nolint:noctx // Envoy is killed
 			_ = response.Body.Close()

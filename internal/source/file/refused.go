@@ -110,6 +110,7 @@ func (st *state) refuse(path string) {
 }
 
 // rotate keeps the saved version of a file as the one before, unless it is refused: then the one before it still is.
+// The saved version stays where it is until the next one is in its place, whatever happens meanwhile.
 func (st *state) rotate(name string) error {
 	have, _, err := readSaved(name, false)
 	if err != nil {
@@ -118,7 +119,11 @@ func (st *state) rotate(name string) error {
 	if refused, _, err := readSaved(beside(name, refusedSuffix), false); err == nil && refused.Hash == have.Hash {
 		return nil
 	}
-	return os.Rename(name, beside(name, previousSuffix))
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return writeAtomically(beside(name, previousSuffix), content)
 }
 
 // noteRefused notes which version of a file is refused.

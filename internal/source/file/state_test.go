@@ -172,6 +172,25 @@ func TestStateOfRefused(t *testing.T) {
 	w.untilData("a", "2")
 }
 
+// TestStateIsNeverWithout ends between the two steps of saving the next version of a file: the one that was saved is
+// still there.
+func TestStateIsNeverWithout(t *testing.T) {
+	st, err := openState(t.TempDir(), func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := st.name("/a.yaml")
+	if err := st.write(name, "/a.yaml", job{content: []byte("first")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.rotate(name); err != nil {
+		t.Fatal(err)
+	}
+	if content, _, ok := st.load("/a.yaml"); !ok || string(content) != "first" {
+		t.Errorf("the saved version is %q", content)
+	}
+}
+
 // TestStateOfRefusedTwice restarts with a refused version that came after a refused one: the one before both is kept,
 // until there is one that was never refused.
 func TestStateOfRefusedTwice(t *testing.T) {

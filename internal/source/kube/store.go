@@ -127,19 +127,20 @@ func (s *store) Replace(all []any, _ string) error {
 	if s.closed {
 		return nil
 	}
-	there := make(map[model.Name]struct{}, len(all))
+	if len(s.known) == 0 {
+		s.known = make(map[model.Name]resource.Object, len(all))
+	}
+	gone := maps.Clone(s.known)
 	for _, obj := range all {
 		o, err := s.take(obj)
 		if err != nil {
 			return err
 		}
-		there[refOf(s.kind, o).Name] = struct{}{}
+		delete(gone, refOf(s.kind, o).Name)
 		s.set(o)
 	}
-	for _, name := range slices.SortedFunc(maps.Keys(s.known), model.Name.Compare) {
-		if _, ok := there[name]; !ok {
-			s.remove(s.kind.Ref(name))
-		}
+	for _, name := range slices.SortedFunc(maps.Keys(gone), model.Name.Compare) {
+		s.remove(s.kind.Ref(name))
 	}
 	s.synced, s.trouble, s.following = true, nil, true
 	s.gate.out.nudge()

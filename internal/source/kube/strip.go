@@ -80,7 +80,7 @@ func keepAnnotations(all map[string]string) map[string]string {
 	for key, value := range all {
 		prefix, _, ok := strings.Cut(key, "/")
 		for _, d := range domains {
-			if !ok || prefix != d && !strings.HasSuffix(prefix, "."+d) {
+			if key != corev1.AnnotationTopologyMode && (!ok || prefix != d && !strings.HasSuffix(prefix, "."+d)) {
 				continue
 			}
 			if out == nil {
@@ -134,7 +134,11 @@ func one(b *bool) *bool {
 }
 
 func stripEndpointSlice(s *discoveryv1.EndpointSlice) {
-	s.Labels = map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	labels := map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	if fleet, ok := s.Labels[model.LabelFleet]; ok {
+		labels[model.LabelFleet] = fleet
+	}
+	s.Labels = labels
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		s.Endpoints[i] = discoveryv1.Endpoint{

@@ -94,6 +94,22 @@ func TestStrip(t *testing.T) {
 				}},
 			},
 		},
+		{"", model.KindService,
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{
+				corev1.AnnotationTopologyMode: "Auto", "service.kubernetes.io/other": "a",
+			}}},
+			&corev1.Service{TypeMeta: typ("v1", "Service"), ObjectMeta: metav1.ObjectMeta{
+				Annotations: map[string]string{corev1.AnnotationTopologyMode: "Auto"},
+			}},
+		},
+		{model.GroupDiscovery, model.KindEndpointSlice,
+			&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
+				discoveryv1.LabelServiceName: "s", model.LabelFleet: "f", "other": "a",
+			}}},
+			&discoveryv1.EndpointSlice{TypeMeta: typ("discovery.k8s.io/v1", "EndpointSlice"), ObjectMeta: metav1.ObjectMeta{
+				Labels: map[string]string{discoveryv1.LabelServiceName: "s", model.LabelFleet: "f"},
+			}},
+		},
 		{"", model.KindSecret,
 			&corev1.Secret{ObjectMeta: full(), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
 				"tls.crt": {1}, "tls.key": {2}, "keystore.jks": {3},

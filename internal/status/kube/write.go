@@ -156,6 +156,7 @@ func (w *Writer) try(ctx context.Context, ref model.Ref, path string, read bool)
 		if now, err = w.client.patch(ctx, path, now.Metadata.ResourceVersion, fields); err != nil {
 			return err
 		}
+		w.metrics.writes.WithLabelValues(resultOK).Inc()
 		have = reflect.New(typ)
 		if err := now.decode(have.Interface()); err != nil {
 			return err

@@ -26,6 +26,9 @@ const (
 	// interval is the least time between two writes of one object.
 	interval = 200 * time.Millisecond
 	workers  = 6
+	// yield is how long a writer that begins to lead gives way to what is more urgent, at most, and look how often it
+	// asks.
+	yield, look = 15 * time.Second, 100 * time.Millisecond
 	// backoff of an object that cannot be written.
 	firstBackoff, lastBackoff = 100 * time.Millisecond, 30 * time.Second
 )
@@ -38,6 +41,10 @@ type Options struct {
 	Controllers []string
 	// Path returns the path of an object in the API; false if its kind is not served.
 	Path func(model.Ref) (string, bool)
+	// Busy says that something waits that is more urgent than statuses, such as Envoys for their first configuration:
+	// what there is to write for a whole cluster takes the API server, and whoever shares a machine with it, a while. It
+	// must not hold a lock that is held while a method of the writer is called. nil if there never is.
+	Busy func() bool
 	// Log is told which statuses cannot be written.
 	Log *slog.Logger
 }
@@ -46,7 +53,10 @@ type Options struct {
 type Writer struct {
 	owner  owner
 	client *client
+	busy   func() bool
 	log    *slog.Logger
+	// metrics count what is written.
+	metrics metrics
 	// leading is held by the one Lead at a time.
 	leading sync.Mutex
 
@@ -89,7 +99,13 @@ func NewWriter(o Options) (*Writer, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Writer{client: c, log: o.Log, objects: map[model.Ref]*object{}, owner: owner{now: time.Now}}
+	if o.Busy == nil {
+		o.Busy = func() bool { return false }
+	}
+	w := &Writer{
+		client: c, busy: o.Busy, log: o.Log, metrics: newMetrics(), objects: map[model.Ref]*object{},
+		owner: owner{now: time.Now},
+	}
 	for _, name := range o.Controllers {
 		w.owner.controllers = append(w.owner.controllers, gwv1.GatewayController(name))
 	}
@@ -225,10 +241,12 @@ func (w *Writer) Lead(ctx context.Context) {
 		w.schedule(ref, o)
 	}
 	w.mu.Unlock()
+	until := time.Now().Add(yield)
 	var running sync.WaitGroup
 	for range workers {
 		running.Go(func() {
 			for w.next(ctx, queue) {
+				w.giveWay(ctx, until)
 			}
 		})
 	}
@@ -238,6 +256,17 @@ func (w *Writer) Lead(ctx context.Context) {
 	w.mu.Unlock()
 	queue.ShutDown()
 	running.Wait()
+}
+
+// giveWay waits as long as something is more urgent than statuses, at most until a time.
+func (w *Writer) giveWay(ctx context.Context, until time.Time) {
+	for time.Now().Before(until) && w.busy() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(look):
+		}
+	}
 }
 
 // next writes the next object in the queue. It returns false when the queue is at its end.
@@ -252,6 +281,7 @@ func (w *Writer) next(ctx context.Context, queue workqueue.TypedRateLimitingInte
 	}
 	if err := w.write(ctx, ref); err != nil {
 		if ctx.Err() == nil {
+			w.metrics.writes.WithLabelValues(resultFailed).Inc()
 			w.log.Warn("A status cannot be written; trying again", "object", ref.String(), "error", err)
 		}
 		queue.AddRateLimited(ref)

@@ -225,6 +225,7 @@ func TestWriter(t *testing.T) {
 		"the next leader":         testHandOver,
 		"what is gone":            testGone,
 		"nothing to read":         testNothingToRead,
+		"what is counted":         testCounted,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, f) })
 	}

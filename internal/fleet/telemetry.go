@@ -1,4 +1,4 @@
-package kube
+package fleet
 
 import (
 	"fmt"
@@ -10,19 +10,19 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
-	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
 )
 
-// metrics is what the EnvoyProxy says of the metrics (telemetry.metrics), as far as Envoy has to know it from its
-// start.
-func (r *renderer) metrics() (fleet.Metrics, error) {
-	var out fleet.Metrics
-	if r.spec.Telemetry == nil || r.spec.Telemetry.Metrics == nil {
+// MetricsOf returns what an EnvoyProxy, which may be nil, says of the metrics (telemetry.metrics), as far as Envoy has
+// to know it from its start. sinks are those of the EnvoyProxy. serviceDomain is what the DNS names of Services end
+// with; where it is empty there are none, and Services have endpoints. The error names the field.
+func MetricsOf(proxy *egv1a1.EnvoyProxySpec, sinks []resolve.FleetSink, serviceDomain string) (Metrics, error) {
+	var out Metrics
+	if proxy == nil || proxy.Telemetry == nil || proxy.Telemetry.Metrics == nil {
 		return out, nil
 	}
-	spec := r.spec.Telemetry.Metrics
+	spec := proxy.Telemetry.Metrics
 	if p := spec.Prometheus; p != nil {
 		out.Disabled = p.Disable
 		if p.Compression != nil {
@@ -35,11 +35,11 @@ func (r *renderer) metrics() (fleet.Metrics, error) {
 	for _, m := range spec.Matches {
 		out.More = append(out.More, statMatcher(m))
 	}
-	for i, sink := range r.fleet.Sinks {
+	for i, sink := range sinks {
 		if sink.Backend == (model.BackendKey{}) || i >= len(spec.Sinks) || spec.Sinks[i].OpenTelemetry == nil {
 			continue // as the status of the EnvoyProxy says
 		}
-		s, err := r.sink(sink, spec.Sinks[i].OpenTelemetry)
+		s, err := sinkOf(sink, spec.Sinks[i].OpenTelemetry, serviceDomain)
 		if err != nil {
 			return out, fmt.Errorf("spec.telemetry.metrics.sinks[%d]: %w", i, err)
 		}
@@ -66,9 +66,9 @@ func statMatcher(m egv1a1.StringMatch) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: m.Value}}
 }
 
-// sink is where metrics are sent: a Service by its name, or the endpoints of a Backend or server.
-func (r *renderer) sink(s resolve.FleetSink, spec *egv1a1.ProxyOpenTelemetrySink) (fleet.Sink, error) {
-	out := fleet.Sink{
+// sinkOf is where metrics are sent: a Service by its name, or the endpoints of a Backend or server.
+func sinkOf(s resolve.FleetSink, spec *egv1a1.ProxyOpenTelemetrySink, serviceDomain string) (Sink, error) {
+	out := Sink{
 		Authority:     s.Backend.Authority(),
 		DeltaCounters: spec.ReportCountersAsDeltas != nil && *spec.ReportCountersAsDeltas,
 		Resource:      spec.ResourceAttributes,
@@ -77,9 +77,9 @@ func (r *renderer) sink(s resolve.FleetSink, spec *egv1a1.ProxyOpenTelemetrySink
 	for _, h := range spec.Headers {
 		out.Headers = append(out.Headers, &corev3.HeaderValue{Key: strings.ToLower(string(h.Name)), Value: h.Value})
 	}
-	if s.Backend.Kind == model.KindService {
-		host := s.Backend.Name.Name + "." + s.Backend.Namespace + "." + r.settings.serviceDomain()
-		out.Addresses, out.Names = []*corev3.Address{fleet.Address(host, s.Backend.Port)}, true
+	if s.Backend.Kind == model.KindService && serviceDomain != "" {
+		host := s.Backend.Name.Name + "." + s.Backend.Namespace + "." + serviceDomain
+		out.Addresses, out.Names = []*corev3.Address{Address(host, s.Backend.Port)}, true
 		return out, nil
 	}
 	for _, e := range s.Endpoints {
@@ -88,7 +88,7 @@ func (r *renderer) sink(s resolve.FleetSink, spec *egv1a1.ProxyOpenTelemetrySink
 		}
 		_, err := netip.ParseAddr(e.Address)
 		out.Names = out.Names || err != nil
-		out.Addresses = append(out.Addresses, fleet.Address(e.Address, e.Port))
+		out.Addresses = append(out.Addresses, Address(e.Address, e.Port))
 	}
 	if len(out.Addresses) == 0 {
 		return out, fmt.Errorf("%s has no endpoints: name one", s.Backend.Ref())

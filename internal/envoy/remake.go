@@ -1,0 +1,99 @@
+package envoy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sluice-gateway/sluice/internal/envoy/patch"
+	"github.com/sluice-gateway/sluice/internal/xds"
+)
+
+// Made returns the resource that a message of somebody else is, without owners. It fails for a message that Envoy's own
+// rules do not accept, or that cannot be told from others.
+func Made(t xds.Type, m proto.Message) (*xds.Resource, error) {
+	if v, ok := m.(interface{ Validate() error }); ok {
+		if err := v.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	out := &xds.Resource{Name: patch.NameOf(m)}
+	if out.Name == "" {
+		return nil, errors.New("it has no name")
+	}
+	switch r := m.(type) {
+	case *clusterv3.Cluster:
+		out.Settle, _ = settled(r)
+		out.Checked = len(r.GetHealthChecks()) > 0
+	case *routev3.RouteConfiguration:
+		return madeTable(out, r)
+	}
+	var err error
+	if out.Body, err = (proto.MarshalOptions{Deterministic: true}).Marshal(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", t, err)
+	}
+	out.Hash = hash(out.Body)
+	return out, nil
+}
+
+// settled has a cluster whose endpoints Envoy finds by DNS not hold back all other clusters until it has. It returns
+// how long its routes wait then, and whether that changed the cluster.
+func settled(c *clusterv3.Cluster) (settle time.Duration, changed bool) {
+	switch c.GetType() {
+	case clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+		if c.WaitForWarmOnInit == nil {
+			c.WaitForWarmOnInit = wrapperspb.Bool(false)
+			return dnsSettle, true
+		}
+		return dnsSettle, false
+	default:
+		return 0, false
+	}
+}
+
+// madeTable takes a route table apart into its virtual hosts.
+func madeTable(out *xds.Resource, table *routev3.RouteConfiguration) (*xds.Resource, error) {
+	bare := proto.CloneOf(table)
+	bare.VirtualHosts = nil
+	var err error
+	if out.Body, err = (proto.MarshalOptions{Deterministic: true}).Marshal(bare); err != nil {
+		return nil, err
+	}
+	for _, host := range table.GetVirtualHosts() {
+		body, err := (proto.MarshalOptions{Deterministic: true}).Marshal(host)
+		if err != nil {
+			return nil, err
+		}
+		part := newPart(host.GetName(), body)
+		for _, route := range host.GetRoutes() {
+			part.Needs = append(part.Needs, patch.NeedsOf(route)...)
+		}
+		slices.Sort(part.Needs)
+		part.Needs = slices.Compact(part.Needs)
+		out.Parts = append(out.Parts, part)
+	}
+	slices.SortFunc(out.Parts, func(a, b *xds.Part) int { return strings.Compare(a.Name, b.Name) })
+	for i := range out.Parts[min(1, len(out.Parts)):] {
+		if out.Parts[i].Name == out.Parts[i+1].Name {
+			return nil, fmt.Errorf("there are two virtual hosts named %q", out.Parts[i].Name)
+		}
+	}
+	out.Hash = xds.RoutesHash(out.Body, out.Parts)
+	return out, nil
+}
+
+// EndpointsOf returns the name of the endpoints that a cluster asks for; empty if it has its own, or none.
+func EndpointsOf(r *xds.Resource) string {
+	var c clusterv3.Cluster
+	if proto.Unmarshal(r.Body, &c) != nil {
+		return ""
+	}
+	return patch.EndpointsOf(&c)
+}
