@@ -200,6 +200,9 @@ func (s *Server) ready() error {
 	return nil
 }
 
+// PID is the process of the API server.
+func (s *Server) PID() int { return s.apiserver.cmd.Process.Pid }
+
 // Down kills the API server; etcd and what is in it stay.
 func (s *Server) Down() { s.apiserver.stop() }
 
@@ -209,6 +212,18 @@ func (s *Server) Config(user string) *rest.Config {
 		Host: fmt.Sprintf("https://127.0.0.1:%d", s.port), BearerToken: user, QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: s.path("certs/apiserver.crt")},
 	}
+}
+
+// Kubeconfig is what a [Server.Config] says as a file for programs.
+func Kubeconfig(config *rest.Config) []byte {
+	return fmt.Appendf(nil, `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "%s", certificate-authority: "%s"}}]
+users: [{name: u, user: {token: "%s"}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+`, config.Host, config.CAFile, config.BearerToken)
 }
 
 // process is a program that was started.

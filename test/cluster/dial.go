@@ -65,5 +65,19 @@ func (c *Cluster) Listen(ctx context.Context, network, address string) (net.List
 	return listener, nil
 }
 
+// ListenPacket opens a socket for datagrams in the network of the control plane.
+func (c *Cluster) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	var conn net.PacketConn
+	err := namespace.Do(c.Machines[0].PID, func() error {
+		var err error
+		conn, err = new(net.ListenConfig).ListenPacket(ctx, network, address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open a socket in the cluster's network: %w", err)
+	}
+	return conn, nil
+}
+
 // ControlIP is the address of the control plane's network, at which pods reach what listens there.
 const ControlIP = controlIP

@@ -130,7 +130,8 @@ func (c *Cluster) kubeletConfig(node Node) map[string]any {
 		},
 		"authorization": map[string]any{"mode": "Webhook"},
 		"evictionHard": map[string]any{
-			"memory.available": "50Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%",
+			// Not a share of the disk, of which a quota may leave us little.
+			"memory.available": "50Mi", "nodefs.available": "300Mi", "nodefs.inodesFree": "1%", "imagefs.available": "300Mi",
 		},
 		// An image that was removed could not be had again.
 		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,

@@ -10,11 +10,14 @@ import (
 	"github.com/sluice-gateway/sluice/test/program"
 )
 
-// ProductTag is the tag of the image that LoadProduct loads.
-const ProductTag = "dev"
+// The tags of the image that LoadProduct loads: what upgrades to another tag are tried with is the same program.
+const (
+	ProductTag = "dev"
+	NextTag    = "next"
+)
 
-// LoadProduct puts the image of Sluice on every node, as sluice-gateway/sluice:dev: of the binary that $SLUICE_BINARY
-// names, which must be static, or else of one that it builds. It returns the image's name.
+// LoadProduct puts the image of Sluice on every node, as sluice-gateway/sluice:dev and :next: of the binary that
+// $SLUICE_BINARY names, which must be static, or else of one that it builds. It returns the first name.
 func (c *Cluster) LoadProduct(ctx context.Context) (name string, err error) {
 	dir, err := os.MkdirTemp(c.Dir, "product-")
 	if err != nil {
@@ -34,6 +37,7 @@ func (c *Cluster) LoadProduct(ctx context.Context) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
+	product.Aliases = []string{image.Repository + ":" + NextTag}
 	product.Compress = false // it is not sent anywhere
 	archive := filepath.Join(dir, "sluice.tar")
 	if err := WriteArchive(product, archive); err != nil {

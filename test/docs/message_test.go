@@ -19,7 +19,7 @@ var foreign = []string{
 
 var (
 	// joined is where a string of the program goes on in the next line.
-	joined = regexp.MustCompile("[\"`] \\+\\s+[\"`]")
+	joined = regexp.MustCompile("[\"`] ?\\+\\s+[\"`]")
 	// verbs are what stands for a value in a format.
 	verbs = regexp.MustCompile(`%[a-z]|\\"`)
 	// quoted is code in Markdown.

@@ -32,25 +32,28 @@ var certificateDrills = []drill{
 		run:     certificateBroken},
 }
 
-// certificate returns a Secret with a new certificate, and its serial number.
+// certificate returns a Secret with a new certificate with the serial number.
 func certificate(name, host string, serial int64, ecc bool) (string, error) {
-	key, err := newKey(ecc)
+	cert, key, err := newCertificate(host, serial, ecc)
+	return secret(name, cert, key), err
+}
+
+// newCertificate returns a certificate for a host, signed by itself, and its key, as PEM.
+func newCertificate(host string, serial int64, ecc bool) (cert, key []byte, err error) {
+	signer, err := newKey(ecc)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), DNSNames: []string{host}, NotAfter: time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return "", err
-	}
-	return secret(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), nil
+	private, err := x509.MarshalPKCS8PrivateKey(signer)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), err
 }
 
 func newKey(ecc bool) (crypto.Signer, error) {
@@ -117,6 +120,7 @@ func (in *instance) handshakes(host string) (stop func() (int, []error)) {
 	return func() (int, []error) {
 		cancel()
 		working.Wait()
+		in.f.count(count, len(failed))
 		return count, failed
 	}
 }
@@ -152,7 +156,7 @@ func certificateRotated(ctx context.Context, f *field) (string, error) {
 		return "", err
 	}
 	const host = "rotated.example"
-	stopOpen := load.Start(load.Config{
+	stopOpen := f.startLoad(load.Config{
 		Address: fmt.Sprintf("127.0.0.1:%d", in.tlsPort), Conns: 2, Rate: 100, Dial: dialTLS(host),
 		Requests: []load.Request{load.NewRequest(host, "/", nil)},
 	})

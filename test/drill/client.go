@@ -10,8 +10,6 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"github.com/sluice-gateway/sluice/test/bench/usage"
 )
 
 // clientDrills are those of hostile clients.
@@ -100,7 +98,7 @@ func slowClients(ctx context.Context, f *field) (string, error) {
 	}
 	lasting, cancel := context.WithTimeout(ctx, time.Duration(f.size(15, 60))*time.Second)
 	defer cancel()
-	stop := in.load(300, "x.example")
+	stop := in.load(float64(f.size(300, 1000)), "x.example")
 	cuts, errs := make([]int, len(swarms)), make(chan error, len(swarms))
 	for i, s := range swarms {
 		go func() {
@@ -147,16 +145,12 @@ func idleClients(ctx context.Context, f *field) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	stop := in.load(300, host(0))
+	stop := in.load(float64(f.size(300, 1000)), host(0))
 	cut, err := swarm{address: in.address(), count: count}.run(lasting)
 	if err != nil {
 		return "", err
 	}
-	pid, err := in.envoyPID(ctx)
-	if err != nil {
-		return "", err
-	}
-	_, peak, err := usage.Resident(pid)
+	peak, err := peakOf(ctx, in.envoyPID)
 	if err != nil {
 		return "", err
 	}
@@ -177,7 +171,7 @@ func headerBombs(ctx context.Context, f *field) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	stop := in.load(300, host(0))
+	stop := in.load(float64(f.size(300, 1000)), host(0))
 	rounds, sent := f.size(10, 300), 0
 	for range rounds {
 		for _, bomb := range []func(*http2.Framer) error{cookieBomb, tableBomb, endlessBomb} {
@@ -188,11 +182,7 @@ func headerBombs(ctx context.Context, f *field) (string, error) {
 			sent += n
 		}
 	}
-	pid, err := in.envoyPID(ctx)
-	if err != nil {
-		return "", err
-	}
-	_, peak, err := usage.Resident(pid)
+	peak, err := peakOf(ctx, in.envoyPID)
 	if err != nil {
 		return "", err
 	}

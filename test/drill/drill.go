@@ -15,16 +15,19 @@ import (
 // drill is a fault, and what is promised about it.
 type drill struct {
 	id, fault, promise string
-	// long says that it is only run with -all.
+	// long says that it is only run with -all, or if it is named.
 	long bool
+	// loses says that the promise allows requests to be lost, or is about how many are.
+	loses bool
 	// run injects the fault and returns what was seen, in words. An error that wraps errBroken says which promise is
 	// broken; any other, that the drill itself failed.
 	run func(ctx context.Context, f *field) (seen string, err error)
 }
 
 // drills are all of them, in the order in which they are run and listed.
-var drills = slices.Concat(planeDrills, envoyDrills, editDrills, certificateDrills, fileDrills, clientDrills,
-	hostileDrills, modelDrills)
+var drills = slices.Concat(planeDrills, envoyDrills, editDrills, endpointDrills, certificateDrills, fileDrills,
+	clientDrills, hostileDrills, panicDrills, serviceDrills, issuerDrills, storeDrills, sinkDrills, nameDrills,
+	modelDrills, fuzzDrills, soakDrills)
 
 // errBroken is wrapped by what says that a promise is broken.
 var errBroken = errors.New("broken promise")
@@ -39,6 +42,8 @@ type result struct {
 	seen string
 	// broken is what is wrong, empty if nothing is.
 	broken string
+	// sent and lost are its requests, and those of them that were not answered as they should have been.
+	sent, lost int
 }
 
 // choose returns the drills that the command line asks for.
@@ -82,12 +87,15 @@ func (f *field) drillOne(ctx context.Context, d drill) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, drillTimeout)
 	defer cancel()
 	defer f.endAll()
+	f.sent, f.lost = 0, 0
 	seen, err := d.run(ctx, f)
+	out := result{drill: d, seen: seen, sent: f.sent, lost: f.lost}
 	switch {
 	case err == nil:
-		return result{drill: d, seen: seen}, nil
+		return out, nil
 	case errors.Is(err, errBroken):
-		return result{drill: d, seen: seen, broken: err.Error()}, nil
+		out.broken = err.Error()
+		return out, nil
 	}
 	return result{}, fmt.Errorf("%s: %w", d.id, err)
 }
@@ -99,5 +107,6 @@ func print(w io.Writer, results []result) {
 	for _, r := range results {
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.id, r.fault, r.promise, r.seen, r.broken)
 	}
+	_, _ = fmt.Fprintln(t, total(results))
 	_ = t.Flush() // of a file or terminal: the exit status says the same
 }

@@ -58,8 +58,8 @@ func edited(ctx context.Context, f *field) (string, error) {
 	if _, err := in.want(ctx, "edited.example", "/", 200); err != nil {
 		return "", err
 	}
-	stop := load.Start(load.Config{
-		Address: in.address(), Conns: 4, Rate: 500, Requests: []load.Request{
+	stop := f.startLoad(load.Config{
+		Address: in.address(), Conns: 4, Rate: float64(f.size(500, 1000)), Requests: []load.Request{
 			load.NewRequest("edited.example", "/", nil), load.NewRequest("edited.example", "/x/y", nil),
 		},
 	})
@@ -142,21 +142,18 @@ func added(ctx context.Context, f *field) (string, error) {
 
 // churned changes routes at random. After a tenth of the time nothing may grow any more.
 func churned(ctx context.Context, f *field) (string, error) {
-	count, length := f.size(500, 10_000), time.Duration(f.size(20, 1200))*time.Second
+	count, length := f.size(500, 10_000), time.Duration(f.size(20, 600))*time.Second
 	in, err := f.start(ctx, routes(count))
 	if err != nil {
 		return "", err
 	}
-	stop := in.load(float64(f.size(200, 500)), "kept.example")
 	if err := in.write("kept.yaml", route("kept", "kept.example", to("one"))); err != nil {
 		return "", err
 	}
 	if _, err := in.want(ctx, "kept.example", "/", 200); err != nil {
 		return "", err
 	}
-	stop() // until the route was there it failed
-	var grown []string
-	stop = in.load(float64(f.size(200, 500)), "kept.example", host(0))
+	stop := in.load(float64(f.size(200, 1500)), "kept.example", host(0))
 	rng, changes := rand.New(rand.NewPCG(1, 1)), 0
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -182,7 +179,7 @@ func churned(ctx context.Context, f *field) (string, error) {
 		return "", err
 	}
 	result := stop()
-	grown = first.grown(last)
+	grown := first.grown(last)
 	seen := fmt.Sprintf("%d routes, %d changes in %v, %v; %v, in the end %v", count, changes, length, result, first, last)
 	if len(grown) > 0 {
 		return seen, broken("grown: %v", grown)
@@ -271,8 +268,8 @@ func irrelevant(ctx context.Context, f *field) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	stop := in.load(400, host(0))
-	writes := f.size(300, 6000)
+	stop := in.load(float64(f.size(400, 1000)), host(0))
+	writes := f.size(300, 4000)
 	for i := range writes {
 		content := fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: s%d}\nstringData: {a: \"%d\"}\n", i%50, i)
 		if err := in.write(fmt.Sprintf("secret%d.yaml", i%50), content); err != nil {

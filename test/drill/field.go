@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/sluice-gateway/sluice/test/bench/load"
 	"github.com/sluice-gateway/sluice/test/echo"
 	"github.com/sluice-gateway/sluice/test/program"
 )
@@ -21,6 +23,11 @@ type field struct {
 	backends map[string]*echo.Server
 	running  []*instance
 	ports    int
+	// cleanups end what a drill has started besides.
+	cleanups []func()
+	// sent and lost are how many requests the drill has sent so far, and how many of them were not answered as they
+	// should have been.
+	sent, lost int
 }
 
 // patience is how long anything may take that has to happen; it decides only how long a failure takes.
@@ -75,6 +82,29 @@ func (f *field) endAll() {
 		in.end()
 	}
 	f.running = nil
+	for _, end := range slices.Backward(f.cleanups) {
+		end()
+	}
+	f.cleanups = nil
+}
+
+// cleanup has something done when the drill ends.
+func (f *field) cleanup(end func()) { f.cleanups = append(f.cleanups, end) }
+
+// count adds requests to those of the drill.
+func (f *field) count(sent, lost int) {
+	f.sent += sent
+	f.lost += lost
+}
+
+// startLoad sends requests until the returned function is called, and counts them.
+func (f *field) startLoad(c load.Config) (stop func() load.Result) {
+	end := load.Start(c)
+	return func() load.Result {
+		r := end()
+		f.count(r.Sent, r.Failed())
+		return r
+	}
 }
 
 // size is how much of something a drill does: less of it without -all.
@@ -98,11 +128,11 @@ func (f *field) freePort() (int, error) {
 	return 0, fmt.Errorf("no free port below %d", f.ports)
 }
 
-// build builds sluice with a version, and returns its path.
-func (f *field) build(ctx context.Context, version string) (string, error) {
+// build builds sluice with a version and further flags, and returns its path.
+func (f *field) build(ctx context.Context, version string, flags ...string) (string, error) {
 	path := filepath.Join(f.dir, "sluice-"+version)
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version="+version, "-o", path,
-		"github.com/sluice-gateway/sluice/cmd/sluice")
+	args := append([]string{"build", "-ldflags", "-X main.version=" + version, "-o", path}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/sluice-gateway/sluice/cmd/sluice")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build sluice: %w\n%s", err, out)
 	}

@@ -27,8 +27,8 @@ func writtenInPieces(ctx context.Context, f *field) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	stop := in.load(400, "kept.example")
-	rng, rounds, slowest := rand.New(rand.NewPCG(2, 2)), f.size(15, 500), time.Duration(0)
+	stop := in.load(float64(f.size(400, 1000)), "kept.example")
+	rng, rounds, slowest := rand.New(rand.NewPCG(2, 2)), f.size(15, 200), time.Duration(0)
 	for round := range rounds {
 		var content strings.Builder
 		for i := range 5 {
@@ -121,7 +121,7 @@ func killedWhileSaving(ctx context.Context, f *field) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	rng, kills := rand.New(rand.NewPCG(3, 3)), f.size(6, 150)
+	rng, kills := rand.New(rand.NewPCG(3, 3)), f.size(6, 60)
 	version := func(n int) string {
 		padding := "# " + strings.Repeat("x", 200_000) + "\n"
 		return padding + route("saved", fmt.Sprintf("saved-%d.example", n), to("one"))

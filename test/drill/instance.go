@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -158,6 +159,16 @@ func (in *instance) pid(ctx context.Context, envoy bool) (int, error) {
 func (in *instance) envoyPID(ctx context.Context) (int, error) { return in.pid(ctx, true) }
 func (in *instance) planePID(ctx context.Context) (int, error) { return in.pid(ctx, false) }
 
+// peakOf is the most memory that a process has had, in MiB.
+func peakOf(ctx context.Context, pid func(context.Context) (int, error)) (float64, error) {
+	of, err := pid(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, peak, err := usage.Resident(of)
+	return peak, err
+}
+
 // ask asks the admin API.
 func (in *instance) ask(path string) (string, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -171,6 +182,23 @@ func (in *instance) ask(path string) (string, error) {
 		err = fmt.Errorf("GET %s: %s: %s", path, res.Status, body)
 	}
 	return string(body), err
+}
+
+// object is what the instance says of an object.
+type object struct {
+	Kind     string
+	Metadata struct{ Name string }
+	Status   json.RawMessage
+}
+
+// objects are the objects with their statuses.
+func (in *instance) objects() ([]object, error) {
+	body, err := in.ask("/status")
+	if err != nil {
+		return nil, err
+	}
+	var out []object
+	return out, json.Unmarshal([]byte(body), &out)
 }
 
 // envoyAdmin is the admin interface of the instance's Envoy.
@@ -219,7 +247,7 @@ func (in *instance) load(rate float64, hosts ...string) (stop func() load.Result
 	for _, host := range hosts {
 		c.Requests = append(c.Requests, load.NewRequest(host, "/", nil))
 	}
-	return load.Start(c)
+	return in.f.startLoad(c)
 }
 
 // unharmed is the error for a load of which requests failed, or which was none.

@@ -1,7 +1,7 @@
 // Command drill injects faults into a running Sluice that serves load, and counts what comes of them: it prints what
 // was injected, what is promised and what was seen, and fails if a promise is broken.
 //
-//	go run ./test/drill [-all] [-only F01,F13] [-update] [-sluice PATH] [-previous PATH] [-envoy PATH]
+//	go run ./test/drill [-all] [-only F01,F13] [-for 1h] [-update] [-sluice PATH] [-previous PATH] [-envoy PATH]
 //
 // A drill starts its own instances of `sluice run`, on loopback, in a folder of its own, and ends what it started. With
 // -update what was seen is written to docs/reliability.md.
@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // options are the command line.
@@ -24,6 +25,7 @@ type options struct {
 	only                  string
 	sluice, previous, out string
 	envoy                 string
+	length                time.Duration
 }
 
 func main() {
@@ -41,6 +43,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
 	flags.BoolVar(&o.all, "all", false, "everything at full length, up to an hour; without it what takes minutes")
 	flags.BoolVar(&o.update, "update", false, "write what was seen to the page named by -out")
+	flags.DurationVar(&o.length, "for", 0, "how long the soak lasts (default: 5m with -all, else 1m)")
 	flags.StringVar(&o.only, "only", "", "run only these drills, by id, separated by commas")
 	flags.StringVar(&o.sluice, "sluice", "", "the sluice to drill (default: $SLUICE_BINARY, or a new build)")
 	flags.StringVar(&o.previous, "previous", "", "the version before it, for upgrades (default: the same again)")

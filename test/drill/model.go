@@ -57,6 +57,7 @@ func modelled(ctx context.Context, f *field) (string, error) {
 			}
 		}
 	}
+	f.count(worlds*each, len(wrong))
 	seen := fmt.Sprintf("%d worlds, %d requests, %d answered otherwise", worlds, worlds*each, len(wrong))
 	if len(wrong) > 0 {
 		return seen, broken("%s", strings.Join(wrong[:min(5, len(wrong))], "\n"))
@@ -128,15 +129,8 @@ spec:
 
 // hasRoutes returns an error unless the instance knows just the routes of a world, and at most the marker besides.
 func (in *instance) hasRoutes(w matcher.World) error {
-	body, err := in.ask("/status")
+	list, err := in.objects()
 	if err != nil {
-		return err
-	}
-	var list []struct {
-		Kind     string
-		Metadata struct{ Name string }
-	}
-	if err := json.Unmarshal([]byte(body), &list); err != nil {
 		return err
 	}
 	known := map[string]bool{}

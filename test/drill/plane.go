@@ -36,7 +36,7 @@ func planeKilled(ctx context.Context, f *field) (string, error) {
 		return "", err
 	}
 	kills, slowest := f.size(5, 20), time.Duration(0)
-	stop := in.load(float64(f.size(400, 1000)), host(0), host(99), host(199))
+	stop := in.load(float64(f.size(400, 1500)), host(0), host(99), host(199))
 	for i := range kills {
 		if err := in.killPlane(ctx); err != nil {
 			return "", err
@@ -159,7 +159,7 @@ func planeStopped(ctx context.Context, f *field) (string, error) {
 		return "", err
 	}
 	hang := time.Duration(f.size(5, 60)) * time.Second
-	stop := in.load(500, host(0))
+	stop := in.load(float64(f.size(500, 1500)), host(0))
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return "", err
 	}
@@ -217,7 +217,7 @@ func upgraded(ctx context.Context, f *field) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	stop := in.load(float64(f.size(400, 1000)), host(0), host(99))
+	stop := in.load(float64(f.size(400, 1500)), host(0), host(99))
 	rounds := f.size(1, 5)
 	for range rounds {
 		if err := in.upgradeTo(ctx, next, "Envoy went on serving"); err != nil {

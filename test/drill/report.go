@@ -42,8 +42,34 @@ func update(path string, results []result) error {
 	for _, d := range drills {
 		table.WriteString(rows[d.id])
 	}
+	if all(results) {
+		table.WriteString("\n" + total(results) + "\n")
+	} else if at := strings.Index(old, totalBegin); at >= 0 {
+		table.WriteString("\n" + old[at:])
+	}
 	return os.WriteFile(path, []byte(before+tableBegin+table.String()+tableEnd+after), 0o644) //nolint:gosec // a page
 }
+
+// totalBegin is what the line with the total begins with.
+const totalBegin = "All drills together sent "
+
+// total says how many requests were sent and lost.
+func total(results []result) string {
+	sent, lost, allowed := 0, 0, 0
+	for _, r := range results {
+		sent += r.sent
+		if r.loses {
+			allowed += r.lost
+		} else {
+			lost += r.lost
+		}
+	}
+	return fmt.Sprintf(totalBegin+"%d requests. Lost where none may be: %d. Lost where the promise is about how many: %d.",
+		sent, lost, allowed)
+}
+
+// all reports whether every drill was run.
+func all(results []result) bool { return len(results) == len(drills) }
 
 // rowID is the id of a drill that a line of the table is about.
 func rowID(line string) (string, bool) {

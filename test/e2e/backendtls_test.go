@@ -455,13 +455,7 @@ func TestBackendTLSOfStreams(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newAuthority(t), newAuthority(t)
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: pass, protocol: TLS, port: ${HTTPS}, hostname: pass.example, tls: {mode: Passthrough}}
   - {name: end, protocol: TLS, port: ${HTTPS}, hostname: end.example,
      tls: {mode: Terminate, certificateRefs: [{name: end}]}}

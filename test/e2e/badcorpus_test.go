@@ -14,7 +14,8 @@ import (
 // head says it, in lines of the form KEY: VALUE behind a blank line:
 //
 //	output: A | B                   a line of the output has all parts
-//	status: KIND NAME CONDITION TEXT  the object has the condition, and the text is in its message; * is any
+//	status: KIND NAME CONDITION TEXT  the object has the condition, and the text is in its message; * is any, and so is
+//	                                a reason that the condition does not have
 //	answer: STATUS /PATH            the answer, while it is bad, to a request to the host NAME.example
 //	answer: STATUS SCHEME:PORT HOST/PATH  the same for another port and, unless it is empty, host
 //	answer: refused PORT            nobody listens at the port

@@ -29,6 +29,9 @@ type badWorld struct {
 	before map[string]string
 	edits  int
 	next   int
+	// told, healed and edited are how long things took: until a status said why, until what was mended was served, and
+	// until an edit of a good route was live beside it.
+	told, healed, edited delays
 }
 
 // TestBadObjects puts each object of the corpus beside 200 good routes, alone and then all at once: its own status says
@@ -46,6 +49,7 @@ func TestBadObjects(t *testing.T) {
 	for _, o := range objects {
 		t.Run(o.name, func(t *testing.T) { w.alone(t, o) })
 	}
+	w.inTime(t)
 	w.forgotten(t)
 	from := w.writeAll(t, objects)
 	for _, o := range objects {
@@ -98,6 +102,7 @@ func startBadWorld(t *testing.T, objects []*badObject) *badWorld {
 	in.vars["MEBIBYTE"] = strings.Repeat("x", 1<<20)
 	in.vars["DEEP"] = strings.Repeat("[", 100_000)
 	in.vars["MODULES"] = serveModules(t).modules
+	in.oddServer(t)
 	for _, o := range objects {
 		o.takePorts(t, in)
 	}
@@ -112,7 +117,7 @@ func startBadWorld(t *testing.T, objects []*badObject) *badWorld {
 	in.write("edited.yaml", goodRoute(0, "edit-0"))
 	in.run()
 	in.waitReady()
-	w := &badWorld{instance: in}
+	w := &badWorld{instance: in, told: delays{}, healed: delays{}, edited: delays{}}
 	w.before = w.served(t)
 	return w
 }
@@ -149,13 +154,19 @@ func (w *badWorld) alone(t *testing.T, o *badObject) {
 		w.write(file, o.mended())
 		w.answers(t, o.mendedAnswer)
 	}
-	from := len(w.process.output.String())
+	from, began := len(w.process.output.String()), time.Now()
 	w.write(file, o.body)
+	w.checkSaid(t, o, from)
+	w.told[o.name] = time.Since(began)
 	w.checkBad(t, o, from)
+	began = time.Now()
 	w.checkSome(t)
+	w.edited[o.name] = time.Since(began)
 	if len(o.mend) > 0 {
+		began = time.Now()
 		w.write(file, o.mended())
 		w.answers(t, o.mendedAnswer)
+		w.healed[o.name] = time.Since(began)
 	}
 	w.remove(file)
 }
@@ -194,8 +205,8 @@ func (w *badWorld) writeAll(t *testing.T, objects []*badObject) int {
 	return from
 }
 
-// checkBad waits until all has come of a bad object that has to.
-func (w *badWorld) checkBad(t *testing.T, o *badObject, from int) {
+// checkSaid waits until all is said of a bad object that has to be.
+func (w *badWorld) checkSaid(t *testing.T, o *badObject, from int) {
 	t.Helper()
 	for _, parts := range o.output {
 		eventually(t, func() error { return holdsLine(w.process.output.String()[from:], parts) })
@@ -203,6 +214,12 @@ func (w *badWorld) checkBad(t *testing.T, o *badObject, from int) {
 	for _, want := range o.status {
 		w.condition(t, want)
 	}
+}
+
+// checkBad waits until all has come of a bad object that has to.
+func (w *badWorld) checkBad(t *testing.T, o *badObject, from int) {
+	t.Helper()
+	w.checkSaid(t, o, from)
 	w.answers(t, o.answer)
 	if out := w.process.output.String()[from:]; o.works && strings.Contains(out, "/"+o.name+".yaml:") {
 		t.Errorf("%s works, and this is said of it: %s", o.name, tail(out, 20))

@@ -30,13 +30,7 @@ spec:
 }
 
 // portsGateway has plain HTTP listeners on ${HTTP}, ${HTTPS} and ${SPARE}, which are named after the ports.
-const portsGateway = `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+const portsGateway = gatewayWith + `
   - {name: http, protocol: HTTP, port: ${HTTP}}
   - {name: https, protocol: HTTP, port: ${HTTPS}}
   - {name: spare, protocol: HTTP, port: ${SPARE}}
@@ -169,13 +163,7 @@ func TestA38SlowClients(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: http, protocol: HTTP, port: ${HTTP}}
   - {name: https, protocol: HTTPS, port: ${HTTPS}, tls: {certificateRefs: [{name: server}]}}
   - {name: tcp, protocol: TCP, port: ${SPARE}}
@@ -235,13 +223,7 @@ func clientHelloFor(t *testing.T, name string) []byte {
 // it get nothing of that; their policies say so.
 func TestTCPProxyProtocol(t *testing.T) {
 	t.Parallel()
-	gateway := `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+	gateway := gatewayWith + `
   - {name: tcp, protocol: TCP, port: ${SPARE}}
   - {name: a, protocol: TLS, port: ${HTTPS}, hostname: a.example, tls: {mode: Passthrough}}
   - {name: b, protocol: TLS, port: ${HTTPS}, hostname: b.example, tls: {mode: Passthrough}}

@@ -47,13 +47,7 @@ func rawBackend(t *testing.T) int {
 func TestClientHTTP(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: http, protocol: HTTP, port: ${HTTP}, hostname: only.example}
   - {name: plain, protocol: HTTP, port: ${HTTPS}}
 `,

@@ -162,13 +162,7 @@ spec:
 }
 
 // tlsGateway has HTTPS listeners on ${HTTPS} and ${SPARE}, which are named after the ports.
-const tlsGateway = `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+const tlsGateway = gatewayWith + `
   - {name: https, protocol: HTTPS, port: ${HTTPS}, tls: {certificateRefs: [{name: server}]}}
   - {name: spare, protocol: HTTPS, port: ${SPARE}, tls: {certificateRefs: [{name: server}]}}
 `

@@ -89,12 +89,22 @@ func TestDynamicModule(t *testing.T) {
 		in.write("gateway.yaml", known)
 		in.want(t, request{host: "own.example"}, expect{backend: "two"})
 	})
-	t.Run("not there", func(t *testing.T) {
-		in.write("policies.yaml", modulePolicy("all", "Gateway", "gw", "[{name: gone}]"))
-		in.want(t, request{host: "plain.example"}, expect{status: 500})
-	})
-	t.Run("a module that does not start", func(t *testing.T) {
-		in.write("policies.yaml", modulePolicy("all", "Gateway", "gw", "[{name: probe, filterName: broken}]"))
-		in.want(t, request{host: "plain.example"}, expect{status: 500})
-	})
+	for name, modules := range map[string]string{
+		"not there": "[{name: gone}]", "a module that does not start": "[{name: probe, filterName: broken}]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			in.write("policies.yaml", modulePolicy("all", "Gateway", "gw", modules))
+			in.condition(t, conditionWant{kind: "EnvoyExtensionPolicy", name: "default/all",
+				condition: "Accepted=False/Invalid", message: "the version before it stays in force"})
+			in.must(t, request{host: "plain.example"}, expect{backend: "one", received: []string{"x-module: gateway"}})
+		})
+		t.Run(name+", in a new policy", func(t *testing.T) {
+			in.write("policies.yaml", modulePolicy("new", "Gateway", "gw", modules))
+			in.want(t, request{host: "plain.example"}, expect{status: 500})
+			in.condition(t, conditionWant{kind: "EnvoyExtensionPolicy", name: "default/new",
+				condition: "Accepted=False/Invalid", message: "are answered with 500"})
+			in.write("policies.yaml", modulePolicy("all", "Gateway", "gw", "[{name: probe, filterName: gateway}]"))
+			in.want(t, request{host: "plain.example"}, expect{backend: "one", received: []string{"x-module: gateway"}})
+		})
+	}
 }

@@ -130,13 +130,7 @@ func TestDynamicServerName(t *testing.T) {
 	_, suffix, _ := strings.Cut(own, ".")
 	hosts := `"*.` + suffix + `", "*.0.0.1"`
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: pass, protocol: TLS, port: ${HTTPS}, tls: {mode: Passthrough}}
   - {name: end, protocol: TLS, port: ${SPARE}, tls: {mode: Terminate, certificateRefs: [{name: end}]}}
 `,

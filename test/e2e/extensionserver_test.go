@@ -37,6 +37,12 @@ func startExtension(t *testing.T, b extensionserver.Behaviour) *extensionserver.
 // extended runs sluice with an extension server. more are further fields of the extension manager.
 func extended(t *testing.T, s *extensionserver.Server, f files, hooks, more string) *instance {
 	t.Helper()
+	return extendedBy(t, s, f, "["+hooks+"]", more)
+}
+
+// extendedBy is extended with what comes after the field post, its own value first.
+func extendedBy(t *testing.T, s *extensionserver.Server, f files, post, more string) *instance {
+	t.Helper()
 	in := prepare(t, f)
 	file := filepath.Join(in.root, "settings.yaml")
 	text := fmt.Sprintf(`apiVersion: gateway.envoyproxy.io/v1alpha1
@@ -46,10 +52,10 @@ extensionManager:
   resources: [{group: ext.example.com, version: v1, kind: Stamp}]
   policyResources: [{group: ext.example.com, version: v1, kind: StampPolicy}]
   backendResources: [{group: ext.example.com, version: v1, kind: Bucket}]
-  hooks: {xdsTranslator: {post: [%s]}}
+  hooks: {xdsTranslator: {post: %s}}
   service: {ip: {address: 127.0.0.1, port: %d}, retry: {maxAttempts: 1}}
 %s
-`, hooks, s.Port(), more)
+`, post, s.Port(), more)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

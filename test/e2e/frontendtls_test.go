@@ -10,13 +10,7 @@ import (
 // frontendGateway returns a Gateway with an HTTP listener and HTTPS listeners on ${HTTPS} and ${SPARE}, and what it
 // asks of clients.
 func frontendGateway(frontend string) string {
-	return fmt.Sprintf(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+	return fmt.Sprintf(gatewayWith+`
   - {name: http, protocol: HTTP, port: ${HTTP}}
   - {name: https, protocol: HTTPS, port: ${HTTPS}, tls: {certificateRefs: [{name: server}]}}
   - {name: spare, protocol: HTTPS, port: ${SPARE}, tls: {certificateRefs: [{name: server}]}}

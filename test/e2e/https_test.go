@@ -136,13 +136,7 @@ data: {tls.crt: %s, tls.key: %s}
 // each.
 func httpsGateway(listeners ...[3]string) string {
 	var b strings.Builder
-	b.WriteString(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+	b.WriteString(gatewayWith + `
 `)
 	for _, l := range listeners {
 		hostname := ""
@@ -299,13 +293,7 @@ func TestMisdirected(t *testing.T) {
 func TestA06ListenerIsolation(t *testing.T) {
 	t.Parallel()
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: any, protocol: HTTP, port: ${HTTP}}
   - {name: wild, protocol: HTTP, port: ${HTTP}, hostname: "*.example.com"}
   - {name: narrow, protocol: HTTP, port: ${HTTP}, hostname: "*.foo.example.com"}

@@ -105,13 +105,16 @@ func prepare(t *testing.T, f files, args ...string) *instance {
 	return in
 }
 
-const gatewayYAML = `
+// gatewayWith is the Gateway gw up to its listeners, which follow.
+const gatewayWith = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: gw}
 spec:
   gatewayClassName: sluice
-  listeners:
+  listeners:`
+
+const gatewayYAML = gatewayWith + `
     - {name: http, protocol: HTTP, port: ${HTTP}}
 `
 

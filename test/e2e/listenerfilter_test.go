@@ -63,15 +63,10 @@ func TestListenerFilters(t *testing.T) {
 	auth := func(spec string) string { return "{type: ExternalAuth, externalAuth: {" + spec + "}}" }
 	down := "protocol: HTTP, http: {}, backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: down}"
 	overHTTP := auth("protocol: HTTP, backendRef: {${two}}, http: {path: /auth, allowedResponseHeaders: [x-auth-user]}")
-	in := start(t, files{"backends.yaml": backendsYAML, "routes.yaml": listenerFilterRoutes, "gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
-  - {name: open, protocol: HTTP, port: ${HTTP}}` +
-		listener("http", overHTTP) +
+	const open = `
+  - {name: open, protocol: HTTP, port: ${HTTP}}`
+	in := start(t, files{"backends.yaml": backendsYAML, "routes.yaml": listenerFilterRoutes, "gateway.yaml": gatewayWith +
+		open + listener("http", overHTTP) +
 		listener("choose", overHTTP) +
 		listener("grpc", auth("protocol: GRPC, grpc: {}, "+
 			"backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: authz}")) +

@@ -287,6 +287,38 @@ spec: {ports: [{name: web, port: 80, targetPort: 8080}, {name: other, port: 81}]
 	}
 }
 
+// TestOwnZone sends requests to the endpoints of the proxy's own zone, where the Service or a policy says so and there
+// are some; all others to all endpoints.
+func TestOwnZone(t *testing.T) {
+	t.Parallel()
+	service := func(name, more string) string {
+		named := strings.NewReplacer("name: shop", "name: "+name, "service-name: shop", "service-name: "+name)
+		return named.Replace("\n---\napiVersion: v1\nkind: Service\nmetadata: {name: shop}\n"+
+			"spec: {"+more+"ports: [{name: web, port: 80}, {name: other, port: 81}]}\n") +
+			named.Replace(slice(name+"-one", "IPv4", "${PORT_one}", "[{addresses: [127.0.0.1], zone: here}]")) +
+			named.Replace(slice(name+"-two", "IPv4", "${PORT_two}", "[{addresses: [127.0.0.1], zone: there}]")) +
+			hostRoute(name, "[{backendRefs: [{name: "+name+", port: 80}]}]")
+	}
+	in := start(t, files{
+		"free.yaml": service("free", ""), "close.yaml": service("close", "trafficDistribution: PreferClose, "),
+		"forced.yaml": service("forced", ""), "few.yaml": service("few", "trafficDistribution: PreferSameZone, "),
+		"policies.yaml": trafficPolicy("forced", "forced", `  loadBalancer:
+    type: RoundRobin
+    zoneAware: {preferLocal: {minEndpointsThreshold: 1, force: {minEndpointsInZoneThreshold: 1}}}
+`) + trafficPolicy("few", "few", `  loadBalancer:
+    type: RoundRobin
+    zoneAware: {preferLocal: {minEndpointsThreshold: 1, force: {minEndpointsInZoneThreshold: 2}}}
+`),
+	}, "--zone=here")
+	in.wantAnswers(t, request{host: "free.example"}, "one", "two")
+	in.wantAnswers(t, request{host: "few.example"}, "one", "two")
+	in.wantAnswers(t, request{host: "close.example"}, "one")
+	in.wantAnswers(t, request{host: "forced.example"}, "one")
+	moved := strings.Replace(service("close", "trafficDistribution: PreferClose, "), "zone: here", "zone: far", 1)
+	in.write("close.yaml", moved)
+	in.wantAnswers(t, request{host: "close.example"}, "one", "two")
+}
+
 // TestServiceAddress sends requests to the address of a Service, whatever its endpoints are; those of a headless one
 // still go to its endpoints.
 func TestServiceAddress(t *testing.T) {
@@ -310,6 +342,31 @@ spec: {clusterIP: ` + ip + `, ports: [{name: web, port: ${PORT_two}, targetPort:
 	in.must(t, request{host: "service.example"}, expect{backend: "two"})
 	in.must(t, request{host: "endpoint.example"}, expect{backend: "one"})
 	in.write("service.yaml", service("None"))
+	in.want(t, request{host: "service.example"}, expect{backend: "one"})
+}
+
+// TestProxyServiceAddress has an EnvoyProxy send all requests to the addresses of Services, but where a policy says
+// that they go to the endpoints.
+func TestProxyServiceAddress(t *testing.T) {
+	t.Parallel()
+	const rules = "[{backendRefs: [{name: shop, port: ${PORT_two}}]}]"
+	in := start(t, files{
+		"gateway.yaml": strings.Replace(gatewayYAML, "spec:\n", "spec:\n  infrastructure: {parametersRef: "+
+			"{group: gateway.envoyproxy.io, kind: EnvoyProxy, name: settings}}\n", 1),
+		"proxy.yaml": envoyProxy("routingType: Service"),
+		"service.yaml": `
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {clusterIP: 127.0.0.1, ports: [{name: web, port: ${PORT_two}, targetPort: 8080}, {name: other, port: 81}]}
+`,
+		"routes.yaml": hostRoute("service", rules) + hostRoute("endpoint", rules) +
+			slice("a", "IPv4", "${PORT_one}", `[{addresses: [127.0.0.1]}]`),
+		"policies.yaml": trafficPolicy("endpoint", "endpoint", "  routingType: Endpoint\n"),
+	})
+	in.must(t, request{host: "service.example"}, expect{backend: "two"})
+	in.must(t, request{host: "endpoint.example"}, expect{backend: "one"})
+	in.write("proxy.yaml", envoyProxy("routingType: Endpoint"))
 	in.want(t, request{host: "service.example"}, expect{backend: "one"})
 }
 

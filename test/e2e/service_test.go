@@ -80,6 +80,26 @@ spec:
 	in.want(t, shop, expect{backend: "one"})
 }
 
+// TestServiceOfNames serves a Service whose EndpointSlices have host names, and says what is wrong if others have IP
+// addresses.
+func TestServiceOfNames(t *testing.T) {
+	t.Parallel()
+	in := start(t, files{
+		"service.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\n" +
+			"spec: {ports: [{name: web, port: 80}, {name: other, port: 81}]}\n",
+		"route.yaml": hostRoute("shop", "[{backendRefs: [{name: shop, port: 80}]}]"),
+		"named.yaml": slice("named", "FQDN", "${PORT_one}", "[{addresses: [shop.localhost]}]"),
+	})
+	shop := request{host: "shop.example"}
+	in.want(t, shop, expect{backend: "one"})
+	in.write("address.yaml", slice("address", "IPv4", "${PORT_two}", "[{addresses: [127.0.0.1]}]"))
+	in.want(t, shop, expect{status: 500})
+	in.condition(t, conditionWant{kind: "HTTPRoute", name: "default/shop",
+		condition: "ResolvedRefs=False/UnsupportedAddressType", message: "a Service can have one of them"})
+	in.remove("named.yaml")
+	in.want(t, shop, expect{backend: "two"})
+}
+
 // wantAnswers waits until exactly these backends answer.
 func (in *instance) wantAnswers(t *testing.T, r request, names ...string) {
 	t.Helper()

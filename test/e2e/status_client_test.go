@@ -92,7 +92,8 @@ func (w conditionWant) check(conditions []metav1.Condition) error {
 		if w.absent {
 			found = found || strings.HasPrefix(text, w.condition)
 		} else {
-			found = found || text == w.condition && contains(c.Message, w.message)
+			anyReason := !strings.Contains(w.condition, "/") && strings.HasPrefix(text, w.condition+"/")
+			found = found || (text == w.condition || anyReason) && contains(c.Message, w.message)
 		}
 		have = append(have, text+": "+c.Message)
 	}

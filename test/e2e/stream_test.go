@@ -76,13 +76,7 @@ func TestTLSRoute(t *testing.T) {
 		"plain":  greet(t, "plain", nil),
 	}
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: pass, protocol: TLS, port: ${HTTPS}, hostname: pass.example, tls: {mode: Passthrough}}
   - {name: wild, protocol: TLS, port: ${HTTPS}, hostname: "*.wild.example", tls: {mode: Passthrough}}
   - {name: end, protocol: TLS, port: ${HTTPS}, hostname: end.example,
@@ -137,13 +131,7 @@ func TestStreamEdit(t *testing.T) {
 	ca := newAuthority(t)
 	cert := ca.certificate(t, "a.example", "b.example", "c.example")
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: tls, protocol: TLS, port: ${HTTPS}, tls: {mode: Passthrough}}
   - {name: tcp, protocol: TCP, port: ${SPARE}}
 `,
@@ -202,13 +190,7 @@ func TestStreamGrant(t *testing.T) {
 	t.Parallel()
 	const to = "{group: gateway.envoyproxy.io, kind: Backend, name: one, namespace: other}"
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: tcp, protocol: TCP, port: ${SPARE}}
   - {name: udp, protocol: UDP, port: ${SPARE}}
 `,
@@ -285,7 +267,11 @@ spec:
 			checkShares(t, tally(requests, func() string { return in.answers(t.Context(), tt.port, nil) }), requests, tt.want)
 		})
 		t.Run("UDP/"+tt.name, func(t *testing.T) {
-			checkShares(t, tally(requests, func() string { return in.datagram(tt.port, unanswered) }), requests, tt.want)
+			wait := patience
+			if tt.want[""] > 0 {
+				wait = unanswered
+			}
+			checkShares(t, tally(requests, func() string { return in.datagram(tt.port, wait) }), requests, tt.want)
 		})
 	}
 }

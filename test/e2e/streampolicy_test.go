@@ -17,13 +17,7 @@ func TestStreamAuthorization(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	in := start(t, files{
-		"gateway.yaml": `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  gatewayClassName: sluice
-  listeners:
+		"gateway.yaml": gatewayWith + `
   - {name: tcp, protocol: TCP, port: ${SPARE}}
   - {name: pass, protocol: TLS, port: ${HTTPS}, tls: {mode: Passthrough}}
   - {name: udp, protocol: UDP, port: ${HTTP}}

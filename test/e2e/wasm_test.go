@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -13,68 +12,8 @@ import (
 	"testing"
 
 	"github.com/sluice-gateway/sluice/internal/fetch/fetchtest"
+	"github.com/sluice-gateway/sluice/test/wasm"
 )
-
-// wasmModule assembles a module of the Proxy-Wasm ABI 0.2.1 that adds the header x-wasm to requests, with its
-// configuration as the value. Without a configuration it refuses to start.
-func wasmModule() []byte {
-	const i32, call, global, local = 0x7f, 0x10, 0x23, 0x20
-	number := func(n int) []byte { // signed LEB128
-		var out []byte
-		for {
-			b := byte(n & 0x7f)
-			if n >>= 7; n == 0 && b&0x40 == 0 {
-				return append(out, b)
-			}
-			out = append(out, b|0x80)
-		}
-	}
-	text := func(s string) []byte { return append([]byte{byte(len(s))}, s...) }
-	size := func(b []byte) []byte { // unsigned LEB128; everything is shorter than 16 KiB
-		if n := len(b); n >= 0x80 {
-			return append([]byte{byte(n&0x7f | 0x80), byte(n >> 7)}, b...)
-		}
-		return append([]byte{byte(len(b))}, b...)
-	}
-	var out bytes.Buffer
-	out.WriteString("\x00asm\x01\x00\x00\x00")
-	section := func(id byte, items ...[]byte) {
-		body := append([]byte{byte(len(items))}, bytes.Join(items, nil)...)
-		out.WriteByte(id)
-		out.Write(size(body))
-	}
-	signature := func(results int, params int) []byte {
-		return bytes.Join([][]byte{{0x60, byte(params)}, bytes.Repeat([]byte{i32}, params), {byte(results)},
-			bytes.Repeat([]byte{i32}, results)}, nil)
-	}
-	imported := func(name string, typ byte) []byte {
-		return bytes.Join([][]byte{text("env"), text(name), {0, typ}}, nil)
-	}
-	exported := func(name string, kind, index byte) []byte { return append(text(name), kind, index) }
-	code := func(instructions ...[]byte) []byte {
-		return size(append(append([]byte{0}, bytes.Join(instructions, nil)...), 0x0b))
-	}
-	push := func(n int) []byte { return append([]byte{0x41}, number(n)...) }
-	load := []byte{0x28, 2, 0}
-	// The types: of the version, of allocating, of starting, of a request, and of what is imported.
-	section(1, signature(0, 0), signature(1, 1), signature(1, 2), signature(1, 3), signature(1, 5))
-	section(2, imported("proxy_add_header_map_value", 4), imported("proxy_get_buffer_bytes", 4))
-	section(3, []byte{0}, []byte{1}, []byte{2}, []byte{3})
-	section(5, []byte{0, 1})
-	section(6, bytes.Join([][]byte{{i32, 1}, push(4096), {0x0b}}, nil))
-	section(7, exported("memory", 2, 0), exported("proxy_abi_version_0_2_1", 0, 2),
-		exported("proxy_on_memory_allocate", 0, 3), exported("proxy_on_configure", 0, 4),
-		exported("proxy_on_request_headers", 0, 5))
-	section(10,
-		code(),
-		code([]byte{global, 0, global, 0, local, 0, 0x6a, 0x24, 0}),
-		// The configuration (buffer 7) is at the address that is put at 32, its size at 36.
-		code(push(7), push(0), []byte{local, 1}, push(32), push(36), []byte{call, 1, 0x1a, local, 1}),
-		code(push(0), push(16), push(6), push(32), load, push(36), load, []byte{call, 0, 0x1a}, push(0)),
-	)
-	section(11, bytes.Join([][]byte{{0}, push(16), {0x0b}, text("x-wasm")}, nil))
-	return out.Bytes()
-}
 
 // wasmServers are where the modules of TestWasm are.
 type wasmServers struct {
@@ -86,7 +25,7 @@ type wasmServers struct {
 
 func serveModules(t *testing.T) *wasmServers {
 	t.Helper()
-	module, over := wasmModule(), make(chan struct{})
+	module, over := wasm.Module(), make(chan struct{})
 	sum := sha256.Sum256(module)
 	s := &wasmServers{sum: hex.EncodeToString(sum[:])}
 	modules := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,13 +104,11 @@ func load(ctx context.Context, c *cluster.Cluster, dir string) error {
 
 // writeChart copies the chart out of the module, with the values filled in that a release of it fills in.
 func writeChart(ctx context.Context, dir string) (string, error) {
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
-	found, err := list.Output()
+	from, err := chartDir(ctx)
 	if err != nil {
-		return "", fmt.Errorf("find module %s: %w", module, err)
+		return "", err
 	}
 	chart := filepath.Join(dir, "gateway-helm")
-	from := filepath.Join(strings.TrimSpace(string(found)), "charts", "gateway-helm")
 	if err := os.CopyFS(chart, os.DirFS(from)); err != nil {
 		return "", fmt.Errorf("copy the chart of Envoy Gateway: %w", err)
 	}
@@ -124,4 +123,39 @@ func writeChart(ctx context.Context, dir string) (string, error) {
 	}
 	//nolint:gosec // a chart has no secrets
 	return chart, os.WriteFile(filepath.Join(chart, "values.yaml"), values, 0o644)
+}
+
+// chartDir is the folder of the chart in the module.
+func chartDir(ctx context.Context) (string, error) {
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	found, err := list.Output()
+	if err != nil {
+		return "", fmt.Errorf("find module %s: %w", module, err)
+	}
+	return filepath.Join(strings.TrimSpace(string(found)), "charts", "gateway-helm"), nil
+}
+
+// CRDs returns the manifests of the CRDs that the chart brings: its own, and those of the version of the Gateway API
+// that Envoy Gateway was built for.
+func CRDs(ctx context.Context) (string, error) {
+	chart, err := chartDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	err = filepath.WalkDir(filepath.Join(chart, "charts", "crds", "crds"), func(
+		path string, entry fs.DirEntry, err error,
+	) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		out.WriteString("\n---\n")
+		out.Write(text)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the CRDs of Envoy Gateway: %w", err)
+	}
+	return out.String(), nil
 }

@@ -54,13 +54,18 @@ func (s *Server) Start() error {
 	if err != nil {
 		return fmt.Errorf("extension server: %w", err)
 	}
+	s.Serve(l)
+	return nil
+}
+
+// Serve starts it on a listener that is there already, in another network for example.
+func (s *Server) Serve(l net.Listener) {
 	g := grpc.NewServer(s.options...)
 	pb.RegisterEnvoyGatewayExtensionServer(g, s)
 	s.mu.Lock()
 	s.Address, s.running = l.Addr().String(), g
 	s.mu.Unlock()
 	go func() { _ = g.Serve(l) }()
-	return nil
 }
 
 // Port is the port that it listens at.

@@ -48,14 +48,27 @@ func (r Release) Install(ctx context.Context, c *cluster.Cluster, values ...stri
 	for _, value := range append(imageValues(image), values...) {
 		args = append(args, "--set", value)
 	}
-	err = run(c.Command(ctx, args...))
+	return r.change(ctx, c, "install", args)
+}
+
+// Rollback takes the release back to what it was before the last Install. It returns when the control plane is ready
+// and one of its replicas leads.
+func (r Release) Rollback(ctx context.Context, c *cluster.Cluster) error {
+	return r.change(ctx, c, "roll back", []string{
+		"helm", "rollback", r.Name, "--namespace", r.Namespace, "--wait", "--timeout", "3m",
+	})
+}
+
+// change runs a command of helm that replaces the control plane.
+func (r Release) change(ctx context.Context, c *cluster.Cluster, what string, args []string) error {
+	err := run(c.Command(ctx, args...))
 	if err == nil {
 		err = r.AwaitLeader(ctx, c)
 	}
 	if err != nil {
 		logs, _ := c.Command(ctx, "kubectl", "-n", r.Namespace, "logs", "-l", r.Selector(), "--tail=20",
 			"--prefix").CombinedOutput()
-		return fmt.Errorf("install %s in %s: %w\n%s", r.Name, r.Namespace, err, logs)
+		return fmt.Errorf("%s %s in %s: %w\n%s", what, r.Name, r.Namespace, err, logs)
 	}
 	return nil
 }

@@ -98,7 +98,8 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// TestInstall installs the chart in a namespace where only restricted pods may run, upgrades it, and removes it.
+// TestInstall installs the chart in a namespace where only restricted pods may run, over CRDs that kubectl has applied,
+// upgrades it, and removes it.
 func TestInstall(t *testing.T) {
 	c := cluster.Get(t)
 	ctx := t.Context()
@@ -117,13 +118,20 @@ metadata:
 			t.Error(err)
 		}
 	})
+	m, err := charts.Release{Name: release.Default.Name, Namespace: release.Default.Namespace}.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := release.Apply(ctx, c, charts.Manifests{CRDs: m.CRDs}.String()); err != nil {
+		t.Fatal(err)
+	}
 	if err := release.Default.Install(ctx, c, "replicas=2"); err != nil {
 		t.Fatal(err)
 	}
 	if err := release.AwaitClass(ctx, c, "sluice"); err != nil {
 		t.Fatal(err)
 	}
-	dryRun(t, c)
+	dryRun(t, c, m)
 	if err := release.Default.Install(ctx, c, "replicas=1", "networkPolicy.enabled=true"); err != nil {
 		t.Fatalf("upgrade: %v", err)
 	}
@@ -151,12 +159,8 @@ metadata:
 }
 
 // dryRun has the API server check everything that `sluice install` prints, field by field.
-func dryRun(t *testing.T, c *cluster.Cluster) {
+func dryRun(t *testing.T, c *cluster.Cluster, m charts.Manifests) {
 	t.Helper()
-	m, err := charts.Release{Name: release.Default.Name, Namespace: release.Default.Namespace}.Render()
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := c.Command(t.Context(), "kubectl", "apply", "--server-side", "--force-conflicts", "--dry-run=server",
 		"--validate=strict", "-f", "-")
 	cmd.Stdin = strings.NewReader(m.String())

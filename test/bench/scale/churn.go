@@ -28,17 +28,11 @@ func churn(ctx context.Context, o options, t *table.Table) error {
 		return err
 	}
 	defer w.close()
-	if err := w.start(); err != nil {
-		return err
-	}
-	p, err := w.proxy(ctx, mainGateway, mainPort)
+	p, _, err := w.cold(ctx, n)
 	if err != nil {
 		return err
 	}
 	defer p.Stop()
-	if _, err := p.answers(ctx, hostOf(n-1), pathOf(0)); err != nil {
-		return err
-	}
 	if err := w.settled(ctx); err != nil {
 		return err
 	}
@@ -154,7 +148,7 @@ func (w *world) edit(ctx context.Context, p *proxy, i, k int) (time.Duration, er
 		return 0, err
 	}
 	begin := time.Now()
-	another := &proxy{Process: p.Process, port: p.port, conn: load.NewConn(p.address())}
+	another := p.another(nil)
 	defer another.conn.Close()
 	at, err := another.answers(ctx, hostOf(i), pathOf(k))
 	return at.Sub(begin), err

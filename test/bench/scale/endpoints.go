@@ -42,14 +42,14 @@ func endpoints(ctx context.Context, o options, t *table.Table) error {
 	if err != nil {
 		return err
 	}
-	p, took, err := w.cold(ctx, 1)
+	p, start, err := w.cold(ctx, 1)
 	if err != nil {
 		return err
 	}
 	defer p.Stop()
 	t.Add(table.Row{
 		What:     fmt.Sprintf("cold start with a Service of %d endpoints", n),
-		Measured: took,
+		Measured: start.served,
 	})
 	if err := w.settled(ctx); err != nil {
 		return err

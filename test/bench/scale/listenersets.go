@@ -123,9 +123,8 @@ func (w *world) setEdits(ctx context.Context, t *table.Table, p *proxy, sets int
 			return 0, err
 		}
 		begin := time.Now()
-		another := &proxy{Process: p.Process, port: p.port, conn: load.NewConn(p.address())}
+		another := p.another(secureDial(hostOf(i)))
 		defer another.conn.Close()
-		another.conn.Use(secureDial(hostOf(i)), "")
 		at, err := another.answers(ctx, hostOf(i), setPath(3, k+1))
 		return at.Sub(begin), err
 	}})

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -32,14 +31,7 @@ type plane struct {
 // start starts a control plane, after the one before was ended.
 func (w *world) start() error {
 	kubeconfig := filepath.Join(w.dir, "kubeconfig")
-	config := w.server.Config(apiserver.Admin)
-	err := os.WriteFile(kubeconfig, fmt.Appendf(nil, `apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: "%s", certificate-authority: "%s"}}]
-users: [{name: u, user: {token: "%s"}}]
-contexts: [{name: x, context: {cluster: c, user: u}}]
-current-context: x
-`, config.Host, config.CAFile, config.BearerToken), 0o600)
+	err := os.WriteFile(kubeconfig, apiserver.Kubeconfig(w.server.Config(apiserver.Admin)), 0o600)
 	if err != nil {
 		return err
 	}
@@ -119,10 +111,15 @@ type work struct {
 	cpu float64
 	// keys of the engine that were computed, bytes sent to Envoys, bytes allocated.
 	keys, sent, allocated float64
+	// written are the statuses that were written, waiting those that are still to be.
+	written, waiting float64
 }
 
 func (a work) minus(b work) work {
-	return work{a.cpu - b.cpu, a.keys - b.keys, a.sent - b.sent, a.allocated - b.allocated}
+	return work{
+		cpu: a.cpu - b.cpu, keys: a.keys - b.keys, sent: a.sent - b.sent, allocated: a.allocated - b.allocated,
+		written: a.written - b.written, waiting: a.waiting,
+	}
 }
 
 // work reads the control plane's own metrics.
@@ -153,6 +150,10 @@ func (p *plane) work() (work, error) {
 			out.sent += number
 		case "go_memstats_alloc_bytes_total":
 			out.allocated = number
+		case "sluice_status_writes_total":
+			out.written += number
+		case "sluice_status_waiting":
+			out.waiting = number
 		}
 	}
 	return out, lines.Err()

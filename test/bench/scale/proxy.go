@@ -51,6 +51,14 @@ func (w *world) proxy(ctx context.Context, gateway string, port int) (*proxy, er
 	return out, nil
 }
 
+// another is the same Envoy by a connection of its own, which is dialled otherwise than by an ordinary dialer unless
+// dial is nil.
+func (p *proxy) another(dial load.Dial) *proxy {
+	out := &proxy{Process: p.Process, port: p.port, conn: load.NewConn(p.address())}
+	out.conn.Use(dial, "")
+	return out
+}
+
 func (p *proxy) address() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
 
 // bootstrap writes the files that an Envoy starts with, and returns the first.

@@ -10,6 +10,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	managerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
@@ -25,6 +26,7 @@ const (
 	endpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	listenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	routeType    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	hostType     = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 )
 
 // subscriber stands for an Envoy towards the control plane: it asks for what an Envoy asks for, over the same delta
@@ -33,8 +35,10 @@ const (
 type subscriber struct {
 	conn   *grpc.ClientConn
 	stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
-	// routes counts the route configurations that it was given, done is closed when the stream ends.
+	// routes counts the responses with virtual hosts that it was given, in route configurations or of their own. asked
+	// says that it has asked for the latter, done is closed when the stream ends.
 	routes atomic.Int64
+	asked  bool
 	done   chan struct{}
 	err    error
 }
@@ -81,8 +85,12 @@ func (s *subscriber) follow() error {
 		if err != nil {
 			return err
 		}
-		if resp.TypeUrl == routeType {
-			s.routes.Add(int64(len(resp.Resources)))
+		hostless, err := withoutHosts(resp)
+		if err != nil {
+			return err
+		}
+		if (resp.TypeUrl == routeType || resp.TypeUrl == hostType) && !hostless {
+			s.routes.Add(1)
 		}
 		ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
 		if err := s.stream.Send(ack); err != nil {
@@ -92,7 +100,9 @@ func (s *subscriber) follow() error {
 		if err != nil {
 			return err
 		}
-		if len(names) == 0 {
+		if hostless && !s.asked {
+			kind, s.asked = hostType, true
+		} else if len(names) == 0 {
 			continue
 		}
 		ask := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kind, ResourceNamesSubscribe: names}
@@ -100,6 +110,26 @@ func (s *subscriber) follow() error {
 			return err
 		}
 	}
+}
+
+// withoutHosts reports whether a response has a route configuration whose virtual hosts are resources of their own.
+func withoutHosts(resp *discoveryv3.DeltaDiscoveryResponse) (bool, error) {
+	if resp.TypeUrl != routeType {
+		return false, nil
+	}
+	for _, r := range resp.Resources {
+		if len(r.Resource.Value) > 4096 {
+			continue // it has them: to decode them all would cost more than to serve them
+		}
+		var routes routev3.RouteConfiguration
+		if err := r.Resource.UnmarshalTo(&routes); err != nil {
+			return false, fmt.Errorf("routes %s: %w", r.Name, err)
+		}
+		if routes.Vhds != nil {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // named returns what resources name: clusters their endpoints, listeners their routes.

@@ -197,12 +197,16 @@ func (w *world) log(name string) string { return filepath.Join(w.dir, name+".log
 
 // until waits until something is so.
 func until(ctx context.Context, what string, is func() bool) error {
-	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+	return within(ctx, patience, what, is)
+}
+
+func within(ctx context.Context, limit time.Duration, what string, is func() bool) error {
+	for end := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("not after %v: %s", patience, what)
+			return fmt.Errorf("not after %v: %s", limit, what)
 		}
 	}
 	return nil

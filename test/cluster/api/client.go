@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -141,8 +142,29 @@ func (c *Client) do(ctx context.Context, method, path string, send, v any) error
 	return nil
 }
 
-// send returns the answer if it is a success; the caller closes its body.
+// send returns the answer if it is a success; the caller closes its body. It asks again if the server says when, as it
+// does of resources whose definition has just changed.
 func (c *Client) send(ctx context.Context, method, path string, object any) (*http.Response, error) {
+	const tries = 10
+	for try := 1; ; try++ {
+		response, err := c.sendOnce(ctx, method, path, object)
+		if response == nil || response.StatusCode < 300 {
+			return response, err
+		}
+		after, notSaid := strconv.Atoi(response.Header.Get("Retry-After"))
+		if response.StatusCode != http.StatusTooManyRequests || notSaid != nil || try == tries {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(after) * time.Second):
+		}
+	}
+}
+
+// sendOnce returns the answer, with an error and without a body if it is no success.
+func (c *Client) sendOnce(ctx context.Context, method, path string, object any) (*http.Response, error) {
 	var body io.Reader
 	if object != nil {
 		data, err := json.Marshal(object)
@@ -169,7 +191,8 @@ func (c *Client) send(ctx context.Context, method, path string, object any) (*ht
 	defer response.Body.Close() //nolint:errcheck // only read
 	const most = 1 << 10
 	message, err := io.ReadAll(io.LimitReader(response.Body, most))
-	return nil, errors.Join(fmt.Errorf("%w: %s %s: %s: %s", ErrStatus, method, path, response.Status, message), err)
+	err = errors.Join(fmt.Errorf("%w: %s %s: %s: %s", ErrStatus, method, path, response.Status, message), err)
+	return response, err
 }
 
 // Event is one change that Watch tells: Type is ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.

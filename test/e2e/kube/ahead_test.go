@@ -52,7 +52,7 @@ func TestRouteAheadOfItsService(t *testing.T) {
 		w := w.in(t)
 		stop := w.keepAsking(address, "one.example")
 		late := w.ahead(func() {
-			w.patch(routePath(w.ns, "one"), `{"spec":{"rules":[{"backendRefs":[{"name":"edited","port":80}]}]}}`)
+			w.lead("one", "edited")
 		}, "edited")
 		w.eventually("the edit to be served", func() error { return w.backendFound("one", true) })
 		seen := stop()
@@ -72,7 +72,7 @@ func TestRouteAheadOfItsService(t *testing.T) {
 		if err := w.api.Delete(t.Context(), corePath(w.ns, "services", "edited")); err != nil {
 			t.Fatal(err)
 		}
-		w.patch(routePath(w.ns, "one"), `{"spec":{"rules":[{"backendRefs":[{"name":"one","port":80}]}]}}`)
+		w.lead("one", "one")
 		late := time.Since(began)
 		w.eventually("the edit to be served", func() error { return w.backendFound("one", true) })
 		seen := stop()

@@ -59,7 +59,7 @@ func TestTwoControllers(t *testing.T) {
 		}
 		w.answers(addresses[1], "any.example", "two")
 		w.eventually("the route to be changed for the other", func() error {
-			w.patch(routePath(w.ns, "both"), `{"spec":{"rules":[{"backendRefs":[{"name":"one","port":80}]}]}}`)
+			w.lead("both", "one")
 			return w.answered(addresses[0], "any.example", "one")
 		})
 		seen.only(map[string]int{"HTTPRoute " + w.ns + "/both": shifts*writers + writers})
@@ -120,7 +120,7 @@ spec:
 // shift leads the route of both Gateways to another backend, and returns when both serve it and have said so.
 func (w *world) shift(backend string, addresses ...string) {
 	w.t.Helper()
-	w.patch(routePath(w.ns, "both"), `{"spec":{"rules":[{"backendRefs":[{"name":"`+backend+`","port":80}]}]}}`)
+	w.lead("both", backend)
 	for _, address := range addresses {
 		w.answers(address, "any.example", backend)
 	}

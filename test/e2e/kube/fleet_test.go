@@ -81,6 +81,13 @@ func (w *world) made(ns string) []string {
 func (w *world) programmedMeansServed(ns, host, service string) {
 	w.t.Helper()
 	w.apply(gateway(ns, "gateway"))
+	w.servedWhenProgrammed(ns, host, service)
+}
+
+// servedWhenProgrammed waits until the Gateway of a namespace is said to be programmed, and asks each Envoy that is
+// ready at that moment.
+func (w *world) servedWhenProgrammed(ns, host, service string) {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	err := w.followIn(ctx, ns, func(g *gwv1.Gateway) {
@@ -114,35 +121,47 @@ func (w *world) programmedMeansServed(ns, host, service string) {
 // followIn calls see with each state of the Gateways of a namespace, from the present one, until ctx ends, whose error
 // it then returns.
 func (w *world) followIn(ctx context.Context, ns string, see func(*gwv1.Gateway)) error {
+	return w.followAll(ctx, strings.TrimSuffix(gatewayPath(ns, ""), "/"), func(object json.RawMessage) error {
+		g := new(gwv1.Gateway)
+		if err := json.Unmarshal(object, g); err != nil {
+			return err
+		}
+		see(g)
+		return nil
+	})
+}
+
+// followAll calls see with each state of the objects of a collection, from the present one, until ctx ends, whose error
+// it then returns.
+func (w *world) followAll(ctx context.Context, collection string, see func(json.RawMessage) error) error {
 	var list struct {
 		Metadata struct{ ResourceVersion string }
-		Items    []gwv1.Gateway
+		Items    []json.RawMessage
 	}
-	collection := strings.TrimSuffix(gatewayPath(ns, ""), "/")
 	for ctx.Err() == nil {
 		if err := w.api.Get(ctx, collection, &list); err != nil {
 			return err
 		}
-		for _, g := range list.Items {
-			see(&g)
+		for _, object := range list.Items {
+			if err := see(object); err != nil {
+				return err
+			}
 		}
 		err := w.api.Watch(ctx, collection, list.Metadata.ResourceVersion, func(e api.Event) error {
 			if e.Type == "ERROR" {
-				return fmt.Errorf("the watch was ended: %s", e.Object)
+				return errWatchEnded
 			}
-			g := new(gwv1.Gateway)
-			if err := json.Unmarshal(e.Object, g); err != nil {
-				return err
-			}
-			see(g)
-			return ctx.Err()
+			return errors.Join(see(e.Object), ctx.Err())
 		})
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, errWatchEnded) {
 			return err
 		}
 	}
 	return ctx.Err()
 }
+
+// errWatchEnded says that the API server ended a watch, as it does when the definition of the resource changes.
+var errWatchEnded = errors.New("the watch was ended")
 
 // follow is followIn in the test's own namespace.
 func (w *world) follow(ctx context.Context, see func(*gwv1.Gateway)) error {
@@ -153,18 +172,7 @@ func (w *world) follow(ctx context.Context, see func(*gwv1.Gateway)) error {
 func TestNotProgrammed(t *testing.T) {
 	w := begin(t)
 	w.apply(proxy(w.ns, "{envoyDeployment: {replicas: 0}}") + gateway(w.ns, "gateway"))
-	w.eventually("the Gateway to say that it has an address but no Envoy", func() error {
-		g, err := w.gatewayObject(w.ns, "gateway")
-		if err != nil {
-			return err
-		}
-		for _, c := range g.Status.Conditions {
-			if c.Type == string(gwv1.GatewayConditionProgrammed) && c.Reason == string(gwv1.GatewayReasonNoResources) {
-				return nil
-			}
-		}
-		return fmt.Errorf("its conditions are %+v", g.Status.Conditions)
-	})
+	w.eventually("the Gateway to say that it has an address but no Envoy", w.noResources)
 	if g, err := w.gatewayObject(w.ns, "gateway"); err != nil || isProgrammed(g) == nil {
 		t.Errorf("the Gateway is programmed without Envoys: %v", err)
 	}

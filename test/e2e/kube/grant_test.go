@@ -8,8 +8,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // reference is one kind of reference from an object of the test's namespace to one of another namespace.
@@ -188,23 +186,11 @@ func (w *world) passedThrough(address string, want bool) error {
 
 // resolved says whether the references of an object are resolved, and that the reason is the grant if not.
 func (w *world) resolved(r reference, want bool) error {
-	var o struct {
-		Status struct {
-			Conditions []metav1.Condition
-			Parents    []struct{ Conditions []metav1.Condition }
-			Listeners  []struct {
-				Name       string
-				Conditions []metav1.Condition
-			}
-		}
-	}
+	var o conditioned
 	if err := w.get(r.path, &o); err != nil {
 		return err
 	}
-	conditions := o.Status.Conditions
-	for _, p := range o.Status.Parents {
-		conditions = append(conditions, p.Conditions...)
-	}
+	conditions := o.conditions()
 	if r.listener != "" {
 		conditions = nil
 		for _, l := range o.Status.Listeners {

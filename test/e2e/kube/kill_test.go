@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -17,14 +16,7 @@ func TestControlPlaneKilled(t *testing.T) {
 	w.apply(backend(w.ns, "two", 1))
 	replicas := w.controlled(controlPlanes)
 	pair, roots := w.identity(w.ns, "gateway")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	viewers := make([]*viewer, len(replicas))
-	for i, p := range replicas {
-		viewers[i] = &viewer{held: resources{}}
-		conn := w.connect(net.JoinHostPort(p.Status.PodIP, xdsPort), clientTLS(roots, pair))
-		go viewers[i].watch(ctx, conn, fmt.Sprint("viewer-", i))
-	}
+	viewers := w.viewers()
 	traffic := w.load(address, "one.example", "one")
 	const times = 20
 	for i := range times {

@@ -14,7 +14,11 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestLeaderLost loses the leader in three ways, under load. Each time another replica leads, and edits go on: they are
+// leaseOver is when another replica leads at the latest that was not told: a Lease of 8 seconds, tried for once a
+// second, and some for a machine that is busy.
+const leaseOver = 17 * time.Second
+
+// TestLeaderLost loses the leader in four ways, under load. Each time another replica leads, and edits go on: they are
 // served, and their status is written.
 func TestLeaderLost(t *testing.T) {
 	w := begin(t)
@@ -25,10 +29,13 @@ func TestLeaderLost(t *testing.T) {
 		lose func(*world, corev1.Pod) (restore func())
 		// apart is true of a leader that still serves Envoys, what it last knew.
 		apart bool
+		// within is how soon another one has to lead: when the Lease is over, or at once if it is given back.
+		within time.Duration
 	}{
-		{name: "killed", lose: (*world).loseByKill},
-		{name: "paused", lose: (*world).loseByPause},
-		{name: "partitioned", lose: (*world).loseByPartition, apart: true},
+		{name: "killed", lose: (*world).loseByKill, within: leaseOver},
+		{name: "paused", lose: (*world).loseByPause, within: leaseOver},
+		{name: "partitioned", lose: (*world).loseByPartition, within: leaseOver, apart: true},
+		{name: "ended", lose: (*world).loseByEnd, within: 3 * time.Second},
 	} {
 		t.Run(loss.name, func(t *testing.T) {
 			w := w.in(t)
@@ -42,7 +49,9 @@ func TestLeaderLost(t *testing.T) {
 			restore := sync.OnceFunc(loss.lose(w, p))
 			t.Cleanup(restore)
 			lost := time.Now()
-			w.eventually("another leader", func() error { return w.leads(func(now string) bool { return now != leader }) })
+			w.within(loss.within, "another leader", func() error {
+				return w.leads(func(now string) bool { return now != leader })
+			})
 			t.Logf("another replica led after %v", time.Since(lost).Round(time.Millisecond))
 			if loss.apart {
 				w.apply(route(w.ns, "apart", "apart.example", "two"))
@@ -87,6 +96,12 @@ func (w *world) edit(address, name string) {
 func (w *world) loseByKill(leader corev1.Pod) func() {
 	w.signal(leader, serveWord, syscall.SIGSTOP) // it must not be back before another leads
 	return func() { w.signal(leader, serveWord, syscall.SIGKILL) }
+}
+
+// loseByEnd deletes the pod, as an upgrade or an eviction does.
+func (w *world) loseByEnd(leader corev1.Pod) func() {
+	w.kubectl("-n", leader.Namespace, "delete", "pod", leader.Name, "--wait=false")
+	return func() {}
 }
 
 func (w *world) loseByPause(leader corev1.Pod) func() {

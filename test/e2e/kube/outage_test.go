@@ -63,8 +63,8 @@ spec: {parentRefs: [{name: victim}], rules: [{backendRefs: [{name: two, port: 80
 		t.Error("an edit got through to Envoys: the API server was not cut")
 	}
 	// Nobody knows more than the replica that remained, so it keeps its Envoys, and takes others.
-	if code, err := w.ask(net.JoinHostPort(replicas[1].Status.PodIP, adminPort), "admin", "/readyz", ""); code != 200 {
-		t.Errorf("while no replica hears from the API server, none should be left: %d, %v", code, err)
+	if err := w.saysReady(replicas[1]); err != nil {
+		t.Errorf("while no replica hears from the API server, none should be left: %v", err)
 	}
 	back := time.Now()
 	reconnect()
@@ -72,6 +72,54 @@ spec: {parentRefs: [{name: victim}], rules: [{backendRefs: [{name: two, port: 80
 	t.Logf("the edit was live %v after the API server was back", time.Since(back).Round(time.Millisecond))
 	w.controlled(controlPlanes)
 	traffic.none()
+}
+
+// TestStartWithoutAPIServer starts all replicas anew while the API server is away, under load. They know nothing, and
+// so they serve nobody, are not ready, and take nothing from the Envoys, which go on. When it is back they are ready
+// within 30 seconds, and what was edited meanwhile is live.
+func TestStartWithoutAPIServer(t *testing.T) {
+	w := begin(t)
+	address := w.quickstart(1)
+	w.apply(backend(w.ns, "two", 1))
+	w.edit(address, "early") // nobody writes endpoints while the API server is away
+	replicas := w.controlled(controlPlanes)
+	pair, roots := w.identity(w.ns, "gateway")
+	stay, traffic := w.staysProgrammed(), w.load(address, "one.example", "one")
+	reconnect := w.cutOff()
+	w.apply(route(w.ns, "late", "late.example", "two"))
+	before := w.eachProcess(replicas)
+	for _, p := range replicas {
+		w.signal(p, serveWord, syscall.SIGKILL)
+	}
+	for _, p := range replicas {
+		w.eventually("the replica to be started again", func() error {
+			pid, err := w.process(p, serveWord)
+			if err == nil && pid == before[p.Name] {
+				err = errors.New("it is the old process")
+			}
+			return err
+		})
+	}
+	// Long enough for an Envoy to have asked both of them.
+	for end := time.Now().Add(scaled(10*time.Second, time.Minute)); time.Now().Before(end); time.Sleep(time.Second) {
+		for _, p := range replicas {
+			if err := w.saysReady(p); err == nil {
+				t.Fatalf("%s is ready and knows nothing", p.Name)
+			}
+			conn := w.connect(net.JoinHostPort(p.Status.PodIP, xdsPort), clientTLS(roots, pair))
+			if got, err := fetchFor(t.Context(), time.Second, conn, "any"); err == nil {
+				t.Fatalf("%s has not read anything and served %v", p.Name, got)
+			}
+		}
+	}
+	back := time.Now()
+	reconnect()
+	w.within(30*time.Second, "the replicas to be ready", func() error { return w.startedAgain(replicas, before) })
+	t.Logf("the replicas were ready %v after the API server was back", time.Since(back).Round(time.Millisecond))
+	w.answers(address, "late.example", "two")
+	w.controlled(controlPlanes)
+	traffic.none()
+	stay()
 }
 
 // killEnvoy kills an Envoy, and waits until its container runs again. The API server need not be there to know.

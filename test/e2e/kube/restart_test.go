@@ -1,15 +1,11 @@
 package kube
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"testing"
-
-	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-gateway/sluice/test/release"
 )
@@ -40,15 +36,7 @@ func TestEveryReplicaRestarted(t *testing.T) {
 	w.quickstart(envoys)
 	w.quiet(w.ns)
 	versions := w.versions()
-	ctx, cancel := context.WithCancel(t.Context())
-	followed := make(chan error, 1)
-	go func() {
-		followed <- w.follow(ctx, func(g *gwv1.Gateway) {
-			if err := isProgrammed(g); err != nil {
-				t.Errorf("at resourceVersion %s: %v", g.ResourceVersion, err)
-			}
-		})
-	}()
+	stay := w.staysProgrammed()
 	replicas := w.controlled(controlPlanes)
 	before := w.eachProcess(replicas)
 	for _, pid := range before {
@@ -67,10 +55,7 @@ func TestEveryReplicaRestarted(t *testing.T) {
 	})
 	w.controlled(controlPlanes)
 	w.quiet(w.ns)
-	cancel()
-	if err := <-followed; !errors.Is(err, context.Canceled) {
-		t.Errorf("the Gateway was followed only until the watch ended: %v", err)
-	}
+	stay()
 	if now := w.versions(); now != versions {
 		t.Errorf("objects were written although nothing changed: %s, before %s", now, versions)
 	}

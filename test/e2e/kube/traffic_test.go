@@ -1,9 +1,12 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-gateway/sluice/test/bench/load"
 )
@@ -18,10 +21,46 @@ func (w *world) ask(address, host, path, service string) (int, error) {
 	if service != "" {
 		body = from(service)
 	}
+	return w.askFor(address, host, path, body)
+}
+
+// askFor is ask for a text in the answer, such as a header of the request, which backends repeat.
+func (w *world) askFor(address, host, path, text string) (int, error) {
 	conn := load.NewConn(withPort(address))
-	conn.Use(w.Dial, body)
+	conn.Use(w.Dial, text)
 	defer conn.Close()
 	return conn.Do(load.NewRequest(host, path, nil))
+}
+
+// answeredWith says whether the answer has another status than it should or, if that is 200, lacks a text.
+func (w *world) answeredWith(address, host, path string, want int, text string) error {
+	status, err := w.askFor(address, host, path, text)
+	if err == nil && status != want {
+		err = fmt.Errorf("%s%s: status %d, want %d", host, path, status, want)
+	}
+	return err
+}
+
+// atEach checks something at each Envoy of the test's Gateway, by its own address.
+func (w *world) atEach(check func(address string) error) error {
+	return w.ofEach(func(p corev1.Pod) error { return check(net.JoinHostPort(p.Status.PodIP, "80")) })
+}
+
+// ofEach checks something of each Envoy of the test's Gateway.
+func (w *world) ofEach(check func(corev1.Pod) error) error {
+	pods, err := w.envoys(w.ns, "gateway")
+	if err != nil {
+		return err
+	}
+	if len(pods) == 0 {
+		return errors.New("there is no Envoy")
+	}
+	for _, p := range pods {
+		if err := check(p); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	return nil
 }
 
 func withPort(address string) string {

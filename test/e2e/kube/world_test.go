@@ -121,6 +121,12 @@ func (w *world) patch(path, patch string) {
 	}
 }
 
+// lead leads a route to another backend.
+func (w *world) lead(name, service string) {
+	w.t.Helper()
+	w.patch(routePath(w.ns, name), `{"spec":{"rules":[{"backendRefs":[{"name":"`+service+`","port":80}]}]}}`)
+}
+
 // patience is how long anything may take on a machine that is busy.
 const patience = 90 * time.Second
 
@@ -154,7 +160,12 @@ func routePath(ns, name string) string {
 }
 
 func proxyPath(ns, name string) string {
-	return "/apis/gateway.envoyproxy.io/v1alpha1/namespaces/" + ns + "/envoyproxies/" + name
+	return policyPath(ns, "envoyproxies", name)
+}
+
+// policyPath is where an object of the API of Envoy Gateway is.
+func policyPath(ns, plural, name string) string {
+	return "/apis/gateway.envoyproxy.io/v1alpha1/namespaces/" + ns + "/" + plural + "/" + name
 }
 
 func corePath(ns, plural, name string) string {

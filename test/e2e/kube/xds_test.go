@@ -94,7 +94,14 @@ func (r resources) names(typeURL string) []string { return slices.Sorted(maps.Ke
 // fetch asks for everything of all types, and returns what was there when clusters, listeners and routes had come. Of
 // other types there may be nothing, which is not answered.
 func fetch(ctx context.Context, conn grpc.ClientConnInterface, node string) (resources, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	return fetchFor(ctx, 10*time.Second, conn, node)
+}
+
+// fetchFor is fetch for someone who waits no longer than that.
+func fetchFor(
+	ctx context.Context, patience time.Duration, conn grpc.ClientConnInterface, node string,
+) (resources, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	v := &viewer{held: resources{}}
 	return v.held, v.stream(ctx, conn, node, func() bool {
