@@ -15,11 +15,13 @@ import (
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gateway/sluice/internal/incr"
 	"github.com/sluice-gateway/sluice/internal/ops"
 	"github.com/sluice-gateway/sluice/internal/ratelimit"
 	"github.com/sluice-gateway/sluice/internal/ratelimit/service"
+	"github.com/sluice-gateway/sluice/internal/status/kube"
 	"github.com/sluice-gateway/sluice/internal/xds"
 )
 
@@ -50,6 +52,13 @@ func metricPage() (string, error) {
 	}
 	if err := countOne(m.Registry()); err != nil {
 		return "", err
+	}
+	writer, err := kube.NewWriter(kube.Options{Config: &rest.Config{}})
+	if err != nil {
+		return "", fmt.Errorf("metrics of statuses: %w", err)
+	}
+	if err := m.Registry().Register(writer); err != nil {
+		return "", fmt.Errorf("metrics of statuses: %w", err)
 	}
 	admin := ops.Admin{Metrics: m.Registry()}
 	request := httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil)
