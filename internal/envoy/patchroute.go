@@ -210,19 +210,13 @@ func (t *shownTable) part(policy model.Ref, host *routev3.VirtualHost) (*xds.Par
 	if host.Name == "" {
 		return nil, errors.New("a virtual host needs a name")
 	}
-	body, err := (proto.MarshalOptions{Deterministic: true}).Marshal(host)
+	if !known {
+		before.part = &xds.Part{Owners: []model.Ref{policy}}
+	}
+	part, err := hostPart(host, before.part.Needs...)
 	if err != nil {
 		return nil, err
 	}
-	part := newPart(host.Name, body)
-	part.Owners = []model.Ref{policy}
-	if known {
-		part.Needs, part.Owners = slices.Clone(before.part.Needs), before.part.Owners
-	}
-	for _, route := range host.Routes {
-		part.Needs = append(part.Needs, patch.NeedsOf(route)...)
-	}
-	slices.Sort(part.Needs)
-	part.Needs = slices.Compact(part.Needs)
+	part.Owners = before.part.Owners
 	return part, nil
 }

@@ -67,16 +67,10 @@ func madeTable(out *xds.Resource, table *routev3.RouteConfiguration) (*xds.Resou
 		return nil, err
 	}
 	for _, host := range table.GetVirtualHosts() {
-		body, err := (proto.MarshalOptions{Deterministic: true}).Marshal(host)
+		part, err := hostPart(host)
 		if err != nil {
 			return nil, err
 		}
-		part := newPart(host.GetName(), body)
-		for _, route := range host.GetRoutes() {
-			part.Needs = append(part.Needs, patch.NeedsOf(route)...)
-		}
-		slices.Sort(part.Needs)
-		part.Needs = slices.Compact(part.Needs)
 		out.Parts = append(out.Parts, part)
 	}
 	slices.SortFunc(out.Parts, func(a, b *xds.Part) int { return strings.Compare(a.Name, b.Name) })
@@ -87,6 +81,23 @@ func madeTable(out *xds.Resource, table *routev3.RouteConfiguration) (*xds.Resou
 	}
 	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return out, nil
+}
+
+// hostPart returns the part that a virtual host of somebody else is, without owners. It needs the clusters that its
+// routes name, and those that are added.
+func hostPart(host *routev3.VirtualHost, needs ...string) (*xds.Part, error) {
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(host)
+	if err != nil {
+		return nil, err
+	}
+	part := newPart(host.GetName(), body)
+	part.Needs = slices.Clone(needs)
+	for _, route := range host.GetRoutes() {
+		part.Needs = append(part.Needs, patch.NeedsOf(route)...)
+	}
+	slices.Sort(part.Needs)
+	part.Needs = slices.Compact(part.Needs)
+	return part, nil
 }
 
 // EndpointsOf returns the name of the endpoints that a cluster asks for; empty if it has its own, or none.

@@ -72,13 +72,22 @@ type Tables struct {
 // listeners. As long as these are what they are, the requests that they would see are answered with 500. It reports
 // whether there is something to commit.
 func (t *Tables) Close(proxy model.ProxyName, name string, version uint64) bool {
+	k, r := t.TableOf(proxy, name)
+	if !r.Is("", version) {
+		return false
+	}
+	t.closed.Set(k, hash(r.Body))
+	return true
+}
+
+// TableOf returns the route table of a proxy that has the name, nil if there is none.
+func (t *Tables) TableOf(proxy model.ProxyName, name string) (model.RouteTableKey, *xds.Resource) {
 	for k, r := range t.Routes.All() {
-		if k.Port().Proxy == proxy && r.Name == name && r.Hash == version {
-			t.closed.Set(k, hash(r.Body))
-			return true
+		if k.Port().Proxy == proxy && r.Name == name {
+			return k, r
 		}
 	}
-	return false
+	return model.RouteTableKey{}, nil
 }
 
 // BackendKey is a backend as one proxy uses it.

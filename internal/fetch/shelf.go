@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/sluice-gateway/sluice/internal/disk"
 	"github.com/sluice-gateway/sluice/internal/jwks"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
@@ -60,17 +60,8 @@ func (s shelf) put(fetch model.Fetch, data []byte, at time.Time) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("write the keys: %w", err)
 	}
-	// Written whole before it has its name: a process that is killed leaves what was there.
-	temp, err := os.CreateTemp(s.dir, ".tmp-*") // 0600
-	if err != nil {
+	if err := disk.Replace(path, append(text, '\n')); err != nil {
 		return fmt.Errorf("write the keys: %w", err)
-	}
-	_, err = temp.Write(append(text, '\n'))
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write the keys: %w", err), os.Remove(temp.Name()))
 	}
 	return nil
 }

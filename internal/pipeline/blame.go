@@ -185,15 +185,13 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 	if e.Part != "" && p.distrust(e) {
 		return true
 	}
-	if e.Part == "" && e.Type == xds.Routes && !p.isNow(e) {
-		return false // the hosts have changed, whose hash is part of it
+	// Another replica may have told who is to blame before the own Envoy refused it: who is left is innocent. What it is
+	// instead is judged by itself. And the hash of the hosts is part of that of what is around them.
+	around := e.Part == "" && e.Type == xds.Routes
+	if (!ok || around) && !p.isNow(e) {
+		return false
 	}
 	if !ok {
-		// Another replica may have told who is to blame before the own Envoy refused it: who is left is innocent. What it
-		// is instead is judged by itself.
-		if !p.isNow(e) {
-			return false
-		}
 		suspects, changed := b.suspects(p, e)
 		if e.Part == "" && (!changed || strings.Contains(e.Message, cannotBind)) {
 			return false // it is the Gateway's fault, or the machine's
@@ -205,7 +203,7 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 		b.trials[id] = t
 	}
 	t.message = e.Message
-	if e.Part == "" && e.Type == xds.Routes {
+	if around {
 		t.hashes[p.hostHash(id)] = true
 	} else {
 		t.hashes[e.Hash] = true
@@ -217,13 +215,7 @@ func (b *blame) accuse(p *Pipeline, e xds.Event) bool {
 // convict takes in that at least one of the accused is guilty.
 func (b *blame) convict(p *Pipeline, id hostID, t *trial) {
 	if len(t.accused) == 1 {
-		if ref := t.accused[0]; isPolicy(ref) {
-			b.standBackPolicy(p, ref)
-			b.refusePolicy(p, ref, t.message)
-		} else {
-			k := routeKeyOf(ref)
-			b.refuse(p, k, b.standBack(p, k, t.message))
-		}
+		b.sentence(p, t.accused[0], t.message)
 		b.next(p, id, t)
 		return
 	}
@@ -232,11 +224,7 @@ func (b *blame) convict(p *Pipeline, id hostID, t *trial) {
 	t.untried = append(slices.Clone(t.accused[half:]), t.untried...)
 	t.accused = t.accused[:half]
 	for _, ref := range t.untried {
-		if isPolicy(ref) {
-			b.standBackPolicy(p, ref)
-		} else {
-			b.standBack(p, routeKeyOf(ref), t.message)
-		}
+		b.standAside(p, ref, t.message)
 	}
 	t.version = p.proxy(id.proxy).version + 1
 }
@@ -250,11 +238,7 @@ func (b *blame) next(p *Pipeline, id hostID, t *trial) {
 	half := (len(t.untried) + 1) / 2
 	t.accused, t.untried = t.untried[:half], t.untried[half:]
 	for _, ref := range t.accused {
-		if isPolicy(ref) {
-			b.reinstate(p, ref)
-		} else {
-			p.resolved.Refused.Delete(routeKeyOf(ref))
-		}
+		b.comeBack(p, ref)
 	}
 	t.version = p.proxy(id.proxy).version + 1
 }
@@ -387,8 +371,8 @@ func (p *Pipeline) forgivePoliced(changed func(policy model.Ref) bool) {
 // isNow reports whether what Envoy refuses is what there is now.
 func (p *Pipeline) isNow(e xds.Event) bool {
 	if e.Type == xds.Routes && e.Part == "" {
-		r := named(p.built.Routes, ofTable, e.Proxy, e.Resource)
-		return r == nil || r.Hash == e.Hash
+		_, r := p.built.TableOf(e.Proxy, e.Resource)
+		return r == nil || r.Is("", e.Hash)
 	}
 	now := p.hostHash(hostID{e.Proxy, e.Resource, e.Part})
 	return now == 0 || now == e.Hash
@@ -403,23 +387,18 @@ func (p *Pipeline) hostHash(id hostID) uint64 {
 	if hash, ok := p.servedHash(id); ok {
 		return hash
 	}
-	if id.host == "" {
-		for port, r := range p.built.Listeners.All() {
-			if port.Proxy == id.proxy && r.Name == id.table {
-				return r.Hash
-			}
-		}
-		if r := named(p.built.Routes, ofTable, id.proxy, id.table); r != nil {
-			return xxhash.Sum64(r.Body)
+	table, r := p.built.TableOf(id.proxy, id.table)
+	if id.host != "" {
+		if part := p.built.Part(model.HostKey{Table: table, Domain: id.host}); part != nil {
+			return part.Hash
 		}
 		return 0
 	}
-	for table := range p.built.Routes.All() {
-		if table.Port().Proxy == id.proxy && table.String() == id.table {
-			if part := p.built.Part(model.HostKey{Table: table, Domain: id.host}); part != nil {
-				return part.Hash
-			}
-		}
+	if listener := named(p.built.Listeners, ofPort, id.proxy, id.table); listener != nil {
+		return listener.Hash
+	}
+	if r != nil {
+		return xxhash.Sum64(r.Body)
 	}
 	return 0
 }

@@ -84,7 +84,7 @@ func (p *Pipeline) unpatch(e xds.Event) bool {
 		return true
 	}
 	patches, r := p.built.PatchesOf(e.Proxy, e.Type, e.Resource)
-	if r == nil || !isCurrent(r, e) || e.Part != "" && !p.patched(e) {
+	if r == nil || !r.Is(e.Part, e.Hash) || e.Part != "" && !p.patched(e) {
 		return false
 	}
 	fresh := slices.DeleteFunc(slices.Clone(patches), func(patch envoy.Patch) bool {
@@ -105,22 +105,8 @@ func (p *Pipeline) unpatch(e xds.Event) bool {
 
 // patched reports whether policies change the virtual host that Envoy refuses: else it is none of their doing.
 func (p *Pipeline) patched(e xds.Event) bool {
-	for table := range p.built.Routes.All() {
-		if table.Port().Proxy == e.Proxy && table.String() == e.Resource {
-			return p.built.Patched(model.HostKey{Table: table, Domain: e.Part})
-		}
-	}
-	return false
-}
-
-// isCurrent reports whether what Envoy refuses is what there is now.
-func isCurrent(r *xds.Resource, e xds.Event) bool {
-	if e.Part == "" {
-		return r.Hash == e.Hash
-	}
-	return slices.ContainsFunc(r.Parts, func(part *xds.Part) bool {
-		return part.Name == e.Part && part.Hash == e.Hash
-	})
+	table, r := p.built.TableOf(e.Proxy, e.Resource)
+	return r != nil && p.built.Patched(model.HostKey{Table: table, Domain: e.Part})
 }
 
 // patchMark comes before the type of the resource in a subject that is a patch of it.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -102,10 +101,8 @@ func (p *Pipeline) policiesIn(e xds.Event) []model.Ref {
 // portOf is the port of a listener or a route table.
 func (p *Pipeline) portOf(e xds.Event) model.PortKey {
 	if e.Type == xds.Routes {
-		for table := range p.built.Routes.All() {
-			if table.Port().Proxy == e.Proxy && table.String() == e.Resource {
-				return table.Port()
-			}
+		if table, r := p.built.TableOf(e.Proxy, e.Resource); r != nil {
+			return table.Port()
 		}
 	}
 	for port := range p.built.Listeners.All() {
@@ -114,6 +111,35 @@ func (p *Pipeline) portOf(e xds.Event) model.PortKey {
 		}
 	}
 	return model.PortKey{}
+}
+
+// standAside has a route or a policy stand back while others are on trial.
+func (b *blame) standAside(p *Pipeline, ref model.Ref, message string) {
+	if isPolicy(ref) {
+		b.standBackPolicy(p, ref)
+	} else {
+		b.standBack(p, routeKeyOf(ref), message)
+	}
+}
+
+// comeBack puts what stood aside in force as it is now.
+func (b *blame) comeBack(p *Pipeline, ref model.Ref) {
+	if isPolicy(ref) {
+		b.reinstate(p, ref)
+	} else {
+		p.resolved.Refused.Delete(routeKeyOf(ref))
+	}
+}
+
+// sentence has a route or a policy stand back for good: it is what Envoy refuses.
+func (b *blame) sentence(p *Pipeline, ref model.Ref, message string) {
+	if isPolicy(ref) {
+		b.standBackPolicy(p, ref)
+		b.refusePolicy(p, ref, message)
+		return
+	}
+	k := routeKeyOf(ref)
+	b.refuse(p, k, b.standBack(p, k, message))
 }
 
 // standBackPolicy puts the version of a policy that was live last in its place.
@@ -243,7 +269,7 @@ func policyIssue(ref model.Ref, words string) status.Issue {
 }
 
 func policySubject(ref model.Ref) peer.Subject {
-	return peer.Subject{Kind: peer.Policy, Name: strings.Join([]string{ref.Kind, ref.Namespace, ref.Name.Name}, "/")}
+	return peer.Subject{Kind: peer.Policy, Name: routeKeyOf(ref).String()}
 }
 
 // policyContent tells the versions of a policy apart, equal in all processes.

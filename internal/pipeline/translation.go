@@ -215,12 +215,9 @@ func (p *Pipeline) servedHash(id hostID) (hash uint64, ok bool) {
 		return r.Hash, true
 	}
 	r, ok := t.Served(xds.Routes, id.table)
-	if !ok || r == nil {
+	part := r.Part(id.host)
+	if part == nil {
 		return 0, ok
 	}
-	i := slices.IndexFunc(r.Parts, func(part *xds.Part) bool { return part.Name == id.host })
-	if i < 0 {
-		return 0, true
-	}
-	return r.Parts[i].Hash, true
+	return part.Hash, ok
 }

@@ -75,6 +75,23 @@ type Resource struct {
 	Checked bool
 }
 
+// Part returns the virtual host with the name, nil if there is none. A resource that is nil has none.
+func (r *Resource) Part(name string) *Part {
+	if r == nil {
+		return nil
+	}
+	return findPart(r.Parts, name)
+}
+
+// Is reports whether the resource or, if it has a name, its part has this version. There is none of what is nil.
+func (r *Resource) Is(part string, hash uint64) bool {
+	if part == "" {
+		return r != nil && r.Hash == hash
+	}
+	p := r.Part(part)
+	return p != nil && p.Hash == hash
+}
+
 // Part is one virtual host of a RouteConfiguration: the unit that is held back while a cluster that it needs warms up,
 // and the unit of bisection when Envoy refuses the whole.
 type Part struct {

@@ -153,7 +153,7 @@ func (s *stream) allUsable(r *Resource, m *mark) bool {
 		return !slices.ContainsFunc(r.Parts, func(p *Part) bool { return !s.usable(p.Needs) })
 	}
 	for name := range m.parts {
-		if p := findPart(r.Parts, name); p != nil && !s.usable(p.Needs) {
+		if p := r.Part(name); p != nil && !s.usable(p.Needs) {
 			return false
 		}
 	}

@@ -112,10 +112,11 @@ func (st *store) set(c *Change) {
 func (st *store) forget(c *Change) {
 	rejected := st.rejected[c.Type][c.Name]
 	for name := range rejected {
-		if name == "" && st.refused(c.Type, c.Resource) != nil {
-			continue
+		still := name == "" && st.refused(c.Type, c.Resource) != nil
+		if p := c.Resource.Part(name); name != "" && p != nil {
+			still = st.refusedPart(c.Name, p) != nil
 		}
-		if p := findPart(c.Resource.Parts, name); name == "" || p == nil || st.refusedPart(c.Name, p) == nil {
+		if !still {
 			delete(rejected, name)
 		}
 	}
@@ -188,7 +189,7 @@ func (st *store) heal(t Type, e *entry) {
 		if name == "" {
 			healed = e.whole && e.res.Hash == current.Hash && rej != st.refused(t, current)
 		} else if p := e.part(name); p != nil && p.Hash != rej.hash {
-			now := findPart(current.Parts, name)
+			now := current.Part(name)
 			healed = now != nil && now.Hash == p.Hash
 		}
 		if healed {

@@ -12,7 +12,7 @@ import (
 // order is the layout: a package imports only from those before its own. The server comes before envoy, because what
 // envoy makes is resources as the server defines them.
 var order = []string{
-	"child", "keeper", "model", "jsonpatch", "status", "incr", "pki", "resource", "envoygateway", "source", "jwks",
+	"child", "disk", "keeper", "model", "jsonpatch", "status", "incr", "pki", "resource", "envoygateway", "source", "jwks",
 	"fetch", "extension",
 	"resolve", "ratelimit", "feature", "xds", "envoy", "fleet", "ops", "peer", "pipeline",
 }

@@ -232,7 +232,7 @@ func (p *Proxy) awaiting(id ID, r *xds.Resource) *xds.Resource {
 	}
 	return withParts(r, func(now *xds.Part) *xds.Part {
 		if slices.ContainsFunc(now.Needs, p.undecided) {
-			return part(p.served[id], now.Name)
+			return p.served[id].Part(now.Name)
 		}
 		return now
 	})

@@ -180,8 +180,7 @@ func (p *Proxy) complete(r *round) {
 	}
 	p.withoutEndpoints(r)
 	for id := range p.refused {
-		if out := p.final[id.ID]; out == nil || id.Part == "" && out.Hash != id.Hash ||
-			id.Part != "" && (part(out, id.Part) == nil || part(out, id.Part).Hash != id.Hash) {
+		if !p.final[id.ID].Is(id.Part, id.Hash) {
 			delete(p.refused, id)
 		}
 	}

@@ -173,7 +173,7 @@ func (a *Answer) adopt(asked set) {
 
 func adoptParts(before, after *xds.Resource) {
 	for _, p := range after.Parts {
-		if old := part(before, p.Name); old != nil {
+		if old := before.Part(p.Name); old != nil {
 			p.Owners = old.Owners
 			p.Needs = slices.Concat(p.Needs, old.Needs)
 			slices.Sort(p.Needs)
@@ -183,20 +183,6 @@ func adoptParts(before, after *xds.Resource) {
 	if len(after.Parts) > 0 {
 		after.Needs = before.Needs
 	}
-}
-
-// part returns the virtual host of a route table, nil if there is none of the name.
-func part(r *xds.Resource, name string) *xds.Part {
-	if r == nil {
-		return nil
-	}
-	i, ok := slices.BinarySearchFunc(r.Parts, name, func(p *xds.Part, name string) int {
-		return strings.Compare(p.Name, name)
-	})
-	if !ok {
-		return nil
-	}
-	return r.Parts[i]
 }
 
 // changedParts are the names of the virtual hosts in which two versions of a route table differ.

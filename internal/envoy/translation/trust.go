@@ -71,7 +71,7 @@ func (p *Proxy) Refused(e xds.Event) bool {
 	case e.Part == "" && (now.Hash != e.Hash || same(now, base)):
 		return false
 	case e.Part != "":
-		own, theirs := part(base, e.Part), part(now, e.Part)
+		own, theirs := base.Part(e.Part), now.Part(e.Part)
 		if theirs == nil || theirs.Hash != e.Hash || own != nil && own.Hash == e.Hash {
 			return false
 		}
@@ -107,7 +107,7 @@ func (p *Proxy) trusted(id ID, made, base *xds.Resource) *xds.Resource {
 		if p.open {
 			from = base
 		}
-		if before := part(from, now.Name); before != nil && !bad(before) {
+		if before := from.Part(now.Name); before != nil && !bad(before) {
 			return before
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
 
+	"github.com/sluice-gateway/sluice/internal/disk"
 	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/resolve"
@@ -173,11 +174,7 @@ func (d *RuntimeDir) put(name string, v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	path := filepath.Join(d.path, name)
-	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
-		return nil, err
-	}
-	return raw, os.Rename(path+".new", path)
+	return raw, disk.Replace(filepath.Join(d.path, name), raw)
 }
 
 // get reads a file; it returns nil if there is none.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/sluice-gateway/sluice/internal/disk"
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
@@ -123,7 +124,7 @@ func (st *state) rotate(name string) error {
 	if err != nil {
 		return err
 	}
-	return writeAtomically(beside(name, previousSuffix), content)
+	return disk.Replace(beside(name, previousSuffix), content)
 }
 
 // noteRefused notes which version of a file is refused.
@@ -139,7 +140,7 @@ func (st *state) noteRefused(name string) error {
 	if err != nil {
 		return err
 	}
-	return writeAtomically(beside(name, refusedSuffix), append(line, '\n'))
+	return disk.Replace(beside(name, refusedSuffix), append(line, '\n'))
 }
 
 // before returns the version of a file that is live while one with the hash is refused.

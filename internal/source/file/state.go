@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/sluice-gateway/sluice/internal/disk"
 )
 
 // state keeps the last good content of files in a folder: one file each, with a line of JSON before the content that
@@ -205,30 +207,7 @@ func (st *state) write(name, path string, j job) error {
 	if err := st.rotate(name); err != nil {
 		return err
 	}
-	return writeAtomically(name, append(line, '\n'), j.content)
-}
-
-// writeAtomically replaces a file. It does not wait for the disk: the hash in the header tells if that went wrong.
-func writeAtomically(name string, parts ...[]byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".tmp-*") // it is made with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	for _, part := range parts {
-		if _, err := f.Write(part); err != nil {
-			_ = f.Close()
-			return err
-		}
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return disk.Replace(name, append(line, '\n'), j.content) // the hash tells if the content is not there
 }
 
 // readSaved reads a saved version; without its content only the start of the file is read.
