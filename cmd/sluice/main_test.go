@@ -28,9 +28,16 @@ var update = flag.Bool("update", false, "write the goldens anew")
 // sluice runs a command and returns what it printed, and whether it failed.
 func sluice(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	return sluiceWith(t, "", args...)
+}
+
+// sluiceWith is [sluice] with a standard input.
+func sluiceWith(t *testing.T, input string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	root := rootCommand()
 	root.SetArgs(args)
+	root.SetIn(strings.NewReader(input))
 	root.SetOut(&out)
 	root.SetErr(&errs)
 	err = root.ExecuteContext(t.Context())
@@ -138,6 +145,33 @@ func TestValidate(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, strings.Split(strings.TrimSpace(out), "\n")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestStandardInput gives commands the path -.
+func TestStandardInput(t *testing.T) {
+	text := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	bad, plain := text("testdata/bad/bad.yaml"), text("testdata/plain/all.yaml")
+	fromFile, _, _ := sluice(t, "validate", "testdata/bad")
+	out, _, err := sluiceWith(t, bad, "validate", "-")
+	if err == nil || out != strings.ReplaceAll(fromFile, "testdata/bad/bad.yaml", "<stdin>") {
+		t.Errorf("validate: %v, %q", err, out)
+	}
+	if out, _, err := sluiceWith(t, "", "validate", "-"); err == nil || !strings.Contains(out, "<stdin>: is empty") {
+		t.Errorf("validate of nothing: %v, %q", err, out)
+	}
+	fromFile, _, _ = sluice(t, "translate", "testdata/plain")
+	if out, errs, err := sluiceWith(t, plain, "translate", "-"); err != nil || errs != "" || out != fromFile {
+		t.Errorf("translate: %v, %q, %q", err, errs, out)
+	}
+	if _, _, err := sluiceWith(t, plain, "run", "-"); err == nil || !strings.Contains(err.Error(), "standard input (-)") {
+		t.Errorf("run: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
 	"github.com/sluice-gateway/sluice/internal/fleet"
 	"github.com/sluice-gateway/sluice/internal/keeper"
+	"github.com/sluice-gateway/sluice/internal/source/file"
 )
 
 // runFlags are the flags of sluice run.
@@ -60,6 +62,9 @@ purpose, with the program that is at its path by then: that is how to upgrade wi
 			}
 			if len(paths) == 0 {
 				return errors.New("there is nothing to read: name a file or a folder")
+			}
+			if slices.Contains(paths, file.Input) {
+				return errors.New("sluice run watches what it reads, which standard input (-) cannot be: name a file or a folder")
 			}
 			if worker := keeper.Join(); worker != nil {
 				// It is for the process that keeps this one, and must not end it if it was sent to both.

@@ -22,11 +22,13 @@ func translateCommand() *cobra.Command {
 		Long: `Print the Envoy configuration that the files become: clusters, endpoints, listeners, routes and secrets
 (without private keys). The same files give the same output, byte for byte.
 
-Problems in the files are printed on standard error; what is good is translated all the same.`,
-		Example: "  sluice translate ./config\n  sluice translate ./config -o json",
-		Args:    cobra.MinimumNArgs(1),
+Problems in the files are printed on standard error; what is good is translated all the same. The path - is standard
+input, which has YAML or JSON.`,
+		Example: "  sluice translate ./config\n  sluice translate ./config -o json\n" +
+			"  helm template shop | sluice translate -",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			p, batch, err := compute(cmd.Context(), paths, &config)
+			p, batch, err := compute(cmd.Context(), paths, cmd.InOrStdin(), &config)
 			if err != nil {
 				return err
 			}

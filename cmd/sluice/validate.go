@@ -12,11 +12,13 @@ func validateCommand() *cobra.Command {
 		Use:   "validate PATH...",
 		Short: "Check files without running anything",
 		Long: `Check every object of the files: against its schema, with the API server's words, and against everything
-that it refers to. It prints each problem with file and line, and exits with 1 if there is any. It needs no Envoy.`,
-		Example: "  sluice validate ./config",
+that it refers to. It prints each problem with file and line, and exits with 1 if there is any. It needs no Envoy.
+
+The path - is standard input, which has YAML or JSON.`,
+		Example: "  sluice validate ./config\n  helm template shop | sluice validate -",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			p, batch, err := compute(cmd.Context(), paths, &config)
+			p, batch, err := compute(cmd.Context(), paths, cmd.InOrStdin(), &config)
 			if err != nil {
 				return err
 			}

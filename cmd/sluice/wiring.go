@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -60,7 +61,7 @@ func bindAddress() string {
 
 // compute takes the files through all stages once, serving nobody.
 func compute(
-	ctx context.Context, paths []string, config *configFlag,
+	ctx context.Context, paths []string, input io.Reader, config *configFlag,
 ) (*pipeline.Pipeline, source.Batch, error) {
 	said, err := config.load(envoygateway.Run)
 	if err != nil {
@@ -70,7 +71,9 @@ func compute(
 	if err != nil {
 		return nil, source.Batch{}, err
 	}
-	src, err := file.New(file.Options{Paths: paths, Workers: runtime.GOMAXPROCS(0), Extensions: servers.kinds})
+	src, err := file.New(file.Options{
+		Paths: paths, Input: input, Workers: runtime.GOMAXPROCS(0), Extensions: servers.kinds,
+	})
 	if err != nil {
 		return nil, source.Batch{}, err
 	}

@@ -192,7 +192,7 @@ func (f *file) load() ([]byte, error) {
 
 // split finds the documents of the content; those that the version in use has too are taken from there.
 func (f *file) split(content []byte, before *file) {
-	docs, err := resource.Split(content, resource.FormatOf(f.path))
+	docs, err := resource.Split(content, formatOf(f.path, content))
 	if err != nil {
 		f.broken = err.Error()
 		return

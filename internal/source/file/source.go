@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,8 +25,10 @@ import (
 
 // Options say what to read.
 type Options struct {
-	// Paths are files and folders; folders are read with everything in them.
+	// Paths are files and folders; folders are read with everything in them. [Input] is what Input has, if that is set.
 	Paths []string
+	// Input is read once, by [Source.Load]: it is for sources that are not watched.
+	Input io.Reader
 	// StateDir is a folder, made if needed, in which the last good content of each file is kept, for a start with
 	// files that are then broken. Empty keeps nothing. It can hold secrets: its files are for their owner only.
 	StateDir string
@@ -43,6 +46,8 @@ type Source struct {
 	workers int
 	kinds   resource.Extensions
 	roots   []root
+	// input is standard input if a path says to read it.
+	input   io.Reader
 	tree    *tree
 	files   map[string]*file
 	objects *registry
@@ -93,6 +98,12 @@ func New(opts Options) (*Source, error) {
 		s.state = st
 	}
 	for _, path := range opts.Paths {
+		if path == Input {
+			if s.input = opts.Input; s.input == nil {
+				return nil, errInput
+			}
+			continue
+		}
 		if err := s.addRoot(path); err != nil {
 			return nil, err
 		}
@@ -107,7 +118,7 @@ func (s *Source) addRoot(path string) error {
 		return fmt.Errorf("configuration %s: %w", path, err)
 	}
 	r := root{path: filepath.Clean(path), abs: abs}
-	if _, err := os.Stat(abs); err != nil {
+	if err := readable(abs); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) || s.state == nil || len(s.state.below(abs)) == 0 {
 			return fmt.Errorf("configuration %s cannot be read: %w", path, err)
 		}
@@ -124,6 +135,16 @@ func (s *Source) addRoot(path string) error {
 	}
 	s.roots = append(kept, r)
 	return nil
+}
+
+// readable returns why a root cannot be read: it is not there, or is neither a file nor a folder.
+func readable(abs string) error {
+	info, err := os.Stat(abs)
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		err = fmt.Errorf("it is neither a file nor a folder (%s); \"sluice validate -\" and \"sluice translate -\" read "+
+			"standard input", info.Mode().Type())
+	}
+	return err
 }
 
 // below reports whether a path is in a folder, however deep.
@@ -154,6 +175,13 @@ func (s *Source) Load(ctx context.Context) (source.Batch, error) {
 	}
 	s.objects.builtin()
 	changed := s.read(found)
+	if s.input != nil {
+		f, err := s.readInput(ctx)
+		if err != nil {
+			return source.Batch{}, err
+		}
+		changed = append(changed, f)
+	}
 	if err := ctx.Err(); err != nil {
 		return source.Batch{}, err
 	}

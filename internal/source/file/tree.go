@@ -133,10 +133,7 @@ func (t *tree) examine(path string) found {
 	if real == "" {
 		return t.forget(path) // its folder is gone too
 	}
-	var steps []string
-	if info, err := os.Lstat(real); isRoot || err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		real, steps = resolve(real)
-	}
+	real, steps := follow(real, isRoot)
 	t.link(path, steps)
 	info, err := os.Stat(real)
 	switch {
@@ -295,6 +292,29 @@ func (t *tree) affected(real string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// follow returns where a path leads, and what [resolve] met. Of all paths but the roots the folder is a real one.
+func follow(path string, isRoot bool) (end string, steps []string) {
+	if info, err := os.Lstat(path); !isRoot && (err != nil || info.Mode()&fs.ModeSymlink == 0) {
+		return path, nil
+	}
+	end, steps = resolve(path)
+	if isRoot && !leads(path, end) {
+		end = path
+	}
+	return end, steps
+}
+
+// leads reports whether a path ends where its links say. Some of those in /proc do not: what they say of a pipe, of a
+// file that is deleted or of a folder of another container is not a path of this process.
+func leads(path, end string) bool {
+	at, err := os.Stat(path)
+	if err != nil {
+		return true // so it is with the end
+	}
+	said, err := os.Stat(end)
+	return err == nil && os.SameFile(at, said)
 }
 
 // maxLinks is how many links are followed, as in the kernel.
