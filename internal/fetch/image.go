@@ -196,7 +196,8 @@ func readManifest(body []byte, kind string) (manifest, error) {
 }
 
 // choose returns the manifest of an index to go on with: one for Wasm, else the one for Linux on amd64, since a module
-// is the same on all machines; else the only one.
+// is the same on all machines; else the only one. What Docker pushes beside an image to say how it was built is for the
+// platform "unknown/unknown", and is none of them.
 func choose(list []descriptor) (descriptor, error) {
 	is := func(os, architecture string) func(descriptor) bool {
 		return func(d descriptor) bool {
@@ -208,6 +209,7 @@ func choose(list []descriptor) (descriptor, error) {
 			return checkDigest(list[at])
 		}
 	}
+	list = slices.DeleteFunc(slices.Clone(list), is("unknown", "unknown"))
 	if len(list) != 1 {
 		return descriptor{}, fmt.Errorf("the image is for %d platforms, none of them wasm or linux/amd64", len(list))
 	}

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +195,52 @@ func TestImageRefresh(t *testing.T) {
 	registry.Push("app", "latest", fetchtest.Layer{Type: fetchtest.ModuleType, Data: []byte(module + "2")})
 	if got := f.next(t); string(got.Data) != module+"2" || registry.Pulls() != 2 {
 		t.Errorf("got %q, %s after %d pulls", got.Data, got.Error, registry.Pulls())
+	}
+}
+
+// TestChoose says which image of an index is taken.
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ platforms, want, err string }{
+		"one":                            {platforms: "linux/arm64", want: "linux/arm64"},
+		"one without a platform":         {platforms: "-", want: "-"},
+		"amd64":                          {platforms: "linux/arm64 linux/amd64", want: "linux/amd64"},
+		"wasm":                           {platforms: "linux/amd64 wasi/wasm", want: "wasi/wasm"},
+		"arm64 and how it was built":     {platforms: "linux/arm64 unknown/unknown", want: "linux/arm64"},
+		"how it was built comes first":   {platforms: "unknown/unknown linux/arm64", want: "linux/arm64"},
+		"amd64 and how it was built":     {platforms: "unknown/unknown linux/amd64 unknown/unknown", want: "linux/amd64"},
+		"no platform and how it is made": {platforms: "- unknown/unknown", want: "-"},
+		"two":                            {platforms: "linux/arm64 linux/s390x", err: "for 2 platforms"},
+		"two and how each was built": {
+			platforms: "linux/arm64 linux/s390x unknown/unknown unknown/unknown", err: "for 2 platforms",
+		},
+		"an unknown system":      {platforms: "unknown/arm64 linux/arm64", err: "for 2 platforms"},
+		"only how it was built":  {platforms: "unknown/unknown", err: "for 0 platforms"},
+		"none":                   {err: "for 0 platforms"},
+		"amd64 of other systems": {platforms: "windows/amd64 linux/arm64", err: "for 2 platforms"},
+	} {
+		var list []descriptor
+		digests := map[string]string{}
+		for i, platform := range strings.Fields(test.platforms) {
+			d := descriptor{Digest: fmt.Sprintf("sha256:%064d", i)}
+			if os, architecture, ok := strings.Cut(platform, "/"); ok {
+				text := fmt.Sprintf(`{"platform": {"os": %q, "architecture": %q}}`, os, architecture)
+				if err := json.Unmarshal([]byte(text), &d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			list = append(list, d)
+			digests[d.Digest] = platform
+		}
+		before := slices.Clone(list)
+		got, err := choose(list)
+		if digests[got.Digest] != test.want || (err == nil) != (test.err == "") ||
+			err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: got %q, %v", name, digests[got.Digest], err)
+		}
+		if !slices.Equal(list, before) {
+			t.Errorf("%s: the index is another one now", name)
+		}
 	}
 }
 
