@@ -221,7 +221,11 @@ func (d *decoder) body() {
 		return
 	}
 	d.metadata()
-	d.reshape()
+	if HasOlderShapes(d.kind.Group) {
+		for _, notice := range Reshape(d.obj) {
+			d.notice(notice)
+		}
+	}
 	unknown, errs := d.kind.crd.admit(d.obj)
 	for _, path := range unknown {
 		d.problem(d.at(path), path, fmt.Sprintf("unknown field %q", path))

@@ -11,6 +11,7 @@ func TestOlderSessionPersistence(t *testing.T) {
 	const route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\n" +
 		"spec: {parentRefs: [{name: gw}], rules: [{}, {sessionPersistence: {SESSION}}]}\n"
 	const read = "spec.rules[1].sessionPersistence has the shape of Gateway API 1.6 and is read as that of 1.7, in which "
+	const ignored = "; absoluteTimeout is ignored, because Envoy can only limit the life of a permanent cookie: remove it"
 	cases := []struct {
 		name, session string
 		// want is what is read, notice what is said of it.
@@ -30,6 +31,16 @@ func TestOlderSessionPersistence(t *testing.T) {
 		{name: "header", session: "type: Header, sessionName: x-a",
 			want:   `{"header":{"name":"x-a"},"type":"Header"}`,
 			notice: read + "sessionName is header.name: write it so"},
+		{name: "a header with a limit, as Envoy Gateway documents it",
+			session: "sessionName: Session-A, type: Header, absoluteTimeout: 10s",
+			want:    `{"header":{"name":"Session-A"},"type":"Header"}`,
+			notice:  read + "sessionName is header.name: write it so" + ignored},
+		{name: "a session cookie with a limit", session: "sessionName: a, absoluteTimeout: 10s, cookieConfig: {}",
+			want: `{"cookie":{"lifetimeType":"Session","name":"a","path":"/"},"type":"Cookie"}`,
+			notice: read + "sessionName is cookie.name, and cookieConfig is cookie: write it so" + ignored +
+				", or set cookie.lifetimeType to Permanent"},
+		{name: "the newer header with a limit", session: "type: Header, header: {name: a}, absoluteTimeout: 10s",
+			want: `{"absoluteTimeout":"10s","header":{"name":"a"},"type":"Header"}`},
 		{name: "what the newer shape refuses", session: "type: Header, sessionName: a b",
 			notice: read + "sessionName is header.name: write it so", problem: "sessionPersistence.header.name"},
 		{name: "a mixture", session: "sessionName: a, cookie: {name: b}", problem: `unknown field "spec.rules[1].ses`},
@@ -59,6 +70,21 @@ func TestOlderSessionPersistence(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMayBeOlder: what repeats fields in the metadata is no reason to look closer at an object.
+func TestMayBeOlder(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"sessionPersistence":{"sessionName":"a"}}`:                          true,
+		`{"sessionPersistence":{"cookieConfig":{}}}`:                          true,
+		`{"sessionPersistence":{"cookie":{"name":"a"}}}`:                      false,
+		`{"managedFields":[{"fieldsV1":{"f:sessionName":{}}}]}`:               false,
+		`{"last-applied-configuration":"{\"sessionName\":\"cookieConfig\"}"}`: false,
+	} {
+		if got := MayBeOlder([]byte(text)); got != want {
+			t.Errorf("%s: got %v, want %v", text, got, want)
+		}
 	}
 }
 
