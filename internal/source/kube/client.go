@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,9 +22,10 @@ type clients struct {
 	config *rest.Config
 	codecs runtime.NegotiatedSerializer
 	byGV   map[schema.GroupVersion]rest.Interface
+	teller teller
 }
 
-func newClients(config *rest.Config, extensions resource.Extensions) (*clients, error) {
+func newClients(config *rest.Config, extensions resource.Extensions, log *slog.Logger) (*clients, error) {
 	scheme, err := resource.NewScheme(extensions...)
 	if err != nil {
 		return nil, err
@@ -34,7 +37,7 @@ func newClients(config *rest.Config, extensions resource.Extensions) (*clients, 
 	}
 	return &clients{
 		config: config, codecs: serializer.NewCodecFactory(scheme).WithoutConversion(),
-		byGV: map[schema.GroupVersion]rest.Interface{},
+		byGV: map[schema.GroupVersion]rest.Interface{}, teller: teller{log: log, told: &sync.Map{}},
 	}, nil
 }
 
@@ -47,6 +50,9 @@ func (c *clients) of(gv schema.GroupVersion, protobuf bool) (rest.Interface, err
 	config.GroupVersion, config.NegotiatedSerializer, config.APIPath = &gv, c.codecs, "/apis"
 	if gv.Group == "" {
 		config.APIPath = "/api"
+	}
+	if resource.HasOlderShapes(gv.Group) {
+		config.NegotiatedSerializer = reshaping{c.codecs, gv.Group, c.teller}
 	}
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	if protobuf {

@@ -72,12 +72,12 @@ type watched struct {
 
 // New returns a source that has not read anything yet.
 func New(o Options) (*Source, error) {
-	c, err := newClients(o.Config, o.Extensions)
-	if err != nil {
-		return nil, err
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c, err := newClients(o.Config, o.Extensions, o.Log)
+	if err != nil {
+		return nil, err
 	}
 	out := newCollector()
 	return &Source{
