@@ -115,7 +115,7 @@ spec:
 }
 
 // TestSessionPersistence checks that a client stays with its endpoint, by cookie and by header, of one backend and of
-// several weighted ones, and that clients without a session are spread.
+// several weighted ones, and that clients without a session are spread. One is written as Envoy Gateway documents it.
 func TestSessionPersistence(t *testing.T) {
 	t.Parallel()
 	const both = `[{group: gateway.envoyproxy.io, kind: Backend, name: both}]`
@@ -148,9 +148,10 @@ spec:
 		"routes.yaml": rule("cookie", `{type: Cookie, cookie: {name: session}}`, both) +
 			rule("lasting", `{type: Cookie, cookie: {name: session, lifetimeType: Permanent}, absoluteTimeout: 1h}`, both) +
 			rule("header", `{type: Header, header: {name: x-session}}`, both) +
+			rule("older", `{sessionName: Session-A, type: Header, absoluteTimeout: 10s}`, both) +
 			rule("split", `{type: Cookie, cookie: {name: session}}`, weighted),
 	})
-	for _, name := range []string{"cookie", "lasting", "header", "split"} {
+	for _, name := range []string{"cookie", "lasting", "header", "older", "split"} {
 		t.Run(name, func(t *testing.T) {
 			seen := map[string]int{}
 			for range 20 {
@@ -174,8 +175,8 @@ func (in *instance) newSession(t *testing.T, name string) (backend, header strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name == "header" {
-		return a.echo.Name, "x-session: " + a.header.Get("x-session")
+	if header := map[string]string{"header": "x-session", "older": "Session-A"}[name]; header != "" {
+		return a.echo.Name, header + ": " + a.header.Get(header)
 	}
 	cookies := (&http.Response{Header: a.header}).Cookies()
 	if len(cookies) != 1 || cookies[0].Name != "session" {
