@@ -264,6 +264,10 @@ func (b *balancer) route(ctx context.Context, want map[string][]string) error {
 	if maps.EqualFunc(b.routes, want, slices.Equal) {
 		return nil
 	}
+	// Marks come first: a connection that began without one would get it later, and go on at another node.
+	if err := b.stick(ctx, want); err != nil {
+		return err
+	}
 	for _, address := range slices.Sorted(maps.Keys(want)) {
 		if slices.Equal(b.routes[address], want[address]) {
 			continue
@@ -289,7 +293,7 @@ func (b *balancer) route(ctx context.Context, want map[string][]string) error {
 		}
 		delete(b.routes, address)
 	}
-	return b.stick(ctx, want)
+	return nil
 }
 
 func ip(ctx context.Context, args ...string) error {
