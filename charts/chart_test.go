@@ -309,6 +309,10 @@ func TestRefusedValues(t *testing.T) {
 		"two Redis":       {"rateLimit: {redis: {url: a, urlSecret: {name: a, key: b}}}", "keep one of them"},
 		"no key":          {"rateLimit: {redis: {urlSecret: {name: a}}}", "a key in it"},
 		"nobody counts":   {"config: {rateLimit: {failClosed: true}}", "set rateLimit.enabled"},
+		"two files": {
+			"config: {envoyGateway: {logging: {}}, gateway: {}, admin: {}}", "move admin, gateway into it",
+		},
+		"no file":         {"config: {envoyGateway: []}", "/config/envoyGateway"},
 		"labels not text": {"podLabels: {a: 1}", "/podLabels/a"},
 	} {
 		t.Run(name, func(t *testing.T) {

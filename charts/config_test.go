@@ -4,9 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
 )
@@ -137,5 +139,38 @@ func TestConfigReplacesPods(t *testing.T) {
 	}
 	if diff := cmp.Diff(annotations("{}"), annotations("config: {}")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestConfigOfEnvoyGateway checks that the file may be where the chart of Envoy Gateway has it, and that nothing depends
+// on where it is.
+func TestConfigOfEnvoyGateway(t *testing.T) {
+	rendered := func(values string) string {
+		r := Release{Name: "sluice", Namespace: "sluice-system"}
+		if err := yaml.Unmarshal([]byte(values), &r.Values); err != nil {
+			t.Fatal(err)
+		}
+		m, err := r.Render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.String()
+	}
+	head, file, _ := strings.Cut(configured, "config:\n")
+	theirs := head + "config:\n  envoyGateway:\n  " + strings.ReplaceAll(file, "\n  ", "\n    ")
+	const large = "{xdsServer: {maxReceiveMessageSize: 268435456}}"
+	for ours, theirs := range map[string]string{
+		configured:         theirs,
+		"config: {}":       "config: {envoyGateway: {}}",
+		"config: " + large: "config: {envoyGateway: " + large + "}",
+	} {
+		if diff := cmp.Diff(rendered(ours), rendered(theirs)); diff != "" {
+			t.Errorf("%s (-ours +theirs):\n%s", theirs, diff)
+		}
+	}
+	// The one value that their documents set, without the provider's type that their chart has by itself.
+	const deploy = "config: {envoyGateway: {provider: {kubernetes: {deploy: {type: GatewayNamespace}}}}}"
+	if c := configOf(t, render(t, deploy), envoygateway.Serve); len(c.Notices) > 0 {
+		t.Errorf("%s is noticed: %v", deploy, c.Notices)
 	}
 }

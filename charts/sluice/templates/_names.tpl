@@ -7,9 +7,14 @@
 {{- .Release.Namespace }}.{{ include "sluice.name" . }}
 {{- end -}}
 
+{{- /* The file of values.config, which Envoy Gateway's chart has under config.envoyGateway. */ -}}
+{{- define "sluice.config" -}}
+{{- toYaml (dig "envoyGateway" .Values.config .Values.config) -}}
+{{- end -}}
+
 {{- /* What the file of values.config says, or else the values: YAML lists. */ -}}
 {{- define "sluice.controllerNames" -}}
-{{- with dig "gateway" "controllerName" "" .Values.config -}}
+{{- with dig "gateway" "controllerName" "" (include "sluice.config" . | fromYaml) -}}
 {{- toYaml (list .) -}}
 {{- else -}}
 {{- toYaml .Values.controllerNames -}}
@@ -17,12 +22,12 @@
 {{- end -}}
 
 {{- define "sluice.watchNamespaces" -}}
-{{- toYaml (dig "provider" "kubernetes" "watch" "namespaces" .Values.watchNamespaces .Values.config) -}}
+{{- toYaml (dig "provider" "kubernetes" "watch" "namespaces" .Values.watchNamespaces (include "sluice.config" . | fromYaml)) -}}
 {{- end -}}
 
 {{- /* What sluice ratelimit needs to know of Redis: url, urlSecret and tlsSecret. */ -}}
 {{- define "sluice.redis" -}}
-{{- $redis := dig "rateLimit" "backend" "redis" dict .Values.config -}}
+{{- $redis := dig "rateLimit" "backend" "redis" dict (include "sluice.config" . | fromYaml) -}}
 {{- $ref := dig "urlRef" "secretKeyRef" dict $redis -}}
 {{- $own := .Values.rateLimit.redis -}}
 {{- $secret := $own.urlSecret -}}
