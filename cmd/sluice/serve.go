@@ -68,7 +68,7 @@ signs. While the API server is away, everything is served as it was last known.`
 			}
 			c := newControlPlane(f, cmd.ErrOrStderr())
 			for _, n := range config.Notices {
-				c.log.Warn("A field of the configuration file has no effect", "field", n.String())
+				c.log.Warn("A note on the configuration file", "note", n.String())
 			}
 			return c.run(cmd.Context())
 		},

@@ -29,7 +29,7 @@ func (k *check) problem(path, format string, args ...any) {
 func (k *check) notice(path, message string) {
 	p := k.config.file.Problem(path, message)
 	k.config.Notices = append(k.config.Notices, sluiceresource.Notice{
-		File: p.File, Line: p.Line, Message: path + ": " + message,
+		File: p.File, Line: p.Line, Message: p.Field + ": " + message,
 	})
 }
 

@@ -27,7 +27,8 @@ type Config struct {
 	egv1a1.EnvoyGatewaySpec
 	// Proxy is the field envoyProxy, checked against the schema of EnvoyProxies and defaulted; nil if there is none.
 	Proxy *egv1a1.EnvoyProxySpec
-	// Notices are what a user should know who reads the file with a program: fields that have no effect there.
+	// Notices are what a user should know who reads the file with a program: fields that have no effect there, or that
+	// are not where they belong.
 	Notices []resource.Notice
 
 	file *resource.Configuration
@@ -45,6 +46,10 @@ func Load(path string, program Program) (*Config, error) {
 		return nil, join(problems)
 	}
 	c := &Config{EnvoyGatewaySpec: object.EnvoyGatewaySpec, file: file}
+	if program != Count {
+		// It shares the file with sluice serve, which says what there is to say.
+		c.Notices = file.Notices()
+	}
 	k := &check{config: c, program: program}
 	k.identity(object.TypeMeta)
 	k.fields()

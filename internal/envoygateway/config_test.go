@@ -122,6 +122,33 @@ var mistakes = map[string]struct {
 		},
 	},
 	"lua": {text: head + "extensionApis: {disableLua: false}\n", want: []string{"contradicts enableLua"}},
+	"fields in two places": {
+		text: head + "metadata: {name: a}\ngateway: {controllerName: a.b/c}\nspec:\n  admin: {}\n  kind: EnvoyGateway\n",
+		want: []string{
+			"eg.yaml:4: gateway: the fields are under spec: write this one there too",
+			"eg.yaml:7: spec.kind: must be at the top of the file only",
+		},
+	},
+	"a spec without fields": {text: head + "spec: [admin]\n", want: []string{"eg.yaml:3: spec: must have the fields"}},
+	"unknown field under spec": {
+		text: "# a comment\n---\n" + head + "spec:\n  gateway:\n    controlerName: x\n",
+		want: []string{`eg.yaml:7: spec.gateway.controlerName: unknown field "spec.gateway.controlerName"`},
+	},
+	"wrong type under spec": {
+		text: head + "spec:\n  admin:\n    address: {host: a,\n      port: http}\n",
+		want: []string{"eg.yaml:6: spec.admin.address.port: "},
+	},
+	"choice under spec": {
+		text: head + "spec:\n  logging: {encoder: xml}\n  envoyProxy:\n    ipFamily: IPv5\n",
+		want: []string{
+			`eg.yaml:4: spec.logging.encoder: "xml" is none of Text, JSON`,
+			`eg.yaml:6: spec.envoyProxy.ipFamily: Unsupported value: "IPv5"`,
+		},
+	},
+	"another kind with a spec": {
+		text: "apiVersion: v1\nkind: EnvoyGateway\nspec: {admin: {}}\n",
+		want: []string{"eg.yaml:1: apiVersion: must be gateway.envoyproxy.io/v1alpha1"},
+	},
 	"an EnvoyProxy that the API server would refuse": {
 		text: head + "envoyProxy:\n  ipFamily: IPv5\n",
 		want: []string{`eg.yaml:4: envoyProxy.ipFamily: Unsupported value: "IPv5"`},
@@ -212,6 +239,45 @@ runtimeFlags: {enabled: [XDSNameSchemeV2]}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("program %d (-want +got):\n%s", program, diff)
+		}
+	}
+}
+
+// A file that is written like an object says what one says whose fields are beside its kind, and how to write it is
+// noticed.
+func TestFileLikeAnObject(t *testing.T) {
+	const fields = "admin: {address: {port: 19001}, enableDumpConfig: true}"
+	plain, err := envoygateway.Load(write(t, head+fields+"\n"), envoygateway.Serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dump = "admin.enableDumpConfig: without effect"
+	for text, want := range map[string][]string{
+		"metadata: {name: eg, namespace: a}\nspec:\n  " + fields + "\n": {"eg.yaml:4: spec: its fields", "5: spec." + dump},
+		"spec: {" + fields + "}\n":                                      {"eg.yaml:3: spec: its fields", "3: spec." + dump},
+		"metadata: {name: eg}\n" + fields + "\n":                        {"eg.yaml:3: metadata: without effect", "4: " + dump},
+	} {
+		c, err := envoygateway.Load(write(t, head+text), envoygateway.Serve)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(plain.EnvoyGatewaySpec, c.EnvoyGatewaySpec); diff != "" || !c.Says("admin.address.port") {
+			t.Errorf("%s says something else (-plain +got):\n%s", text, diff)
+		}
+		if len(c.Notices) != len(want) {
+			t.Errorf("%s: notices %v, want %q", text, c.Notices, want)
+			continue
+		}
+		for i, n := range c.Notices {
+			if !strings.Contains(n.String(), want[i]) {
+				t.Errorf("%s: notice %q, want %q", text, n, want[i])
+			}
+		}
+	}
+	for _, spec := range []string{"spec:", "spec: {}", "metadata:"} {
+		if c, err := envoygateway.Load(write(t, head+spec+"\n"), envoygateway.Count); err != nil || len(c.Notices) > 0 {
+			t.Errorf("%s: %v", spec, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,8 +17,9 @@ import (
 type Configuration struct {
 	file string
 	// before is how many lines of the file come before its document.
-	before int
-	d      decoder
+	before  int
+	notices []Notice
+	d       decoder
 }
 
 // ReadConfiguration decodes a file strictly into a Go type: unknown fields are problems, and so are values that do not
@@ -62,9 +64,60 @@ func (c *Configuration) decode(into any) {
 	}
 	if len(c.d.out.Problems) == 0 {
 		c.d.obj = obj
-		c.d.strict(obj, into)
+		c.flatten()
+	}
+	if len(c.d.out.Problems) == 0 {
+		c.d.strict(c.d.obj, into)
 	}
 }
+
+// flatten takes a file that is written like an object, with metadata and with its fields under spec, as one that has
+// them beside apiVersion and kind.
+func (c *Configuration) flatten() {
+	_, named := c.d.obj["metadata"]
+	spec, ok := c.d.obj["spec"]
+	if !ok {
+		if named {
+			delete(c.d.obj, "metadata")
+			c.notice("metadata", "without effect: a configuration has no name, leave it out")
+		}
+		return
+	}
+	fields, ok := spec.(map[string]any)
+	if !ok && spec != nil {
+		c.d.problem(c.d.at("spec"), "spec", "must have the fields of the configuration")
+		return
+	}
+	flat := maps.Clone(fields)
+	if flat == nil {
+		flat = map[string]any{}
+	}
+	for key := range fields {
+		if identifies(key) {
+			c.d.problem(c.d.at("spec."+key), "spec."+key, "must be at the top of the file only")
+		}
+	}
+	for key, value := range c.d.obj {
+		switch {
+		case identifies(key):
+			flat[key] = value
+		case key != "metadata" && key != "spec":
+			c.d.problem(c.d.at(key), key, "the fields are under spec: write this one there too, or all of them without spec")
+		}
+	}
+	c.d.obj, c.d.under = flat, "spec"
+	c.notice("spec", "its fields are taken as those of the file: write them beside apiVersion and kind, without "+
+		"metadata and spec")
+}
+
+func (c *Configuration) notice(path, message string) {
+	c.notices = append(c.notices, Notice{
+		File: c.file, Line: c.before + c.d.at(path).Line, Message: path + ": " + message,
+	})
+}
+
+// Notices are what a user should know about how the file is written.
+func (c *Configuration) Notices() []Notice { return c.notices }
 
 // problems returns what decoding found.
 func (c *Configuration) problems() []Problem {
@@ -77,8 +130,9 @@ func (c *Configuration) problems() []Problem {
 }
 
 // Problem returns a problem at a field ("provider.kubernetes.watch", "extensionManagers[0].name"), which does not have
-// to be there: its line is then that of the nearest one around it.
+// to be there: its line is then that of the nearest one around it. It is named as the file has it.
 func (c *Configuration) Problem(path, message string) Problem {
+	path = c.d.written(path)
 	at := c.d.at(path)
 	return Problem{File: c.file, Line: c.before + at.Line, Column: at.Column, Field: path, Message: message}
 }

@@ -76,6 +76,9 @@ type decoder struct {
 	shown model.Ref
 	// obj is the object as JSON.
 	obj map[string]any
+	// under is the field that the fields of obj are under in the document, apiVersion and kind aside. It is empty if
+	// they are where they seem to be.
+	under string
 }
 
 // document decodes the node, and the items of a List instead of it.

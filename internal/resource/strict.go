@@ -29,7 +29,8 @@ func (d *decoder) strict(from any, into any) bool {
 		path := ""
 		var fe json.FieldError
 		if errors.As(u, &fe) {
-			path = fe.FieldPath()
+			path = d.written(fe.FieldPath())
+			fe.SetFieldPath(path)
 		}
 		d.problem(d.at(path), path, u.Error())
 	}
@@ -45,14 +46,14 @@ func (d *decoder) unfit(err error) {
 	var b64 base64.CorruptInputError
 	switch {
 	case errors.As(err, &typ):
-		at, hint, path := d.node, "", d.written(typ.Field)
-		if n := locateUnindexed(d.node, path, typ.Value); n != nil {
+		at, hint, path := d.node, "", d.written(d.unembedded(typ.Field))
+		if n := locateUnindexed(d.node, strings.Split(path, "."), typ.Value); n != nil {
 			at = n
 			if typ.Type.Kind().String() == "string" {
 				hint = quoteHint(n)
 			}
 		}
-		d.problem(at, strings.Join(path, "."), err.Error()+hint)
+		d.problem(at, path, err.Error()+hint)
 	case errors.As(err, &b64):
 		for _, path := range []string{"data", "binaryData"} {
 			d.badBase64(path)
@@ -62,8 +63,20 @@ func (d *decoder) unfit(err error) {
 	}
 }
 
-// written returns the path of a field as it is in the document: Go's has the names of embedded structs, too.
-func (d *decoder) written(field string) []string {
+// written returns the path of a field of obj as it is in the document.
+func (d *decoder) written(path string) string {
+	first, _, _ := strings.Cut(path, ".")
+	if d.under == "" || path == "" || identifies(first) {
+		return path
+	}
+	return d.under + "." + path
+}
+
+// identifies reports whether a field says what a document is, which is always said at its top.
+func identifies(key string) bool { return key == "apiVersion" || key == "kind" }
+
+// unembedded returns the path of a field of obj from Go's, which has the names of embedded structs, too.
+func (d *decoder) unembedded(field string) string {
 	var out []string
 	for _, name := range strings.Split(field, ".") {
 		embedded := name != "" && unicode.IsUpper(rune(name[0])) && lookup(d.obj, append(slices.Clone(out), name)) == nil
@@ -71,7 +84,7 @@ func (d *decoder) written(field string) []string {
 			out = append(out, name)
 		}
 	}
-	return out
+	return strings.Join(out, ".")
 }
 
 func (d *decoder) badBase64(path string) {
