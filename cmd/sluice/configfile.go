@@ -104,8 +104,8 @@ func take[T comparable](cmd *cobra.Command, flag string, into *T, value T) {
 
 // take has the flags that are not on the command line follow the file.
 func (f *serveFlags) take(cmd *cobra.Command, c *envoygateway.Config) error {
-	if c.Gateway != nil && c.Gateway.ControllerName != "" && !cmd.Flags().Changed("controller-name") {
-		f.controllers = []string{c.Gateway.ControllerName}
+	if name := c.Controller(); name != "" && !cmd.Flags().Changed("controller-name") {
+		f.controllers = []string{name}
 	}
 	f.takeKubernetes(cmd, c)
 	take(cmd, "admin-address", &f.admin, c.AdminAddress())
@@ -178,6 +178,7 @@ func (f *runFlags) take(cmd *cobra.Command, c *envoygateway.Config) (err error) 
 	f.limits.take(cmd, c)
 	f.extensions.take(cmd, c)
 	f.counters.take(cmd, c)
+	f.controllers = localControllers(c)
 	f.settings = settings{
 		noMetrics: c.NoMetrics(), noBackends: c.NoBackends(), cache: deref(host.DataHome), sinks: sinksOf(c),
 	}

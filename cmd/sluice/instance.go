@@ -196,7 +196,7 @@ func (i *instance) build() (err error) {
 		return localProxy, nil // only the user who runs Sluice can open the socket
 	}
 	i.server = xds.NewServer(options)
-	opts := pipelineOptions()
+	opts := pipelineOptions(i.flags.controllers)
 	opts.NoBackends, opts.Patches = i.flags.noBackends, i.flags.extensions.patches
 	opts.Chain = all.ChainWith(all.Options{RateLimit: i.flags.limits.rateLimit(), Lua: i.flags.extensions.lua})
 	opts.SessionKey = i.seed.Key

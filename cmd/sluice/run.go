@@ -33,6 +33,8 @@ type runFlags struct {
 	config               configFlag
 	settings
 	extensions extensionFlags
+	// controllers are those whose classes are served. There is no flag for them.
+	controllers []string
 }
 
 func runCommand() *cobra.Command {

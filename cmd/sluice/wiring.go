@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 
 	_ "github.com/sluice-gateway/sluice/internal/envoy/extension" // what patches may have in them
 	"github.com/sluice-gateway/sluice/internal/envoygateway"
@@ -28,11 +29,19 @@ const (
 	localProxy model.ProxyName = "local"
 )
 
+// localControllers are those whose classes are served on this machine: there is nobody else on it to serve them.
+func localControllers(c *envoygateway.Config) []string {
+	out := []string{controllerName, envoyGateway}
+	if name := c.Controller(); name != "" && !slices.Contains(out, name) {
+		out = append(out, name)
+	}
+	return out
+}
+
 // pipelineOptions are the options of a pipeline that serves everything with the one local proxy.
-func pipelineOptions() pipeline.Options {
+func pipelineOptions(controllers []string) pipeline.Options {
 	return pipeline.Options{
-		// There is nobody else on this machine to serve these classes.
-		Controllers: []string{controllerName, envoyGateway},
+		Controllers: controllers,
 		Proxy:       func(model.Name) model.ProxyName { return localProxy },
 		Proxies:     []model.ProxyName{localProxy},
 		Launches:    &resolve.LaunchOptions{Check: local.Check},
@@ -59,7 +68,7 @@ func bindAddress() string {
 	return "::"
 }
 
-// compute takes the files through all stages once, serving nobody.
+// compute takes the files through all stages once, serving nobody. The notices are those of the configuration file, too.
 func compute(
 	ctx context.Context, paths []string, input io.Reader, config *configFlag,
 ) (*pipeline.Pipeline, source.Batch, error) {
@@ -81,7 +90,8 @@ func compute(
 	if err != nil {
 		return nil, source.Batch{}, err
 	}
-	opts := pipelineOptions()
+	batch.Notices = slices.Concat(said.Notices, batch.Notices)
+	opts := pipelineOptions(localControllers(said))
 	opts.Extensions, opts.NoBackends = servers.unasked(), said.NoBackends()
 	// The same bytes on every machine.
 	opts.Bind, opts.SystemCAs = "0.0.0.0", systemCAs[0]

@@ -95,6 +95,14 @@ func (c *Config) Kubernetes() egv1a1.EnvoyGatewayKubernetesConfiguration {
 	return egv1a1.EnvoyGatewayKubernetesConfiguration{}
 }
 
+// Controller returns the controller whose classes are served; empty if the file does not say.
+func (c *Config) Controller() string {
+	if c.Gateway == nil {
+		return ""
+	}
+	return c.Gateway.ControllerName
+}
+
 // NoEnvoys says that Envoys are somebody else's: the provider is Custom, without infrastructure.
 func (c *Config) NoEnvoys() bool {
 	return c.Provider != nil && c.Provider.Type == egv1a1.ProviderTypeCustom && c.Provider.Custom != nil &&

@@ -213,7 +213,6 @@ runtimeFlags: {enabled: [XDSNameSchemeV2]}
 			"provider.kubernetes.deploy.type",
 		},
 		envoygateway.Run: {
-			"gateway.controllerName",
 			"provider.kubernetes.rateLimitDeployment", "provider.kubernetes.rateLimitHpa", "provider.kubernetes.rateLimitPDB",
 			"provider.kubernetes.shutdownManager.image", "provider.kubernetes.proxyTopologyInjector.disabled",
 			"provider.kubernetes.cacheSyncPeriod", "admin.enableDumpConfig", "telemetry.traces",

@@ -51,8 +51,9 @@ var Fields = slices.Concat(
 
 // ownFields are those before the extension servers, furtherFields those behind them.
 var ownFields = []Field{
-	{"gateway.controllerName", Applied, Serve, "The controller whose GatewayClasses are served, as `--controller-name`. " +
-		"Without it that is `sluice.dev/gateway-controller`, not Envoy Gateway's: classes are not taken over unasked."},
+	{"gateway.controllerName", Applied, Serve | Run, "The controller whose GatewayClasses are served, as " +
+		"`--controller-name`. Without it that is `sluice.dev/gateway-controller`, not Envoy Gateway's: classes are not " +
+		"taken over unasked. `sluice run` serves the classes of both, and of this controller too."},
 
 	{"provider.type", Applied, Serve | Run, "`sluice serve` takes `Kubernetes`, or `Custom` with a resource provider " +
 		"`Kubernetes` and no infrastructure, which runs no Envoys; `sluice run` takes `Custom` with a resource provider " +

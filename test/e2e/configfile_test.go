@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,10 +14,25 @@ import (
 func TestConfigurationFile(t *testing.T) {
 	t.Parallel()
 	c := startCollector(t)
-	in := prepare(t, simple)
+	world := maps.Clone(simple)
+	world["theirs.yaml"] = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: theirs}
+spec: {controllerName: example.com/gateways}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: theirs}
+spec:
+  gatewayClassName: theirs
+  listeners: [{name: http, protocol: HTTP, port: ${SPARE}}]
+`
+	in := prepare(t, world)
 	file := filepath.Join(in.root, "settings.yaml")
 	text := fmt.Sprintf(`apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyGateway
+gateway: {controllerName: example.com/gateways}
 provider:
   type: Custom
   custom:
@@ -37,7 +53,7 @@ extensionApis: {enableBackend: false}
 	in.run()
 	in.waitReady()
 	eventually(t, func() error {
-		const note = "settings.yaml:7: provider.custom.infrastructure.host.configHome: without effect"
+		const note = "settings.yaml:8: provider.custom.infrastructure.host.configHome: without effect"
 		if out := in.process.output.String(); !strings.Contains(out, note) {
 			return fmt.Errorf("it does not say %q:\n%s", note, out)
 		}
@@ -48,6 +64,7 @@ extensionApis: {enableBackend: false}
 		kind: "HTTPRoute", name: "default/simple", condition: "ResolvedRefs=False/InvalidKind",
 		message: "extensionApis.enableBackend",
 	})
+	in.condition(t, conditionWant{kind: "Gateway", name: "default/theirs", condition: "Programmed=True/Programmed"})
 	if _, err := in.get("/metrics"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("metrics are answered: %v", err)
 	}
