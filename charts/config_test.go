@@ -142,8 +142,8 @@ func TestConfigReplacesPods(t *testing.T) {
 	}
 }
 
-// TestConfigOfEnvoyGateway checks that the file may be where the chart of Envoy Gateway has it, and that nothing depends
-// on where it is.
+// TestConfigOfEnvoyGateway checks that the file may be where the chart of Envoy Gateway has it, and that nothing
+// depends on where it is.
 func TestConfigOfEnvoyGateway(t *testing.T) {
 	rendered := func(values string) string {
 		r := Release{Name: "sluice", Namespace: "sluice-system"}

@@ -69,7 +69,8 @@ func TestControllerOfFolder(t *testing.T) {
 	}
 }
 
-// TestValidateTellsNoticesOfTheFile checks that what is to be noticed about the file is said before what is about objects.
+// TestValidateTellsNoticesOfTheFile checks that what is to be noticed about the file is said, and before what is about
+// objects.
 func TestValidateTellsNoticesOfTheFile(t *testing.T) {
 	object := filepath.Join(t.TempDir(), "job.yaml")
 	if err := os.WriteFile(object, []byte("{apiVersion: batch/v1, kind: Job, metadata: {name: j}}"), 0o600); err != nil {

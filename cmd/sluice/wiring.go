@@ -68,7 +68,7 @@ func bindAddress() string {
 	return "::"
 }
 
-// compute takes the files through all stages once, serving nobody. The notices are those of the configuration file, too.
+// compute takes the files through all stages once, serving nobody. Notices are those of the configuration file, too.
 func compute(
 	ctx context.Context, paths []string, input io.Reader, config *configFlag,
 ) (*pipeline.Pipeline, source.Batch, error) {

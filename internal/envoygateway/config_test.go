@@ -252,9 +252,9 @@ func TestFileLikeAnObject(t *testing.T) {
 	}
 	const dump = "admin.enableDumpConfig: without effect"
 	for text, want := range map[string][]string{
-		"metadata: {name: eg, namespace: a}\nspec:\n  " + fields + "\n": {"eg.yaml:4: spec: its fields", "5: spec." + dump},
-		"spec: {" + fields + "}\n":                                      {"eg.yaml:3: spec: its fields", "3: spec." + dump},
-		"metadata: {name: eg}\n" + fields + "\n":                        {"eg.yaml:3: metadata: without effect", "4: " + dump},
+		"metadata: {name: eg}\nspec:\n  " + fields + "\n": {"eg.yaml:4: spec: its fields", "eg.yaml:5: spec." + dump},
+		"spec: {" + fields + "}\n":                        {"eg.yaml:3: spec: its fields", "eg.yaml:3: spec." + dump},
+		"metadata: {name: eg}\n" + fields + "\n":          {"eg.yaml:3: metadata: without", "eg.yaml:4: " + dump},
 	} {
 		c, err := envoygateway.Load(write(t, head+text), envoygateway.Serve)
 		if err != nil {
