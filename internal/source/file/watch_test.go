@@ -14,8 +14,9 @@ import (
 
 func TestEdit(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "1") + "---\n" + configMap("b", "1")})
-	w.load(Options{}).watch()
+	// A watch begins with a look at everything. What is written meanwhile counts as noticed when that began.
 	start := time.Now()
+	w.load(Options{}).watch()
 	w.write("a.yaml", configMap("a", "2")+"---\n"+configMap("b", "1"))
 	w.untilData("a", "2")
 	t.Logf("delivered after %v", time.Since(start))
@@ -26,7 +27,7 @@ func TestEdit(t *testing.T) {
 		t.Errorf("%d objects in the batch, want the one that changed", len(w.last.Set))
 	}
 	if w.last.Noticed.Before(start) || w.last.Noticed.After(time.Now()) {
-		t.Errorf("noticed at %v, written at %v", w.last.Noticed, start)
+		t.Errorf("noticed at %v, watched since %v", w.last.Noticed, start)
 	}
 	// Metadata is a change, but not a new generation. A comment is no change.
 	w.write("a.yaml", "# comment\n"+strings.Replace(configMap("a", "2"), "name: a", "name: a\n  labels: {tier: gold}", 1)+
