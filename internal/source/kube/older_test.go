@@ -49,6 +49,7 @@ spec:
 	if !ok || len(got.Spec.Rules) != 1 {
 		t.Fatalf("it is read as %+v", got)
 	}
+	//lint:ignore SA1019 deprecated, but part of the API
 	text, err := json.Marshal(got.Spec.Rules[0].SessionPersistence)
 	if err != nil {
 		t.Fatal(err)

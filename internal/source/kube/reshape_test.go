@@ -43,6 +43,7 @@ func sessionAt(t *testing.T, obj any) string {
 	if !ok || len(route.Spec.Rules) != 1 || len(route.Spec.Hostnames) != 1 || route.Generation != 1<<53+1 {
 		t.Fatalf("it is read as %+v", obj)
 	}
+	//lint:ignore SA1019 deprecated, but part of the API
 	text, err := json.Marshal(route.Spec.Rules[0].SessionPersistence)
 	if err != nil {
 		t.Fatal(err)
