@@ -129,12 +129,7 @@ func (t *Tables) Unpatch(p Patch, message string) {
 // Part returns a virtual host as Envoys get it; nil if there is none.
 func (t *Tables) Part(k model.HostKey) *xds.Part {
 	if p, ok := t.tableStage.done.Peek(k.Table); ok && p.Resource != nil {
-		for _, part := range p.Resource.Parts {
-			if part.Name == k.Domain {
-				return part
-			}
-		}
-		return nil
+		return p.Resource.Part(k.Domain)
 	}
 	part, _ := t.Hosts.Peek(k)
 	return part

@@ -387,18 +387,20 @@ func (p *Pipeline) hostHash(id hostID) uint64 {
 	if hash, ok := p.servedHash(id); ok {
 		return hash
 	}
-	table, r := p.built.TableOf(id.proxy, id.table)
-	if id.host != "" {
-		if part := p.built.Part(model.HostKey{Table: table, Domain: id.host}); part != nil {
-			return part.Hash
+	if id.host == "" {
+		if listener := named(p.built.Listeners, ofPort, id.proxy, id.table); listener != nil {
+			return listener.Hash
 		}
+	}
+	table, r := p.built.TableOf(id.proxy, id.table)
+	if r == nil {
 		return 0
 	}
-	if listener := named(p.built.Listeners, ofPort, id.proxy, id.table); listener != nil {
-		return listener.Hash
-	}
-	if r != nil {
+	if id.host == "" {
 		return xxhash.Sum64(r.Body)
+	}
+	if part := p.built.Part(model.HostKey{Table: table, Domain: id.host}); part != nil {
+		return part.Hash
 	}
 	return 0
 }
