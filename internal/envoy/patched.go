@@ -144,8 +144,9 @@ func (t *Tables) Patched(k model.HostKey) bool {
 
 // PatchedParts returns the names of the parts of a route table that the last commit changed, if it is one that policies
 // change, or was: then they are not those that [Tables.Hosts] says.
-func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource]) (names []string, patched bool) {
-	if _, patched = t.tableStage.done.Peek(k); !patched {
+func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource]) ([]string, bool) {
+	_, patched := t.tableStage.done.Peek(k)
+	if !patched {
 		for changed := range t.tableStage.done.Changes() {
 			patched = patched || changed == k
 		}
@@ -153,19 +154,5 @@ func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource
 	if !patched || !c.Has || !c.HadOld {
 		return nil, patched
 	}
-	before := map[string]uint64{}
-	for _, part := range c.Old.Parts {
-		before[part.Name] = part.Hash
-	}
-	for _, part := range c.New.Parts {
-		if old, ok := before[part.Name]; !ok || old != part.Hash {
-			names = append(names, part.Name)
-		}
-		delete(before, part.Name)
-	}
-	for name := range before {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names, true
+	return xds.Changed(c.Old.Parts, c.New.Parts), true
 }

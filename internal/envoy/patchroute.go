@@ -3,7 +3,6 @@ package envoy
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -61,11 +60,13 @@ func (b *builder) show(r *incr.Reader, key model.RouteTableKey, base *xds.Resour
 		return nil, err
 	}
 	built := map[string]bool{}
-	for _, k := range b.hosts.Keys(r, key) {
-		built[k.Domain] = true
+	for _, block := range b.blocks.Keys(r, key) {
+		for _, k := range b.hosts.Keys(r, block) {
+			built[k.Domain] = true
+		}
 	}
 	clusters := map[string]string{}
-	for _, part := range base.Parts {
+	for _, part := range base.Parts.Sorted() {
 		if len(part.Owners) == 0 {
 			continue
 		}
@@ -171,10 +172,11 @@ func (t *shownTable) restore(
 	if out.Body, err = (proto.MarshalOptions{Deterministic: true}).Marshal(after); err != nil {
 		return nil, err
 	}
+	var parts []*xds.Part
 	domains := map[string]bool{}
-	for _, part := range base.Parts {
+	for part := range base.Parts.All() {
 		if len(part.Owners) == 0 {
-			out.Parts = append(out.Parts, part)
+			parts = append(parts, part)
 			domains[part.Name] = true
 		}
 	}
@@ -194,9 +196,9 @@ func (t *shownTable) restore(
 		if err != nil {
 			return nil, err
 		}
-		out.Parts = append(out.Parts, part)
+		parts = append(parts, part)
 	}
-	slices.SortFunc(out.Parts, func(a, b *xds.Part) int { return strings.Compare(a.Name, b.Name) })
+	out.Parts = xds.NewParts(parts)
 	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return out, nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -66,19 +65,20 @@ func madeTable(out *xds.Resource, table *routev3.RouteConfiguration) (*xds.Resou
 	if out.Body, err = (proto.MarshalOptions{Deterministic: true}).Marshal(bare); err != nil {
 		return nil, err
 	}
+	var parts []*xds.Part
+	seen := map[string]bool{}
 	for _, host := range table.GetVirtualHosts() {
 		part, err := hostPart(host)
 		if err != nil {
 			return nil, err
 		}
-		out.Parts = append(out.Parts, part)
-	}
-	slices.SortFunc(out.Parts, func(a, b *xds.Part) int { return strings.Compare(a.Name, b.Name) })
-	for i := range out.Parts[min(1, len(out.Parts)):] {
-		if out.Parts[i].Name == out.Parts[i+1].Name {
-			return nil, fmt.Errorf("there are two virtual hosts named %q", out.Parts[i].Name)
+		if seen[part.Name] {
+			return nil, fmt.Errorf("there are two virtual hosts named %q", part.Name)
 		}
+		seen[part.Name] = true
+		parts = append(parts, part)
 	}
+	out.Parts = xds.NewParts(parts)
 	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return out, nil
 }

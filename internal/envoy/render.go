@@ -3,6 +3,7 @@ package envoy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -27,9 +28,9 @@ var messages = map[xds.Type]func() proto.Message{
 // Message returns a resource as the message that Envoy gets. It fails only for bytes that Sluice did not make.
 func Message(t xds.Type, r *xds.Resource) (proto.Message, error) {
 	body := r.Body
-	if len(r.Parts) > 0 {
-		body = append([]byte(nil), body...)
-		for _, p := range r.Parts {
+	if parts := r.Parts.Sorted(); len(parts) > 0 {
+		body = slices.Clone(body)
+		for _, p := range parts {
 			body = append(body, p.Body...)
 		}
 	}

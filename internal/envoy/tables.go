@@ -194,11 +194,9 @@ func New(e *incr.Engine, in *resolve.Tables, opts Options) *Tables {
 		proxy: func(k model.HostKey) model.ProxyName { return k.Table.Port().Proxy },
 	}, in.Hosts, owned)
 	out.served, out.hosts, out.Hosts = b.served, hosts, hosts.whole
-	b.hosts = incr.NewIndex(e, "hosts by table", out.Hosts, func(k model.HostKey, _ *xds.Part) []model.RouteTableKey {
-		return []model.RouteTableKey{k.Table}
-	})
+	b.addBlocks(e, out.Hosts)
 	b.addPatchedTables(e)
-	out.Routes = incr.NewTable(e, "route tables", b.tableStage.hook, b.hosts).Equal(equalResource)
+	out.Routes = incr.NewTable(e, "route tables", b.tableStage.hook, b.blocks).Equal(equalResource)
 	out.Added = b.addAdditions(e)
 	out.patches = b.addPatchReports(e)
 	if len(opts.Extensions) > 0 {
@@ -241,7 +239,9 @@ type builder struct {
 	described      *incr.Table[stance, struct{}]
 	regimes        *incr.Table[model.RouteTableKey, regime]
 	policyBackends *incr.Index[BackendKey, model.PortKey, []BackendKey]
-	hosts          *incr.Index[model.RouteTableKey, model.HostKey, *xds.Part]
+	// hosts are the virtual hosts by the blocks that they are in, blocks those by their route tables.
+	hosts  *incr.Index[blockKey, model.HostKey, *xds.Part]
+	blocks *incr.Index[model.RouteTableKey, blockKey, *xds.Block]
 	// backendUses, streamUses and secretUses say what leads to a backend or shows a certificate.
 	backendUses siteUses
 	streamUses  *incr.Index[BackendKey, chainKey, chain]
@@ -448,12 +448,7 @@ func (b *builder) table(r *incr.Reader, k model.RouteTableKey) (*xds.Resource, b
 		scope = scope.Closed()
 		body = tableBody(k, scope.Fill(b.place(r, k.Port()), nil), headers)
 	}
-	out := &xds.Resource{
-		Name: k.String(), Body: body, Needs: clusterNames(scope.Needs), Parts: make([]*xds.Part, 0, b.hosts.Len(r, k)),
-	}
-	for _, part := range b.hosts.Values(r, k) {
-		out.Parts = append(out.Parts, part)
-	}
+	out := &xds.Resource{Name: k.String(), Body: body, Needs: clusterNames(scope.Needs), Parts: b.parts(r, k)}
 	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return out, true
 }

@@ -135,7 +135,7 @@ func (a *asked) hosts(t *testing.T) []*routev3.VirtualHost {
 		}
 		for _, r := range list {
 			body := append([]byte(nil), r.Body...)
-			for _, p := range r.Parts {
+			for _, p := range r.Parts.Sorted() {
 				body = append(body, p.Body...)
 			}
 			var table routev3.RouteConfiguration

@@ -72,7 +72,7 @@ func (r *replica) nack(t *testing.T, typ xds.Type, host string) pipeline.Outcome
 			Kind: xds.Rejected, Proxy: proxy, Type: typ, Resource: c.Name, Hash: c.Resource.Hash,
 			Owners: c.Resource.Owners, Message: "no such thing",
 		}
-		for _, part := range c.Resource.Parts {
+		for part := range c.Resource.Parts.All() {
 			if part.Name == host {
 				e.Part, e.Hash, e.Owners = part.Name, part.Hash, part.Owners
 			}

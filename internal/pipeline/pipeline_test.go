@@ -110,7 +110,7 @@ func contents(p *pipeline.Pipeline) map[string]string {
 		for _, r := range list {
 			var b strings.Builder
 			fmt.Fprintf(&b, "%x %x needs %v owners %v", r.Hash, r.Body, r.Needs, r.Owners)
-			for _, part := range r.Parts {
+			for part := range r.Parts.All() {
 				fmt.Fprintf(&b, "\n%s %x needs %v owners %v", part.Name, part.Body, part.Needs, part.Owners)
 			}
 			out[typ.String()+" "+r.Name] = b.String()
@@ -302,7 +302,7 @@ func (f *fakeEnvoy) serve(_ model.ProxyName, changes []xds.Change) uint64 {
 		if c.Type != xds.Routes || c.Resource == nil {
 			continue
 		}
-		for _, part := range c.Resource.Parts {
+		for part := range c.Resource.Parts.All() {
 			if f.accepts(part) {
 				f.serving[part.Name] = part
 			} else if !f.known[part.Hash] {
@@ -496,7 +496,7 @@ func TestVersionsThatAreNotLiveAreBounded(t *testing.T) {
 	r.nack(t, xds.Routes, "h.example.com")
 	r.ack()
 	served := ""
-	for _, part := range r.Resources(proxy)[xds.Routes][0].Parts {
+	for part := range r.Resources(proxy)[xds.Routes][0].Parts.All() {
 		served += string(part.Body)
 	}
 	if !strings.Contains(served, "/first") {

@@ -65,7 +65,7 @@ func TestSecretValue(t *testing.T) {
 	p.Apply(append(append(base(), injected()...), token("one")), nil, nil)
 	var needs []string
 	for _, r := range p.Resources(proxy)[xds.Routes] {
-		for _, part := range r.Parts {
+		for part := range r.Parts.All() {
 			needs = append(needs, part.Needs...)
 		}
 	}

@@ -340,10 +340,10 @@ func TestTranslatedHostRefusedByEnvoy(t *testing.T) {
 	a.Apply([]source.Object{route("u", "u.test", "/", "b")}, nil, nil)
 	a.answer(t, translating(t, rename("+2")))
 	table := a.resource(t, xds.Routes, "http/8080")
-	i := slices.IndexFunc(table.Parts, func(p *xds.Part) bool { return p.Name == "h.test" })
+	part := table.Part("h.test")
 	a.Observe(xds.Event{
 		Kind: xds.Rejected, Proxy: proxy, Type: xds.Routes, Resource: table.Name, Part: "h.test",
-		Hash: table.Parts[i].Hash, Owners: table.Parts[i].Owners, Message: "no such thing",
+		Hash: part.Hash, Owners: part.Owners, Message: "no such thing",
 	})
 	a.wantRoutes(t, "after a refusal", "httproute/ns/r/0+1=backend/ns/b httproute/ns/s/0+2=backend/ns/b "+
 		"httproute/ns/u/0+2=backend/ns/b")

@@ -144,7 +144,7 @@ func (s *stream) convict(t Type, e *entry, message string) {
 // reject records what Envoy refuses and reports it once.
 func (s *stream) reject(t Type, e *entry, part string, rej *rejection, message string) {
 	owners, hash := e.res.Owners, e.res.Hash
-	if p := e.part(part); part != bodyPart && p != nil {
+	if p := e.parts.Find(part); part != bodyPart && p != nil {
 		owners, hash = p.Owners, p.Hash
 	}
 	if s.st.reject(t, e.name, part, rej) {
@@ -208,10 +208,9 @@ func (s *stream) startTrial(e *entry, it *item, message string) {
 		version: e.version, hash: e.hash,
 		bare: tab.sent == nil, dry: tab.sent == nil && it.has, good: map[string]*Part{},
 	}
-	before := tab.before()
 	var suspects []string
-	for _, p := range e.parts {
-		if old := before[p.Name]; old == nil || old.Hash != p.Hash {
+	for _, p := range Differences(tab.parts(), e.parts) {
+		if p != nil {
 			suspects = append(suspects, p.Name)
 		}
 	}
@@ -246,13 +245,12 @@ func (s *stream) trialStep(name string) (entry, bool) {
 	if tr.bare {
 		return s.trialEntry(r, tab, nil), true
 	}
-	parts := byName(r.Parts)
 	for len(tr.groups) > 0 {
 		group := slices.DeleteFunc(tr.groups[0], func(part string) bool {
 			if part == bodyPart {
 				return s.st.refused(Routes, r) != nil
 			}
-			p := parts[part]
+			p := r.Part(part)
 			return p == nil || s.st.refusedPart(name, p) != nil || !s.usable(p.Needs)
 		})
 		tr.groups = tr.groups[1:]
@@ -268,9 +266,9 @@ func (s *stream) trialStep(name string) (entry, bool) {
 func (s *stream) trialEntry(r *Resource, tab *table, group []string) entry {
 	tr := tab.trial
 	e := entry{name: r.Name, res: r, body: r.Body, tried: group, version: tr.version}
-	base := tr.good
+	base := func(name string) *Part { return tr.good[name] }
 	if tab.sent != nil {
-		base = tab.before()
+		base = tab.sent.parts.Find
 		if !slices.Contains(group, bodyPart) {
 			e.body = tab.sent.body
 		}
@@ -279,15 +277,12 @@ func (s *stream) trialEntry(r *Resource, tab *table, group []string) entry {
 	for _, name := range group {
 		chosen[name] = true
 	}
-	for _, p := range r.Parts {
-		use := base[p.Name]
+	e.parts = r.Parts.Map(func(p *Part) *Part {
 		if chosen[p.Name] {
-			use = p
+			return p
 		}
-		if use != nil {
-			e.parts = append(e.parts, use)
-		}
-	}
+		return base(p.Name)
+	})
 	e.seal()
 	if tr.dry {
 		e.tail = probe
@@ -319,7 +314,7 @@ func (s *stream) tried(e *entry, message string) {
 		s.reject(Routes, e, bodyPart, bodyRejection(e, &Resource{Name: e.name, Body: tab.sent.body}), message)
 		tr.found++
 	case len(e.tried) == 1:
-		p := e.part(e.tried[0])
+		p := e.parts.Find(e.tried[0])
 		s.reject(Routes, e, p.Name, &rejection{hash: p.Hash, part: tab.known(p.Name)}, message)
 		tr.found++
 	default:
@@ -335,7 +330,7 @@ func (s *stream) passed(e *entry) {
 	}
 	tab.trial.bare = false
 	for _, name := range e.tried {
-		if p := e.part(name); p != nil {
+		if p := e.parts.Find(name); p != nil {
 			tab.trial.good[name] = p
 		}
 	}

@@ -272,8 +272,11 @@ func part(name, version string, needs ...string) *Part {
 
 // routes is a change to a route configuration of which the named parts changed.
 func routes(name string, parts []*Part, changed ...string) Change {
-	r := empty(name)
-	parts = slices.SortedFunc(slices.Values(parts), func(a, b *Part) int { return strings.Compare(a.Name, b.Name) })
-	r = &Resource{Name: name, Hash: RoutesHash(r.Body, parts), Body: r.Body, Parts: parts}
+	return routesOf(name, NewParts(parts), changed...)
+}
+
+func routesOf(name string, parts Parts, changed ...string) Change {
+	body := empty(name).Body
+	r := &Resource{Name: name, Hash: RoutesHash(body, parts), Body: body, Parts: parts}
 	return Change{Type: Routes, Name: name, Resource: r, Parts: changed}
 }

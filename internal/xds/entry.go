@@ -1,9 +1,6 @@
 package xds
 
 import (
-	"encoding/binary"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +18,7 @@ type entry struct {
 	res *Resource
 	// body and parts are what is sent. whole says that they are exactly res.
 	body  []byte
-	parts []*Part
+	parts Parts
 	whole bool
 	form  form
 	// changed are the parts that are sent of a delta, gone the resource names of those that went.
@@ -48,7 +45,7 @@ func (e *entry) size() int {
 		return len(e.body) + len(shellField)
 	}
 	n := len(e.body) + len(e.tail)
-	for _, p := range e.parts {
+	for p := range e.parts.All() {
 		n += len(p.Body)
 	}
 	return n
@@ -61,22 +58,10 @@ func (e *entry) pieces(f func([]byte)) {
 		f(shellField)
 		return
 	}
-	for _, p := range e.parts {
+	for p := range e.parts.All() {
 		f(p.Body)
 	}
 	f(e.tail)
-}
-
-// part returns the part with the name, nil if there is none.
-func (e *entry) part(name string) *Part { return findPart(e.parts, name) }
-
-// findPart returns the part with the name in a list that is sorted by name, nil if there is none.
-func findPart(parts []*Part, name string) *Part {
-	i, ok := slices.BinarySearchFunc(parts, name, func(p *Part, name string) int { return strings.Compare(p.Name, name) })
-	if !ok {
-		return nil
-	}
-	return parts[i]
 }
 
 // wireVersion is the version of the entry as Envoy is told it.
@@ -85,28 +70,6 @@ func (e *entry) wireVersion() string {
 		return shellVersion + e.generation.String() + formatVersion(xxhash.Sum64(e.body))
 	}
 	return formatVersion(e.hash)
-}
-
-// byName indexes parts by name.
-func byName(parts []*Part) map[string]*Part {
-	m := make(map[string]*Part, len(parts))
-	for _, p := range parts {
-		m[p.Name] = p
-	}
-	return m
-}
-
-// RoutesHash is the hash of a route configuration of this body and these parts. It depends on what is sent and nothing
-// else, so that an Envoy that reconnects is not sent again the mix of versions that it has.
-func RoutesHash(body []byte, parts []*Part) uint64 {
-	d := xxhash.New()
-	_, _ = d.Write(body) // never fails
-	var b [8]byte
-	for _, p := range parts {
-		binary.LittleEndian.PutUint64(b[:], p.Hash)
-		_, _ = d.Write(b[:])
-	}
-	return d.Sum64()
 }
 
 // assembly is the value of a big entry that several streams send: the first that needs it puts it together.

@@ -93,8 +93,8 @@ func (s *stream) dress(e *entry, tab *table, it *item, m *mark) verdict {
 	case e.tail != nil || it.has && !tab.virtual:
 		return push
 	case !it.has:
-		if least := s.st.hostsFrom; least > 0 && len(e.parts) >= least {
-			e.form, e.parts, e.generation = shell, nil, newGeneration()
+		if least := s.st.hostsFrom; least > 0 && e.parts.Len() >= least {
+			e.form, e.parts, e.generation = shell, Parts{}, newGeneration()
 			e.seal()
 		}
 		return push
@@ -119,7 +119,7 @@ func (s *stream) dress(e *entry, tab *table, it *item, m *mark) verdict {
 // the configuration goes back to one piece.
 func (e *entry) divide(tab *table, m *mark) {
 	has := tab.sent
-	sameBody, sameParts := bytes.Equal(e.body, has.body), slices.EqualFunc(e.parts, has.parts, samePart)
+	sameBody, sameParts := bytes.Equal(e.body, has.body), e.parts.Equal(has.parts)
 	switch {
 	case sameBody && (!sameParts || !tab.told):
 		e.form = delta
@@ -143,55 +143,35 @@ func (e *entry) divide(tab *table, m *mark) {
 
 // embrace makes an entry one piece, without the versions of parts that are not known.
 func (e *entry) embrace() {
-	e.parts = slices.DeleteFunc(slices.Clone(e.parts), func(p *Part) bool { return p.Body == nil })
+	e.parts = e.parts.Map(func(p *Part) *Part {
+		if p.Body == nil {
+			return nil
+		}
+		return p
+	})
 	e.seal()
 }
 
 // differ works out what has to be sent to an Envoy that has other parts.
-func (e *entry) differ(has []*Part) {
+func (e *entry) differ(has Parts) {
 	e.changed, e.gone = nil, nil
-	left := cursor(has)
-	for _, p := range e.parts {
-		old := left.find(p.Name, p, func(gone *Part) { e.gone = append(e.gone, hostName(e.name, gone.Name)) })
-		if old == nil || old.Hash != p.Hash {
-			e.changed = append(e.changed, p)
+	for before, now := range Differences(has, e.parts) {
+		if now == nil {
+			e.gone = append(e.gone, hostName(e.name, before.Name))
+		} else {
+			e.changed = append(e.changed, now)
 		}
 	}
-	for _, p := range left {
-		e.gone = append(e.gone, hostName(e.name, p.Name))
+	if len(e.changed) > 0 {
+		return
 	}
-	if i := slices.IndexFunc(e.parts, func(p *Part) bool { return p.Body != nil }); len(e.changed) == 0 && i >= 0 {
-		e.changed = e.parts[i : i+1] // it tells that Envoy uses them all
+	for p := range e.parts.All() {
+		if p.Body != nil {
+			e.changed = []*Part{p} // it tells that Envoy uses them all
+			return
+		}
 	}
 }
-
-// cursor looks parts up by names that come in order.
-type cursor []*Part
-
-// find returns the part of the name, nil if there is none. It starts behind the one that it found last, and tells
-// skipped of those before the name. A guess at the part saves reading it.
-func (c *cursor) find(name string, guess *Part, skipped func(*Part)) *Part {
-	for len(*c) > 0 {
-		head := (*c)[0]
-		order := 0
-		if head != guess {
-			order = strings.Compare(head.Name, name)
-		}
-		if order > 0 {
-			return nil
-		}
-		*c = (*c)[1:]
-		if order == 0 {
-			return head
-		}
-		if skipped != nil {
-			skipped(head)
-		}
-	}
-	return nil
-}
-
-func samePart(a, b *Part) bool { return a == b || a.Name == b.Name && a.Hash == b.Hash }
 
 // hosts takes in a request about virtual hosts that are resources of their own. Envoy asks for none by name: it takes
 // those that it is told of. The first request says which it has from before.
@@ -232,24 +212,25 @@ func (s *stream) remember(r *Resource, tab *table, it *item) bool {
 	if it.hash == xxhash.Sum64(r.Body) {
 		e.body = r.Body
 	}
-	for _, p := range r.Parts {
+	var parts []*Part
+	for p := range r.Parts.All() {
 		name := hostName(r.Name, p.Name)
 		hash, ok := known(has[name])
 		delete(has, name)
 		switch {
 		case ok && hash == p.Hash:
-			e.parts = append(e.parts, p)
+			parts = append(parts, p)
 		case ok:
-			e.parts = append(e.parts, &Part{Name: p.Name, Hash: hash})
+			parts = append(parts, &Part{Name: p.Name, Hash: hash})
 		}
 	}
 	for name, version := range has {
 		if hash, ok := known(version); ok {
 			part, _ := strings.CutPrefix(name, r.Name+"/")
-			e.parts = append(e.parts, &Part{Name: hostUnescapes.Replace(part), Hash: hash})
+			parts = append(parts, &Part{Name: hostUnescapes.Replace(part), Hash: hash})
 		}
 	}
-	slices.SortFunc(e.parts, func(a, b *Part) int { return strings.Compare(a.Name, b.Name) })
+	e.parts = NewParts(parts)
 	e.seal()
 	tab.sent, tab.virtual, tab.virtualAt, it.hash = e, true, s.types[Routes].started, e.hash
 	return true

@@ -164,7 +164,7 @@ func (s *stream) needed() map[string]bool {
 		if tab.sent == nil || tab.sent.whole {
 			continue
 		}
-		for _, p := range tab.sent.parts {
+		for p := range tab.sent.parts.All() {
 			for _, n := range p.Needs {
 				needed[n] = true
 			}

@@ -31,7 +31,7 @@ func TestReconnectSendsOnlyTheDifference(t *testing.T) {
 		c.ack(c.expect("endpoints c1 c2"))
 		c.resume(Listener, []string{"*"}, map[string]string{"l": version(set(Listener, "l", "1"))})
 		c.resume(Routes, []string{"r"}, map[string]string{
-			"r": formatVersion(RoutesHash(empty("r").Body, []*Part{part("a", "1", "c1")})),
+			"r": formatVersion(RoutesHash(empty("r").Body, NewParts([]*Part{part("a", "1", "c1")}))),
 		})
 		c.ack(c.expect("listener -l"))
 		c.quiet()

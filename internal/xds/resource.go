@@ -61,8 +61,8 @@ type Resource struct {
 	Hash uint64
 	// Body is the marshalled message. For Routes it is the RouteConfiguration without its virtual hosts.
 	Body []byte
-	// Parts are the virtual hosts of a RouteConfiguration, sorted by name; nil for other types.
-	Parts []*Part
+	// Parts are the virtual hosts of a RouteConfiguration; other types have none.
+	Parts Parts
 	// Needs are the names of the clusters that must be warm before an Envoy may be told of this resource.
 	Needs []string
 	// Owners are the objects to blame if Envoy refuses the resource.
@@ -80,7 +80,7 @@ func (r *Resource) Part(name string) *Part {
 	if r == nil {
 		return nil
 	}
-	return findPart(r.Parts, name)
+	return r.Parts.Find(name)
 }
 
 // Is reports whether the resource or, if it has a name, its part has this version. There is none of what is nil.

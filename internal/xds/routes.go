@@ -1,9 +1,6 @@
 package xds
 
-import (
-	"bytes"
-	"slices"
-)
+import "bytes"
 
 // resolveRoutes decides about one dirty route configuration.
 func (s *stream) resolveRoutes(r *Resource, it *item, m *mark) (entry, verdict) {
@@ -44,7 +41,7 @@ func (s *stream) fallBack(rej *rejection, tab *table, it *item, m *mark) (entry,
 }
 
 // settled reports whether an Envoy that has the entry need not be sent anything.
-func (tab *table) settled(e *entry) bool { return !tab.virtual || tab.told || len(e.parts) == 0 }
+func (tab *table) settled(e *entry) bool { return !tab.virtual || tab.told || e.parts.Len() == 0 }
 
 // bodyFor returns the configuration around the parts that Envoy can have: its own unless it is refused, then the last
 // that was not. It returns false if there is none.
@@ -63,15 +60,13 @@ func bodyFor(r *Resource, it *item, tab *table, rej *rejection) ([]byte, bool) {
 // recognize returns what Envoy brought along when it reconnected, if that is all that is in the store but what is
 // refused. As long as it is not known, nothing can be held back from the configuration without taking it away.
 func (s *stream) recognize(r *Resource, body []byte, hash uint64) *entry {
-	e := entry{name: r.Name, res: r, body: body, parts: make([]*Part, 0, len(r.Parts))}
-	for _, p := range r.Parts {
+	e := entry{name: r.Name, res: r, body: body}
+	e.parts = r.Parts.Map(func(p *Part) *Part {
 		if rej := s.st.refusedPart(r.Name, p); rej != nil {
-			p = rej.part
+			return rej.part
 		}
-		if p != nil {
-			e.parts = append(e.parts, p)
-		}
-	}
+		return p
+	})
 	if e.seal(); e.hash != hash {
 		return nil
 	}
@@ -89,29 +84,26 @@ func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
 	if !refused && len(tab.held) == 0 && s.allUsable(r, m) {
 		return asIs(r.Name, r, version)
 	}
-	e := entry{name: r.Name, res: r, body: body, parts: make([]*Part, 0, len(r.Parts)), version: version}
-	var before cursor
-	if tab.sent != nil {
-		before = tab.sent.parts
-	}
+	e := entry{name: r.Name, res: r, body: body, version: version}
+	before := tab.parts()
 	var held []*Part
-	for _, p := range r.Parts {
-		old := before.find(p.Name, p, nil)
-		use := p
+	e.parts = r.Parts.mapFrom(before, func(p *Part) *Part {
+		old := before.Find(p.Name)
 		if old != nil && old.Hash == p.Hash {
-			// Envoy has it, so neither question arises.
-		} else if rej := s.st.refusedPart(r.Name, p); rej != nil {
-			if use = old; use == nil {
-				use = rej.part
+			return p // Envoy has it, so neither question arises
+		}
+		if rej := s.st.refusedPart(r.Name, p); rej != nil {
+			if old == nil {
+				return rej.part
 			}
-		} else if !s.usable(p.Needs) {
+			return old
+		}
+		if !s.usable(p.Needs) {
 			held = append(held, p)
-			use = old
+			return old
 		}
-		if use != nil {
-			e.parts = append(e.parts, use)
-		}
-	}
+		return p
+	})
 	tab.held, tab.heldSince = held, version
 	e.seal()
 	return e
@@ -119,26 +111,23 @@ func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
 
 // seal gives the entry its version and says whether it is the resource as it is.
 func (e *entry) seal() {
-	e.whole = bytes.Equal(e.body, e.res.Body) && slices.EqualFunc(e.parts, e.res.Parts, samePart)
+	e.whole = bytes.Equal(e.body, e.res.Body) && e.parts.Equal(e.res.Parts)
 	if e.hash = e.res.Hash; !e.whole {
 		e.hash = RoutesHash(e.body, e.parts)
 	}
 }
 
-// before returns the parts that Envoy has, by name.
-func (tab *table) before() map[string]*Part {
+// parts are those that Envoy has.
+func (tab *table) parts() Parts {
 	if tab.sent == nil {
-		return nil
+		return Parts{}
 	}
-	return byName(tab.sent.parts)
+	return tab.sent.parts
 }
 
 // known returns the part of the name that Envoy has, nil if there is none or nobody knows what is in it.
 func (tab *table) known(name string) *Part {
-	if tab.sent == nil {
-		return nil
-	}
-	if p := tab.sent.part(name); p != nil && p.Body != nil {
+	if p := tab.parts().Find(name); p != nil && p.Body != nil {
 		return p
 	}
 	return nil
@@ -150,7 +139,7 @@ func (s *stream) allUsable(r *Resource, m *mark) bool {
 		return true
 	}
 	if m.all {
-		return !slices.ContainsFunc(r.Parts, func(p *Part) bool { return !s.usable(p.Needs) })
+		return !r.Parts.Any(func(p *Part) bool { return !s.usable(p.Needs) })
 	}
 	for name := range m.parts {
 		if p := r.Part(name); p != nil && !s.usable(p.Needs) {

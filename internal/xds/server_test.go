@@ -142,7 +142,7 @@ func TestLargeResponse(t *testing.T) {
 		})
 	}
 	parts[7].Body = make([]byte, 3*pieceSize)
-	e := entry{name: "r", body: []byte("body"), parts: parts, tail: []byte("tail")}
+	e := entry{name: "r", body: []byte("body"), parts: NewParts(parts), tail: []byte("tail")}
 	var want []byte
 	e.pieces(func(b []byte) { want = append(want, b...) })
 	data := encode(&flight{typ: Routes, nonce: "1", entries: []entry{e}}).data
@@ -201,10 +201,14 @@ func benchmarkOnePart(b *testing.B, count int) {
 	}
 	var changes [2][]Change
 	for i := range changes {
-		changed := append([]*Part(nil), parts...)
-		changed[77] = realPart(parts[77].Name, fmt.Sprintf("service/default/other-%d/80", i), "")
-		changed[77].Needs = nil
-		changes[i] = []Change{routes("r", changed, parts[77].Name)}
+		other := realPart(parts[77].Name, fmt.Sprintf("service/default/other-%d/80", i), "")
+		other.Needs = nil
+		changes[i] = []Change{routesOf("r", old.Resource.Parts.Map(func(p *Part) *Part {
+			if p == parts[77] {
+				return other
+			}
+			return p
+		}), other.Name)}
 	}
 	b.ReportAllocs()
 	n := 0

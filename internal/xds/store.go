@@ -188,7 +188,7 @@ func (st *store) heal(t Type, e *entry) {
 		healed := false
 		if name == "" {
 			healed = e.whole && e.res.Hash == current.Hash && rej != st.refused(t, current)
-		} else if p := e.part(name); p != nil && p.Hash != rej.hash {
+		} else if p := e.parts.Find(name); p != nil && p.Hash != rej.hash {
 			now := current.Part(name)
 			healed = now != nil && now.Hash == p.Hash
 		}

@@ -109,7 +109,7 @@ func bodies(resources map[xds.Type][]*xds.Resource) map[string]string {
 	for typ, list := range resources {
 		for _, r := range list {
 			body := string(r.Body)
-			for _, p := range r.Parts {
+			for p := range r.Parts.All() {
 				body += string(p.Body)
 			}
 			out[typ.String()+" "+r.Name] = body

@@ -227,7 +227,7 @@ func (p *Proxy) awaiting(id ID, r *xds.Resource) *xds.Resource {
 	if slices.ContainsFunc(r.Needs, p.undecided) {
 		return p.served[id]
 	}
-	if !slices.ContainsFunc(r.Parts, func(part *xds.Part) bool { return slices.ContainsFunc(part.Needs, p.undecided) }) {
+	if !r.Parts.Any(func(part *xds.Part) bool { return slices.ContainsFunc(part.Needs, p.undecided) }) {
 		return r
 	}
 	return withParts(r, func(now *xds.Part) *xds.Part {
@@ -247,12 +247,7 @@ func (p *Proxy) undecided(cluster string) bool {
 // withParts returns a route table with other virtual hosts; nil is none.
 func withParts(r *xds.Resource, f func(*xds.Part) *xds.Part) *xds.Resource {
 	out := *r
-	out.Parts = nil
-	for _, p := range r.Parts {
-		if p = f(p); p != nil {
-			out.Parts = append(out.Parts, p)
-		}
-	}
+	out.Parts = r.Parts.Map(f)
 	out.Hash = xds.RoutesHash(out.Body, out.Parts)
 	return &out
 }

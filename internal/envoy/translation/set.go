@@ -89,7 +89,7 @@ func request(resources set, objects []model.Extension) []byte {
 		out = protowire.AppendTag(out, requestFields[id.Type], protowire.BytesType)
 		out = protowire.AppendVarint(out, uint64(length(r))) //nolint:gosec // a length
 		out = append(out, r.Body...)
-		for _, p := range r.Parts {
+		for p := range r.Parts.All() {
 			out = append(out, p.Body...)
 		}
 	}
@@ -99,7 +99,7 @@ func request(resources set, objects []model.Extension) []byte {
 // length is the size of a resource in bytes.
 func length(r *xds.Resource) int {
 	n := len(r.Body)
-	for _, p := range r.Parts {
+	for p := range r.Parts.All() {
 		n += len(p.Body)
 	}
 	return n
@@ -172,7 +172,7 @@ func (a *Answer) adopt(asked set) {
 }
 
 func adoptParts(before, after *xds.Resource) {
-	for _, p := range after.Parts {
+	for p := range after.Parts.All() {
 		if old := before.Part(p.Name); old != nil {
 			p.Owners = old.Owners
 			p.Needs = slices.Concat(p.Needs, old.Needs)
@@ -180,32 +180,17 @@ func adoptParts(before, after *xds.Resource) {
 			p.Needs = slices.Compact(p.Needs)
 		}
 	}
-	if len(after.Parts) > 0 {
+	if after.Parts.Len() > 0 {
 		after.Needs = before.Needs
 	}
 }
 
 // changedParts are the names of the virtual hosts in which two versions of a route table differ.
 func changedParts(before, after *xds.Resource) []string {
-	var out []string
 	if before == nil || after == nil {
 		return nil
 	}
-	old, now := before.Parts, after.Parts
-	for len(old) > 0 || len(now) > 0 {
-		switch {
-		case len(now) == 0 || len(old) > 0 && old[0].Name < now[0].Name:
-			out, old = append(out, old[0].Name), old[1:]
-		case len(old) == 0 || now[0].Name < old[0].Name:
-			out, now = append(out, now[0].Name), now[1:]
-		default:
-			if old[0].Hash != now[0].Hash {
-				out = append(out, now[0].Name)
-			}
-			old, now = old[1:], now[1:]
-		}
-	}
-	return out
+	return xds.Changed(before.Parts, after.Parts)
 }
 
 // noun names a resource in messages.

@@ -96,7 +96,7 @@ func (p *Proxy) trusted(id ID, made, base *xds.Resource) *xds.Resource {
 		_, refused := p.refused[version{id, part.Name, part.Hash}]
 		return refused
 	}
-	if !slices.ContainsFunc(made.Parts, bad) {
+	if !made.Parts.Any(bad) {
 		return made
 	}
 	return withParts(made, func(now *xds.Part) *xds.Part {

@@ -99,7 +99,7 @@ func (s *served) contents() map[string]string {
 	for typ, list := range s.pipeline.Resources(proxy) {
 		for _, r := range list {
 			text := fmt.Sprintf("%x %s needs %v", r.Hash, r.Body, r.Needs)
-			for _, p := range r.Parts {
+			for p := range r.Parts.All() {
 				text += fmt.Sprintf("\n%s %s needs %v", p.Name, p.Body, p.Needs)
 			}
 			out[typ.String()+" "+r.Name] = text
