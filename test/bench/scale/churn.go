@@ -149,6 +149,7 @@ func (w *world) edit(ctx context.Context, p *proxy, i, k int) (time.Duration, er
 	}
 	begin := time.Now()
 	another := p.another(nil)
+	another.pollEvery = pollEveryOfMany
 	defer another.conn.Close()
 	at, err := another.answers(ctx, hostOf(i), pathOf(k))
 	return at.Sub(begin), err

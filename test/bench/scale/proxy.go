@@ -18,8 +18,9 @@ import (
 // proxy is an Envoy of a Gateway, as a pod would run it.
 type proxy struct {
 	*process.Process
-	port int
-	conn *load.Conn
+	port      int
+	conn      *load.Conn
+	pollEvery time.Duration
 }
 
 // proxy starts an Envoy with the bootstrap and the identity of one in a pod. port is one of the Gateway's.
@@ -46,7 +47,7 @@ func (w *world) proxy(ctx context.Context, gateway string, port int) (*proxy, er
 	if err != nil {
 		return nil, err
 	}
-	out := &proxy{Process: p, port: port}
+	out := &proxy{Process: p, port: port, pollEvery: pollEvery}
 	out.conn = load.NewConn(out.address())
 	return out, nil
 }
@@ -54,7 +55,7 @@ func (w *world) proxy(ctx context.Context, gateway string, port int) (*proxy, er
 // another is the same Envoy by a connection of its own, which is dialled otherwise than by an ordinary dialer unless
 // dial is nil.
 func (p *proxy) another(dial load.Dial) *proxy {
-	out := &proxy{Process: p.Process, port: p.port, conn: load.NewConn(p.address())}
+	out := &proxy{Process: p.Process, port: p.port, conn: load.NewConn(p.address()), pollEvery: p.pollEvery}
 	out.conn.Use(dial, "")
 	return out
 }
@@ -104,13 +105,17 @@ func (p *proxy) Stop() {
 	p.Process.Stop()
 }
 
-// pollEvery is how often a change is looked for: the resolution of all times measured.
-const pollEvery = 500 * time.Microsecond
+// pollEvery is how often a change is looked for: the resolution of all times measured. Where several changes are looked
+// for at once it is rarer, for else the requests that look take the core that they are to measure.
+const (
+	pollEvery       = 500 * time.Microsecond
+	pollEveryOfMany = 5 * time.Millisecond
+)
 
 // answers polls a host and path until it is answered with 200, and returns when that was.
 func (p *proxy) answers(ctx context.Context, host, path string) (time.Time, error) {
 	req := load.NewRequest(host, path, nil)
-	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+	for end := time.Now().Add(patience); ; time.Sleep(p.pollEvery) {
 		status, err := p.conn.Do(req)
 		now := time.Now()
 		switch {

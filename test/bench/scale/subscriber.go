@@ -29,12 +29,17 @@ const (
 	hostType     = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 )
 
-// subscriber stands for an Envoy towards the control plane: it asks for what an Envoy asks for, over the same delta
-// stream with the same kind of certificate, and accepts everything at once. It keeps nothing and serves nothing, so
-// that a hundred fit on a machine.
+// subscriber stands for an Envoy towards the control plane: it asks for what an Envoy asks for in the same order, over
+// the same delta stream with the same kind of certificate, and accepts everything. It keeps nothing and serves nothing,
+// so that a hundred fit on a machine.
 type subscriber struct {
 	conn   *grpc.ClientConn
 	stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	// cold are the clusters that have no endpoints yet. As an Envoy does, it ACKs clusters (by warm) when there are none
+	// left, and then it asks for listeners (which listening says).
+	cold      map[string]struct{}
+	warm      *discoveryv3.DeltaDiscoveryRequest
+	listening bool
 	// routes counts the responses with virtual hosts that it was given, in route configurations or of their own. asked
 	// says that it has asked for the latter, done is closed when the stream ends.
 	routes atomic.Int64
@@ -54,7 +59,7 @@ func (w *world) subscribe(ctx context.Context, a *pki.Authority, gateway, node s
 		return nil, err
 	}
 	config := &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}
-	s := &subscriber{done: make(chan struct{})}
+	s := &subscriber{done: make(chan struct{}), cold: map[string]struct{}{}}
 	s.conn, err = grpc.NewClient("passthrough:"+w.plane.xds, grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30)))
 	if err != nil {
@@ -65,11 +70,8 @@ func (w *world) subscribe(ctx context.Context, a *pki.Authority, gateway, node s
 		return nil, errors.Join(err, s.conn.Close())
 	}
 	first := &corev3.Node{Id: node, Cluster: gatewayNamespace + "/" + gateway}
-	for _, kind := range []string{clusterType, listenerType} {
-		if err := s.stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: kind, Node: first}); err != nil {
-			return nil, errors.Join(err, s.conn.Close())
-		}
-		first = nil
+	if err := s.stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: clusterType, Node: first}); err != nil {
+		return nil, errors.Join(err, s.conn.Close())
 	}
 	go func() {
 		s.err = s.follow()
@@ -85,31 +87,64 @@ func (s *subscriber) follow() error {
 		if err != nil {
 			return err
 		}
-		hostless, err := withoutHosts(resp)
+		requests, err := s.take(resp)
 		if err != nil {
 			return err
 		}
-		if (resp.TypeUrl == routeType || resp.TypeUrl == hostType) && !hostless {
-			s.routes.Add(1)
-		}
-		ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
-		if err := s.stream.Send(ack); err != nil {
-			return err
-		}
-		kind, names, err := named(resp)
-		if err != nil {
-			return err
-		}
-		if hostless && !s.asked {
-			kind, s.asked = hostType, true
-		} else if len(names) == 0 {
-			continue
-		}
-		ask := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kind, ResourceNamesSubscribe: names}
-		if err := s.stream.Send(ask); err != nil {
-			return err
+		for _, req := range requests {
+			if err := s.stream.Send(req); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// take takes in a response, and returns what it is answered with.
+func (s *subscriber) take(resp *discoveryv3.DeltaDiscoveryResponse) ([]*discoveryv3.DeltaDiscoveryRequest, error) {
+	hostless, err := withoutHosts(resp)
+	if err != nil {
+		return nil, err
+	}
+	kind, names, err := named(resp)
+	if err != nil {
+		return nil, err
+	}
+	var out []*discoveryv3.DeltaDiscoveryRequest
+	ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
+	switch resp.TypeUrl {
+	case clusterType:
+		s.warm = ack
+		for _, name := range names {
+			s.cold[name] = struct{}{}
+		}
+	case endpointType:
+		out = append(out, ack)
+		for _, r := range resp.Resources {
+			delete(s.cold, r.Name)
+		}
+	case routeType, hostType:
+		out = append(out, ack)
+		if !hostless {
+			s.routes.Add(1)
+		}
+	default:
+		out = append(out, ack)
+	}
+	if hostless && !s.asked {
+		kind, s.asked = hostType, true
+	}
+	if kind == hostType || len(names) > 0 {
+		out = append(out, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kind, ResourceNamesSubscribe: names})
+	}
+	if s.warm != nil && len(s.cold) == 0 {
+		out = append(out, s.warm)
+		s.warm = nil
+		if !s.listening {
+			s.listening = true
+			out = append(out, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: listenerType})
+		}
+	}
+	return out, nil
 }
 
 // withoutHosts reports whether a response has a route configuration whose virtual hosts are resources of their own.
