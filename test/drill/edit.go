@@ -20,7 +20,8 @@ var editDrills = []drill{
 	{id: "F17", fault: "routes are added one by one, each asked for all the time",
 		promise: "404 until it is 200, and no other answer", run: added},
 	{id: "F18", fault: "random routes of many are changed all the time, under load",
-		promise: "0 requests fail; memory, files and threads do not grow", run: churned},
+		promise: "0 requests fail, 0 are answered as routes were 5 s before; memory, files and threads do not grow",
+		run:     churned},
 	{id: "F20", fault: "Secrets that nothing refers to are written all the time",
 		promise: "0 resources are pushed, and nothing fails", run: irrelevant},
 }
@@ -140,9 +141,9 @@ func added(ctx context.Context, f *field) (string, error) {
 	return seen, nil
 }
 
-// churned changes routes at random. After a tenth of the time nothing may grow any more.
+// churned changes routes at random, while a witness asks for them. After a third of the time nothing may grow any more.
 func churned(ctx context.Context, f *field) (string, error) {
-	count, length := f.size(500, 10_000), time.Duration(f.size(20, 600))*time.Second
+	count, length := f.size(500, 10_000), time.Duration(f.size(20, 1800))*time.Second
 	in, err := f.start(ctx, routes(count))
 	if err != nil {
 		return "", err
@@ -154,6 +155,9 @@ func churned(ctx context.Context, f *field) (string, error) {
 		return "", err
 	}
 	stop := in.load(float64(f.size(200, 1500)), "kept.example", host(0))
+	w := newWitness(in, count, "one")
+	dismiss := w.start()
+	defer dismiss()
 	rng, changes := rand.New(rand.NewPCG(1, 1)), 0
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -168,8 +172,9 @@ func churned(ctx context.Context, f *field) (string, error) {
 			}
 		}
 		i := 1 + rng.IntN(count-1)
-		name := fmt.Sprintf("r%d", i)
-		if err := in.write(name+".yaml", route(name, host(i), to([]string{"one", "two"}[rng.IntN(2)]))); err != nil {
+		name, backend := fmt.Sprintf("r%d", i), []string{"one", "two"}[rng.IntN(2)]
+		w.writes(i, backend)
+		if err := in.write(name+".yaml", route(name, host(i), to(backend))); err != nil {
 			return "", err
 		}
 		changes++
@@ -179,10 +184,16 @@ func churned(ctx context.Context, f *field) (string, error) {
 		return "", err
 	}
 	result := stop()
+	dismiss()
 	grown := first.grown(last)
-	seen := fmt.Sprintf("%d routes, %d changes in %v, %v; %v, in the end %v", count, changes, length, result, first, last)
+	seen := fmt.Sprintf("%d routes, %d changes in %v, %v; %v; %v, in the end %v", count, changes, length, result, w, first,
+		last)
+	f.count(w.asked, len(w.wrong))
 	if len(grown) > 0 {
 		return seen, broken("grown: %v", grown)
+	}
+	if len(w.wrong) > 0 {
+		return seen, broken("%s", strings.Join(w.wrong[:min(5, len(w.wrong))], "; "))
 	}
 	return seen, unharmed(result, 500)
 }

@@ -136,15 +136,20 @@ func (s *subscriber) take(resp *discoveryv3.DeltaDiscoveryResponse) ([]*discover
 	if kind == hostType || len(names) > 0 {
 		out = append(out, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kind, ResourceNamesSubscribe: names})
 	}
-	if s.warm != nil && len(s.cold) == 0 {
-		out = append(out, s.warm)
-		s.warm = nil
-		if !s.listening {
-			s.listening = true
-			out = append(out, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: listenerType})
-		}
+	return append(out, s.warmed()...), nil
+}
+
+// warmed returns what is due once all clusters have endpoints.
+func (s *subscriber) warmed() (out []*discoveryv3.DeltaDiscoveryRequest) {
+	if s.warm == nil || len(s.cold) > 0 {
+		return nil
 	}
-	return out, nil
+	out = append(out, s.warm)
+	if s.warm = nil; !s.listening {
+		s.listening = true
+		out = append(out, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: listenerType})
+	}
+	return out
 }
 
 // withoutHosts reports whether a response has a route configuration whose virtual hosts are resources of their own.
