@@ -109,7 +109,7 @@ func (p Parts) Find(name string) *Part {
 	if b == nil {
 		return nil
 	}
-	i, ok := slices.BinarySearchFunc(b.parts, name, func(p *Part, name string) int { return strings.Compare(p.Name, name) })
+	i, ok := slices.BinarySearchFunc(b.parts, name, func(p *Part, n string) int { return strings.Compare(p.Name, n) })
 	if !ok {
 		return nil
 	}

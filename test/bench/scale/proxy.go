@@ -109,7 +109,7 @@ func (p *proxy) Stop() {
 // for at once it is rarer, for else the requests that look take the core that they are to measure.
 const (
 	pollEvery       = 500 * time.Microsecond
-	pollEveryOfMany = 5 * time.Millisecond
+	pollEveryOfMany = 10 * time.Millisecond
 )
 
 // answers polls a host and path until it is answered with 200, and returns when that was.
