@@ -10,12 +10,12 @@ import (
 
 // The garbage collector's targets, in percent of what is kept. While everything is read it is loadGC, which keeps the
 // heap from being spread over more pages than are needed later. From then on it is what makes for headroom bytes,
-// within bounds. Where much is kept it can be low, because a change allocates little beside that (some 200 KB at 5,000
+// within bounds. Where much is kept it can be low, because a change allocates little beside that (some 130 KB at 50,000
 // routes): collections stay rare, and others can use the memory. Where little is kept it must not be: a collection
 // after every few changes would cost more than the changes.
 const (
-	loadGC   = 40
-	lowestGC = 12
+	loadGC   = 60
+	lowestGC = 8
 	usualGC  = 100 // Go's own
 	headroom = 12 << 20
 )

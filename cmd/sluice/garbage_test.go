@@ -11,7 +11,7 @@ func TestGarbageTarget(t *testing.T) {
 	for _, test := range []struct {
 		live uint64
 		want int
-	}{{0, 100}, {6 * mib, 100}, {24 * mib, 50}, {60 * mib, 20}, {100 * mib, 12}, {1 << 40, 12}} {
+	}{{0, 100}, {6 * mib, 100}, {24 * mib, 50}, {60 * mib, 20}, {100 * mib, 12}, {150 * mib, 8}, {1 << 40, 8}} {
 		if got := garbageTarget(test.live); got != test.want {
 			t.Errorf("with %d bytes kept it is %d %%, want %d", test.live, got, test.want)
 		}

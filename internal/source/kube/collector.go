@@ -59,8 +59,10 @@ func (c *collector) take() source.Batch {
 	pending, noticed := c.pending, c.noticed
 	c.pending = map[model.Ref]resource.Object{}
 	c.mu.Unlock()
-	b := source.Batch{Noticed: noticed}
-	for _, ref := range slices.SortedFunc(maps.Keys(pending), model.Ref.Compare) {
+	b := source.Batch{Noticed: noticed, Set: make([]source.Object, 0, len(pending))}
+	refs := slices.AppendSeq(make([]model.Ref, 0, len(pending)), maps.Keys(pending))
+	slices.SortFunc(refs, model.Ref.Compare)
+	for _, ref := range refs {
 		if obj := pending[ref]; obj != nil {
 			b.Set = append(b.Set, source.Object{Ref: ref, Object: obj})
 		} else {
