@@ -132,7 +132,7 @@ microbench: ## Go benchmarks of the packages; BENCH chooses which
 drill: envoy ## Inject faults under load and count what is lost, some minutes; DRILLFLAGS='-only F13' and others
 	@go run ./test/drill -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" $(DRILLFLAGS)
 
-drill-all: envoy ## The same at full length, up to an hour, and docs/reliability.md anew
+drill-all: envoy ## The same at full length, an hour and a half, and docs/reliability.md anew
 	go test ./internal/pipeline -run TestAnyOrder -orders 1000 -timeout 30m
 	@go run ./test/drill -all -update -sluice bin/sluice -envoy "$${SLUICE_ENVOY:-$$(bin/sluice envoy path)}" $(DRILLFLAGS)
 

@@ -200,14 +200,14 @@ func (s *stream) remember(r *Resource, tab *table, it *item) bool {
 	}
 	has := s.brought[r.Name]
 	delete(s.brought, r.Name)
-	e := &entry{name: r.Name, res: r, generation: it.generation}
-	tab.told = it.generation.in(has)
+	e := &entry{name: r.Name, res: r, generation: *tab.brought}
+	tab.told = e.generation.in(has)
 	known := func(version string) (hash uint64, ok bool) {
 		of, hash, ok := splitVersion(version)
 		if !tab.told {
 			hash = 0
 		}
-		return hash, ok && of.family == it.generation.family
+		return hash, ok && of.family == e.generation.family
 	}
 	if it.hash == xxhash.Sum64(r.Body) {
 		e.body = r.Body

@@ -12,14 +12,14 @@ func (s *stream) usable(needs []string) bool {
 			continue
 		}
 		it := s.types[Cluster].items[name]
-		if it == nil || it.warmAt.IsZero() {
+		if it == nil || !it.warm {
 			if rej := s.st.refused(Cluster, r); rej != nil && rej.good == nil {
 				continue
 			}
 			return false
 		}
-		if s.now.Before(it.warmAt) {
-			s.by(it.warmAt)
+		if at := s.began.Add(it.warmAfter); s.now.Before(at) {
+			s.by(at)
 			return false
 		}
 	}

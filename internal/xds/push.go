@@ -107,6 +107,7 @@ func (s *stream) next(t Type, removals bool) *flight {
 // batch puts everything that is dirty and can be sent into the flight.
 func (s *stream) batch(f *flight, removals bool) bool {
 	ts := &s.types[f.typ]
+	defer ts.shrink(len(ts.dirty))
 	names := make([]string, 0, len(ts.dirty))
 	for name := range ts.dirty {
 		names = append(names, name)
@@ -146,6 +147,16 @@ func (s *stream) batch(f *flight, removals bool) bool {
 	}
 	return len(f.entries)+len(f.removed) > 0 || s.owes(ts, waiting || len(gone) > 0)
 }
+
+// shrink gives back the room of so many dirty resources once none is left: after the first there are never so many again.
+func (ts *typeState) shrink(from int) {
+	if from > few && len(ts.dirty) == 0 {
+		ts.dirty = map[string]*mark{}
+	}
+}
+
+// few dirty resources take no room that is worth giving back.
+const few = 64
 
 // choose leaves in the flight what can go in one response: virtual hosts of one route configuration, so that what is
 // refused says which, or no virtual hosts. What has waited longest goes first.

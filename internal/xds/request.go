@@ -2,7 +2,6 @@ package xds
 
 import (
 	"strings"
-	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
@@ -64,9 +63,14 @@ func (s *stream) start(t Type, req *discoveryv3.DeltaDiscoveryRequest) {
 	ts := &s.types[t]
 	ts.started = s.now
 	for name, version := range req.GetInitialResourceVersions() {
-		it := &item{has: true, hash: parseVersion(version), warmAt: s.now}
+		name = s.st.own(t, name)
+		it := &item{has: true, hash: parseVersion(version)}
+		s.warms(it, s.now)
 		if rest, ok := strings.CutPrefix(version, shellVersion); ok {
-			it.generation, it.hash, it.virtual = splitVersion(rest)
+			var brought generation
+			if brought, it.hash, ok = splitVersion(rest); ok {
+				s.table(name).brought = &brought
+			}
 		}
 		ts.items[name] = it
 	}
@@ -110,9 +114,10 @@ func (s *stream) subscribe(t Type, name string, first, known bool) {
 		s.everything(t)
 		return
 	}
+	name = s.st.own(t, name)
 	ts.names[name] = struct{}{}
 	if it := s.types[Cluster].items[name]; first && !known && t == Endpoints && it != nil {
-		it.cold, it.warmAt = true, time.Time{}
+		it.cold, it.warm = true, false
 	}
 	if _, ok := ts.ahead[name]; ok {
 		delete(ts.ahead, name)
@@ -191,8 +196,8 @@ func (s *stream) record(t Type, e *entry) {
 	}
 	switch t {
 	case Cluster:
-		if it.warmAt.IsZero() {
-			it.warmAt = s.now.Add(e.res.Settle)
+		if !it.warm {
+			s.warms(it, s.now.Add(e.res.Settle))
 		}
 	case Endpoints:
 		if it.emptied {
@@ -200,13 +205,14 @@ func (s *stream) record(t Type, e *entry) {
 			s.mark(Endpoints, e.name, e.version).all = true
 		}
 		if it := s.types[Cluster].items[e.name]; it != nil && it.cold {
-			it.cold, it.warmAt = false, s.now
+			it.cold = false
+			s.warms(it, s.now)
 		}
 	case Routes:
 		sent := *e
 		sent.shared, sent.tried, sent.tail, sent.changed, sent.gone = nil, nil, nil, nil, nil
 		tab := s.table(e.name)
-		if tab.sent, it.virtual = &sent, false; e.form == inline {
+		if tab.sent, tab.brought = &sent, nil; e.form == inline {
 			tab.virtual = false
 		} else if !tab.virtual {
 			tab.virtual, tab.virtualAt = true, s.now

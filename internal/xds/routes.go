@@ -16,7 +16,7 @@ func (s *stream) resolveRoutes(r *Resource, it *item, m *mark) (entry, verdict) 
 	}
 	switch {
 	case !it.has || tab.sent != nil:
-	case !it.virtual:
+	case tab.brought == nil:
 		tab.sent = s.recognize(r, body, it.hash)
 	case !s.remember(r, tab, it):
 		return entry{}, wait

@@ -201,6 +201,14 @@ func (st *store) heal(t Type, e *entry) {
 	}
 }
 
+// own returns a name as the store has it, so that it is not there once more for each Envoy that says it.
+func (st *store) own(t Type, name string) string {
+	if r := st.resources[t][name]; r != nil {
+		return r.Name
+	}
+	return name
+}
+
 // share lets the streams use the same bytes for a big route table, if there are several.
 func (st *store) share(e *entry) {
 	if len(st.streams) < 2 || !e.whole || e.form != inline || e.tail != nil || e.size() < shareFrom {

@@ -17,6 +17,7 @@ type stream struct {
 	node *corev3.Node
 	wake chan struct{} // holds one token while there is something new
 
+	began  time.Time
 	types  [numTypes]typeState
 	tables map[string]*table
 	gone   map[string]departure
@@ -64,31 +65,36 @@ type typeState struct {
 	flight *flight
 }
 
-// item is what a stream knows about one resource.
+// item is what a stream knows about one resource. It is small, for there are as many as all Envoys have resources.
 type item struct {
-	// has says that Envoy has some version, hash which one: 0 if that is not known.
-	has  bool
+	// hash is the version that Envoy has: 0 if it is not known which. Of a route configuration that it brought along
+	// without its virtual hosts, it is that of the body.
 	hash uint64
-	// virtual says that Envoy came with a route configuration without its virtual hosts, of the generation. Then hash is
-	// that of its body.
-	virtual    bool
-	generation generation
-	// force says that it must be sent even if Envoy seems to have it.
-	force bool
 	// acked is the version that Envoy has, if known, and if it is not a mix.
 	acked *Resource
+	// warmAfter is when a cluster is, or was, warm for the first time, from the begin of the stream on. warm says that it
+	// is known, for the cluster was ACKed.
+	warmAfter time.Duration
+	warm      bool
+	// has says that Envoy has some version.
+	has bool
+	// force says that it must be sent even if Envoy seems to have it.
+	force bool
 	// emptied says that a cluster's endpoints are taken away until that is ACKed.
 	emptied bool
-	// warmAt is when a cluster is, or was, warm for the first time; zero if it was never ACKed.
-	warmAt time.Time
 	// cold says that a cluster came with a reconnect without endpoints: it is warm with the ACK of these.
 	cold bool
 }
+
+// warms notes when a cluster is warm.
+func (s *stream) warms(it *item, at time.Time) { it.warm, it.warmAfter = true, at.Sub(s.began) }
 
 // table is what a stream knows about a route configuration beyond its item.
 type table struct {
 	// sent is what Envoy has; nil if it has nothing or it is not known.
 	sent *entry
+	// brought is the generation of what Envoy came with, if that is without its virtual hosts.
+	brought *generation
 	// virtual says that the parts that Envoy has are resources of their own, virtualAt since when.
 	virtual   bool
 	virtualAt time.Time
@@ -120,7 +126,7 @@ type departure struct {
 
 func newStream(st *store, node *corev3.Node) *stream {
 	s := &stream{
-		st: st, node: node, wake: make(chan struct{}, 1),
+		st: st, node: node, wake: make(chan struct{}, 1), began: time.Now(),
 		tables: map[string]*table{}, gone: map[string]departure{},
 	}
 	for t := range s.types {

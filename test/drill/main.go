@@ -41,7 +41,7 @@ func main() {
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
-	flags.BoolVar(&o.all, "all", false, "everything at full length, up to an hour; without it what takes minutes")
+	flags.BoolVar(&o.all, "all", false, "everything at full length, an hour and a half; without it what takes minutes")
 	flags.BoolVar(&o.update, "update", false, "write what was seen to the page named by -out")
 	flags.DurationVar(&o.length, "for", 0, "how long the soak lasts (default: 5m with -all, else 1m)")
 	flags.StringVar(&o.only, "only", "", "run only these drills, by id, separated by commas")
