@@ -148,7 +148,7 @@ func (s *stream) batch(f *flight, removals bool) bool {
 	return len(f.entries)+len(f.removed) > 0 || s.owes(ts, waiting || len(gone) > 0)
 }
 
-// shrink gives back the room of so many dirty resources once none is left: after the first there are never so many again.
+// shrink gives back the room of so many dirty resources once none is left: there are never again as many as at first.
 func (ts *typeState) shrink(from int) {
 	if from > few && len(ts.dirty) == 0 {
 		ts.dirty = map[string]*mark{}
