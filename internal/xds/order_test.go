@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -231,5 +232,47 @@ func TestMissingRoutesDoNotHoldUpTheListener(t *testing.T) {
 		h.server.Update(testProxy, []Change{routes("missing", []*Part{part("x", "1")}), set(Secret, "missing", "1")})
 		c.ack(c.expect("secret missing"))
 		c.ack(c.expectHosts("x=1"))
+	})
+}
+
+// TestSlowEnvoyIsNotFedTwice: endpoints are sent once more to clusters that are not warm after a while, but not to an
+// Envoy that has not come to those that it was sent.
+func TestSlowEnvoyIsNotFedTwice(t *testing.T) {
+	bubble(t, time.Minute, func(h *harness) {
+		c := boot(h)
+		h.server.Update(testProxy, []Change{set(Cluster, "c2", "1"), set(Endpoints, "c2", "1")})
+		clusters := c.expect("cluster c2")
+		endpoints := c.expect("endpoints c2")
+		time.Sleep(10 * time.Second)
+		c.quiet()
+		c.ack(endpoints)
+		time.Sleep(stall / 2)
+		c.ack(clusters)
+		time.Sleep(10 * time.Second)
+		c.quiet()
+	})
+}
+
+// TestClustersAreFedAgain: endpoints that change all the time do not keep a cluster that has lost its own from getting
+// them.
+func TestClustersAreFedAgain(t *testing.T) {
+	bubble(t, time.Minute, func(h *harness) {
+		c := boot(h)
+		h.server.Update(testProxy, []Change{set(Cluster, "c2", "1"), set(Endpoints, "c2", "1")})
+		c.expect("cluster c2")
+		c.ack(c.expect("endpoints c2"))
+		again := false
+		for i := 0; i < 20 && !again; i++ {
+			time.Sleep(stall / 4)
+			h.server.Update(testProxy, []Change{set(Endpoints, "c1", fmt.Sprint(i+2))})
+			r := c.next()
+			c.ack(r)
+			for _, endpoints := range r.Resources {
+				again = again || endpoints.Name == "c2"
+			}
+		}
+		if !again {
+			t.Error("c2 is not given its endpoints again")
+		}
 	})
 }

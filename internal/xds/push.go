@@ -12,6 +12,9 @@ const (
 	// stall is how long something that ought to come at once may be awaited: the ACK of clusters, an answer to Envoy's
 	// first request, the listener's question for its routes.
 	stall = time.Second
+	// feeds is how many responses with endpoints clusters under way are given a new time for: those that are for them are
+	// among the first, and endpoints can change all the time.
+	feeds = 3
 	// frozen is how long the first health checks of clusters may keep all others waiting.
 	frozen = 2 * time.Second
 )
@@ -39,6 +42,7 @@ func (s *stream) plan() []*flight {
 	}
 	if f := s.next(Cluster, false); f != nil {
 		add(f)
+		s.fed, s.feeds = time.Time{}, 0
 		s.sendEndpoints(f)
 	}
 	s.repeatEndpoints()
@@ -306,15 +310,11 @@ func (s *stream) sendEndpoints(f *flight) {
 // Envoy's clusters can be the one that waits, because the endpoints were lost with the stream before: then it withholds
 // the ACK of the first response or even the first request.
 func (s *stream) repeatEndpoints() {
-	clusters, endpoints := &s.types[Cluster], &s.types[Endpoints]
-	f := clusters.flight
-	since := endpoints.started
-	switch {
-	case f != nil && !f.repeated && (len(f.entries) > 0 || f.first):
-		since = f.sent
-	case f != nil || !clusters.started.IsZero() || since.IsZero() || s.repeated:
+	since, missing := s.awaiting()
+	if !missing {
 		return
 	}
+	endpoints, f := &s.types[Endpoints], s.types[Cluster].flight
 	if until := since.Add(stall); s.now.Before(until) {
 		s.by(until)
 		return
@@ -330,6 +330,24 @@ func (s *stream) repeatEndpoints() {
 			s.mark(Endpoints, name, s.st.version).all = true
 		}
 	}
+}
+
+// awaiting reports since when an ACK of clusters, or Envoy's first request for them, is missing for which all endpoints
+// were sent. While endpoints are under way Envoy is at work: tens of thousands of clusters take it seconds.
+func (s *stream) awaiting() (since time.Time, missing bool) {
+	clusters, endpoints := &s.types[Cluster], &s.types[Endpoints]
+	switch f := clusters.flight; {
+	case endpoints.flight != nil:
+	case f != nil && !f.repeated && (len(f.entries) > 0 || f.first):
+		since = f.sent
+	case f == nil && clusters.started.IsZero() && !s.repeated:
+		since = endpoints.started
+	}
+	missing = !since.IsZero()
+	if missing && s.fed.After(since) {
+		since = s.fed
+	}
+	return since, missing
 }
 
 // thaw ends the wait for first health checks. While one cluster warms, Envoy ACKs no others, and when it starts it asks

@@ -167,6 +167,10 @@ func (s *stream) acked(f *flight) {
 	switch f.typ {
 	case Cluster:
 		s.settled = true
+	case Endpoints:
+		if s.feeds < feeds {
+			s.fed, s.feeds = s.now, s.feeds+1
+		}
 	case Listener:
 		s.listenersAt = s.now
 	}

@@ -28,6 +28,9 @@ type stream struct {
 	settled bool
 	// repeated says that all endpoints were sent again because no cluster could be told of.
 	repeated bool
+	// fed is when one of the first responses with endpoints after the last clusters was ACKed, feeds counts them.
+	fed   time.Time
+	feeds int
 	// thawed is when checked clusters were last drained.
 	thawed time.Time
 	// listenersAt is when listeners were last ACKed.
