@@ -75,8 +75,8 @@ type item struct {
 	hash uint64
 	// acked is the version that Envoy has, if known, and if it is not a mix.
 	acked *Resource
-	// warmAfter is when a cluster is, or was, warm for the first time, from the begin of the stream on. warm says that it
-	// is known, for the cluster was ACKed.
+	// warmAfter is when a cluster is, or was, warm for the first time, counted from the start of the stream. warm says
+	// that this is known, for the cluster was ACKed.
 	warmAfter time.Duration
 	warm      bool
 	// has says that Envoy has some version.
