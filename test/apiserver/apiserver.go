@@ -73,24 +73,39 @@ func Run(ctx context.Context, dir string) (*Server, error) {
 	return run(bin, dir)
 }
 
+// run starts both on ports that are free. Another process can be faster to take one of them; then it tries others.
 func run(bin, dir string) (*Server, error) {
-	s := &Server{dir: dir, bin: bin}
-	if err := s.prepare(); err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		s := &Server{dir: dir, bin: bin}
+		err := s.begin()
+		if err == nil {
+			return s, nil
+		}
+		if s.etcd != nil {
+			s.Stop()
+		}
+		if try == 5 || !strings.Contains(err.Error(), "address already in use") {
+			return nil, err
+		}
 	}
-	var err error
+}
+
+func (s *Server) begin() (err error) {
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	data := filepath.Join(s.dir, "etcd")
+	if err := os.RemoveAll(data); err != nil {
+		return err
+	}
 	s.etcd, err = s.start("etcd",
-		"--data-dir="+filepath.Join(s.dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
+		"--data-dir="+data, "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls="+s.etcdURL(), "--advertise-client-urls="+s.etcdURL(),
 		"--listen-peer-urls=http://127.0.0.1:0", "--quota-backend-bytes=8589934592")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.up(); err != nil {
-		s.Stop()
-		return nil, err
-	}
-	return s, nil
+	return s.up()
 }
 
 // Stop ends the API server and its etcd.
@@ -176,7 +191,7 @@ func (s *Server) up() (err error) {
 		if err == nil {
 			return nil
 		}
-		if time.Now().After(deadline) || s.apiserver.over() {
+		if time.Now().After(deadline) || s.apiserver.over() || s.etcd.over() {
 			return fmt.Errorf("the API server is not ready: %w\n%s\n%s", err, s.etcd, s.apiserver)
 		}
 		time.Sleep(50 * time.Millisecond)

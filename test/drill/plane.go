@@ -230,6 +230,10 @@ func upgraded(ctx context.Context, f *field) (string, error) {
 			return "", err
 		}
 	}
+	// What an upgrade leaves undone can show a little later.
+	if err := pause(ctx, time.Second); err != nil {
+		return "", err
+	}
 	result := stop()
 	seen := fmt.Sprintf("%d upgrades, %v", 3*rounds, result)
 	if err := in.unchanged(ctx, before); err != nil {
