@@ -152,6 +152,12 @@ func (m *Manager) Lead(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	// What changed before is seen by looking at each fleet. As news it would have certificates issued that are not due.
+	select {
+	case <-m.opts.Identity.Changed():
+		m.newAuthority()
+	default:
+	}
 	m.newTerm(ctx)
 	var nobody context.Context
 	defer m.newTerm(nobody)
@@ -160,12 +166,17 @@ func (m *Manager) Lead(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-m.opts.Identity.Changed():
-			m.mu.Lock()
-			m.authority++
-			m.mu.Unlock()
+			m.newAuthority()
 			m.enqueueAll()
 		}
 	}
+}
+
+// newAuthority notes that certificates that were issued, if it is known by whom, are to be issued again.
+func (m *Manager) newAuthority() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.authority++
 }
 
 // newTerm has every fleet looked at, under a leadership or, with nil, none.
