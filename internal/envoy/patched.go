@@ -144,9 +144,8 @@ func (t *Tables) Patched(k model.HostKey) bool {
 
 // PatchedParts returns the names of the parts of a route table that the last commit changed, if it is one that policies
 // change, or was: then they are not those that [Tables.Hosts] says.
-func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource]) ([]string, bool) {
-	_, patched := t.tableStage.done.Peek(k)
-	if !patched {
+func (t *Tables) PatchedParts(k model.RouteTableKey, c incr.Change[*xds.Resource]) (names []string, patched bool) {
+	if _, patched = t.tableStage.done.Peek(k); !patched {
 		for changed := range t.tableStage.done.Changes() {
 			patched = patched || changed == k
 		}

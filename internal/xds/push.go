@@ -12,9 +12,9 @@ const (
 	// stall is how long something that ought to come at once may be awaited: the ACK of clusters, an answer to Envoy's
 	// first request, the listener's question for its routes.
 	stall = time.Second
-	// feeds is how many responses with endpoints clusters under way are given a new time for: those that are for them are
-	// among the first, and endpoints can change all the time.
-	feeds = 3
+	// mostFeeds is how many responses with endpoints give clusters under way a new time: those that are for them are among
+	// the first, and endpoints can change all the time.
+	mostFeeds = 3
 	// frozen is how long the first health checks of clusters may keep all others waiting.
 	frozen = 2 * time.Second
 )

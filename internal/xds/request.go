@@ -168,7 +168,7 @@ func (s *stream) acked(f *flight) {
 	case Cluster:
 		s.settled = true
 	case Endpoints:
-		if s.feeds < feeds {
+		if s.feeds < mostFeeds {
 			s.fed, s.feeds = s.now, s.feeds+1
 		}
 	case Listener:

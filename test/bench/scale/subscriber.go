@@ -109,26 +109,22 @@ func (s *subscriber) take(resp *discoveryv3.DeltaDiscoveryResponse) ([]*discover
 	if err != nil {
 		return nil, err
 	}
-	var out []*discoveryv3.DeltaDiscoveryRequest
 	ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
+	out := []*discoveryv3.DeltaDiscoveryRequest{ack}
 	switch resp.TypeUrl {
 	case clusterType:
-		s.warm = ack
+		s.warm, out = ack, nil
 		for _, name := range names {
 			s.cold[name] = struct{}{}
 		}
 	case endpointType:
-		out = append(out, ack)
 		for _, r := range resp.Resources {
 			delete(s.cold, r.Name)
 		}
 	case routeType, hostType:
-		out = append(out, ack)
 		if !hostless {
 			s.routes.Add(1)
 		}
-	default:
-		out = append(out, ack)
 	}
 	if hostless && !s.asked {
 		kind, s.asked = hostType, true
