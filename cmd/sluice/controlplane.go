@@ -90,7 +90,7 @@ var logClients sync.Once
 
 // run serves until the context ends.
 func (c *controlPlane) run(ctx context.Context) error {
-	limitGarbage(loadGC)
+	limitGarbage(readGC)
 	noticeSilence()
 	logClients.Do(func() { klog.SetSlogLogger(c.log) })
 	admin, err := ops.ListenPublic(c.flags.admin)
@@ -131,6 +131,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	go settleMemory() // Envoys take longer to take in what they are told
 	c.setReady(nil)
 	c.log.Info("Serving", "version", version, "objects", objects, "after", time.Since(began).String())
 	led := c.goOn(ctx, failed)
@@ -171,7 +172,7 @@ const fetchSettle = 10 * time.Second
 
 // begin takes in the first batch and what policies in it want to be fetched.
 func (c *controlPlane) begin(ctx context.Context, batch source.Batch) error {
-	defer settleMemory()
+	startComputing()
 	c.apply(batch)
 	go c.fetcher.Run(ctx)
 	go c.caller.Run(ctx)

@@ -8,16 +8,18 @@ import (
 	"sync"
 )
 
-// The garbage collector's targets, in percent of what is kept. While everything is read it is loadGC, which keeps the
-// heap from being spread over more pages than are needed later. From then on it is what makes for headroom bytes,
-// within bounds. Where much is kept it can be low, because a change allocates little beside that (some 130 KB at 50,000
-// routes): collections stay rare, and others can use the memory. Where little is kept it must not be: a collection
-// after every few changes would cost more than the changes.
+// The garbage collector's targets, in percent of what is kept. While everything is read it is readGC: little of what
+// reading allocates is kept, and what is made of it afterwards needs more memory than that. While everything is
+// computed it is computeGC, which keeps the heap from being spread over more pages than are needed later. From then on
+// it is what makes for headroom bytes, within bounds. Where much is kept it can be low, because a change allocates
+// little beside that (some 130 KB at 50,000 routes): collections stay rare, and others can use the memory. Where little
+// is kept it must not be: a collection after every few changes would cost more than the changes.
 const (
-	loadGC   = 60
-	lowestGC = 8
-	usualGC  = 100 // Go's own
-	headroom = 12 << 20
+	readGC    = 200
+	computeGC = 60
+	lowestGC  = 8
+	usualGC   = 100 // Go's own
+	headroom  = 12 << 20
 )
 
 // limitGarbage sets a target of the garbage collector, unless the user set one with GOGC.
@@ -25,6 +27,12 @@ func limitGarbage(percent int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)
 	}
+}
+
+// startComputing comes between reading everything and computing it.
+func startComputing() {
+	runtime.GC() // else what reading left behind would be there while most memory is needed
+	limitGarbage(computeGC)
 }
 
 // settleMemory gives back what reading everything took. From now on the target follows what is kept, and whenever that

@@ -66,7 +66,7 @@ func newInstance(flags runFlags, paths []string, out io.Writer) *instance {
 
 // run serves until the context ends, and answers Envoy until the keeper needs it no more.
 func (i *instance) run(ctx context.Context, worker *keeper.Worker) error {
-	limitGarbage(loadGC)
+	limitGarbage(readGC)
 	if err := i.open(); err != nil {
 		return err
 	}
@@ -124,6 +124,7 @@ func (i *instance) begin(ctx context.Context, dir *local.RuntimeDir) error {
 	if err != nil {
 		return err
 	}
+	startComputing()
 	i.apply(batch)
 	go i.fetcher.Run(ctx)
 	go i.caller.Run(ctx)

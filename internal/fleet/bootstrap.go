@@ -69,7 +69,7 @@ const DefaultMaxConnections = 50_000
 const (
 	xdsConnectTimeout = time.Second
 	// Envoy's own back-off for the xDS stream goes up to 30 s, which is how long a restart of Sluice would delay changes.
-	xdsRetryBase, xdsRetryMax = 100 * time.Millisecond, 2 * time.Second
+	xdsRetryBase, xdsRetryMax = 100 * time.Millisecond, time.Second
 	// adminSocketMode lets only the user who runs Envoy connect.
 	adminSocketMode = 0o600
 	// maxRegexProgramSize bounds what a regular expression from a route may cost per request. RE2 counts instructions;
