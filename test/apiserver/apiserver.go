@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -33,6 +32,7 @@ type Server struct {
 	bin       string
 	port      int
 	etcdPort  int
+	flags     []string
 	apiserver *process
 	etcd      *process
 }
@@ -63,20 +63,20 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// Run runs an API server for a program, which has to stop it, with its files in a folder. The binaries are found as
-// [Start] finds them.
-func Run(ctx context.Context, dir string) (*Server, error) {
+// Run runs an API server for a program, which has to stop it, with its files in a folder, and with flags besides those
+// that it always has. The binaries are found as [Start] finds them.
+func Run(ctx context.Context, dir string, flags ...string) (*Server, error) {
 	bin, err := binaries(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return run(bin, dir)
+	return run(bin, dir, flags...)
 }
 
 // run starts both on ports that are free. Another process can be faster to take one of them; then it tries others.
-func run(bin, dir string) (*Server, error) {
+func run(bin, dir string, flags ...string) (*Server, error) {
 	for try := 1; ; try++ {
-		s := &Server{dir: dir, bin: bin}
+		s := &Server{dir: dir, bin: bin, flags: flags}
 		err := s.begin()
 		if err == nil {
 			return s, nil
@@ -175,13 +175,14 @@ func (s *Server) Up(t testing.TB) {
 }
 
 func (s *Server) up() (err error) {
-	s.apiserver, err = s.start("kube-apiserver",
-		"--etcd-servers="+s.etcdURL(), "--bind-address=127.0.0.1", "--advertise-address=192.0.2.1",
+	s.apiserver, err = s.start("kube-apiserver", append([]string{
+		"--etcd-servers=" + s.etcdURL(), "--bind-address=127.0.0.1", "--advertise-address=192.0.2.1",
 		fmt.Sprint("--secure-port=", s.port),
-		"--cert-dir="+s.path("certs"), "--token-auth-file="+s.path("tokens"), "--authorization-mode=RBAC",
+		"--cert-dir=" + s.path("certs"), "--token-auth-file=" + s.path("tokens"), "--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+s.path("key"), "--service-account-signing-key-file="+s.path("key"),
-		"--disable-admission-plugins=ServiceAccount", "--v=0")
+		"--service-account-key-file=" + s.path("key"), "--service-account-signing-key-file=" + s.path("key"),
+		"--disable-admission-plugins=ServiceAccount", "--v=0",
+	}, s.flags...)...)
 	if err != nil {
 		return err
 	}
@@ -198,19 +199,26 @@ func (s *Server) up() (err error) {
 	}
 }
 
-func (s *Server) ready() error {
+func (s *Server) ready() error { return s.get("/readyz") }
+
+// Collect has the API server collect its garbage now. Left to itself it does so at any time, and takes seconds of CPU
+// time if it holds many objects.
+func (s *Server) Collect() error { return s.get("/debug/pprof/heap?gc=1") }
+
+// get asks for a path, for the sake of what that does.
+func (s *Server) get(path string) error {
 	client, err := rest.HTTPClientFor(s.Config(Admin))
 	if err != nil {
 		return fmt.Errorf("the certificate that it makes for itself: %w", err)
 	}
 	defer client.CloseIdleConnections()
-	resp, err := client.Get(s.Config(Admin).Host + "/readyz")
+	resp, err := client.Get(s.Config(Admin).Host + path)
 	if err != nil {
-		return fmt.Errorf("/readyz: %w", err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
+		return fmt.Errorf("%s: %s", path, resp.Status)
 	}
 	return nil
 }

@@ -61,6 +61,9 @@ type churning struct {
 }
 
 func (w *world) churnOnce(ctx context.Context, t *table.Table, p *proxy, c churning) error {
+	if err := w.server.Collect(); err != nil {
+		return err
+	}
 	stop := load.Start(load.Config{Address: p.address(), Requests: untouched(c.routes), Conns: 4, Rate: loadRate})
 	before, begin := usageOf(w, p), time.Now()
 	took, err := w.changes(ctx, p, c)

@@ -105,8 +105,8 @@ func (p *proxy) Stop() {
 	p.Process.Stop()
 }
 
-// pollEvery is how often a change is looked for: the resolution of all times measured. Where several changes are looked
-// for at once it is rarer, for else the requests that look take the core that they are to measure.
+// pollEvery is how often a change is looked for: the resolution of all times measured. While many things change it is
+// rarer, for else the requests that look take the core that they are to measure.
 const (
 	pollEvery       = 500 * time.Microsecond
 	pollEveryOfMany = 10 * time.Millisecond

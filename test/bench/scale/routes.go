@@ -47,7 +47,7 @@ func routesOf(ctx context.Context, o options, t *table.Table, n int) error {
 	if _, err := w.authority(ctx); err != nil {
 		return err
 	}
-	p, start, err := w.cold(ctx, n)
+	p, start, err := w.colds(ctx, n)
 	if err != nil {
 		return err
 	}
