@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/envoyproxy/gateway/proto/extension"
 	"google.golang.org/grpc/codes"
@@ -14,8 +15,12 @@ import (
 	"github.com/sluice-gateway/sluice/internal/model"
 )
 
-// maxWords is the length in bytes to which what a server says is cut for statuses.
-const maxWords = 512
+const (
+	// maxWords is the length in bytes to which what a server says is cut for statuses.
+	maxWords = 512
+	// timerSkew is by how much the timers of a server and a client may differ that were set to the same time.
+	timerSkew = 250 * time.Millisecond
+)
 
 // failure is why a call has no answer.
 type failure struct {
@@ -26,14 +31,27 @@ type failure struct {
 
 func (f failure) Error() string { return fmt.Sprintf("%s: %s", f.code, f.words) }
 
-// failed makes a failure of the error of a call.
-func failed(err error) error {
+// failed makes a failure of the error of a call. At the deadline of a call its server gives it up too, and may be the
+// first to say so: that it cancels the stream.
+func failed(ctx context.Context, err error) error {
 	s := status.Convert(err)
-	words := s.Message()
+	if ended := s.Code() == codes.Canceled || s.Code() == codes.DeadlineExceeded; ended && late(ctx) {
+		return newFailure(codes.DeadlineExceeded, context.DeadlineExceeded.Error())
+	}
+	return newFailure(s.Code(), s.Message())
+}
+
+// late says that a deadline is over, give or take what timers differ.
+func late(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < timerSkew
+}
+
+func newFailure(code codes.Code, words string) error {
 	if len(words) > maxWords {
 		words = words[:maxWords] + "..."
 	}
-	return failure{code: s.Code(), words: words}
+	return failure{code: code, words: words}
 }
 
 // unreachable returns the error if it says that the server is not there, rather than that it refuses.
@@ -89,7 +107,7 @@ func ask[Q, A proto.Message, O any](
 	}
 	a, err := method(ctx, q)
 	if err != nil {
-		return model.Answer{}, failed(err)
+		return model.Answer{}, failed(ctx, err)
 	}
 	return judge(q, a)
 }
@@ -146,7 +164,7 @@ func translation(_ *extension.PostTranslateModifyRequest, a *extension.PostTrans
 
 // refuse is a failure of a server that answers what cannot be used.
 func refuse(format string, args ...any) error {
-	return failed(status.Errorf(codes.InvalidArgument, format, args...))
+	return newFailure(codes.InvalidArgument, fmt.Sprintf(format, args...))
 }
 
 // encode returns the deterministic bytes of a message that Envoy's own rules accept.
