@@ -61,7 +61,15 @@ func (b *builder) addServed(e *incr.Engine, sites incr.KeySource[siteKey]) []inc
 		return needs(k, a.value)
 	})
 	b.backendUses = uses
-	return []incr.KeySource[BackendKey]{uses, incr.NewIndex(e, "backend uses of complete routes", b.served.last, needs)}
+	// What was complete is forgotten after the commit in which a route goes. Its clusters go with the route: with its
+	// policies gone they would be made anew without those.
+	complete := incr.NewTable(e, "complete envoy routes", func(r *incr.Reader, k siteKey) (served, bool) {
+		if _, there := incr.Get(r, b.served.tries, k); !there {
+			return served{}, false
+		}
+		return incr.Get(r, b.served.last, k)
+	}, b.served.last).Equal(equalServed)
+	return []incr.KeySource[BackendKey]{uses, incr.NewIndex(e, "backend uses of complete routes", complete, needs)}
 }
 
 // siteUses says which sites use a backend.

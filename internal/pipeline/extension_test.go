@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/sluice-gateway/sluice/internal/feature"
+	"github.com/sluice-gateway/sluice/internal/feature/circuitbreaker"
 	"github.com/sluice-gateway/sluice/internal/model"
 	"github.com/sluice-gateway/sluice/internal/pipeline"
 	"github.com/sluice-gateway/sluice/internal/resource"
@@ -28,9 +30,10 @@ type asked struct {
 	// made counts the calls that were ever wanted, wanted are those that are.
 	made   int
 	wanted map[model.Call]bool
-	// statuses are those that were published last, version is that of the last push.
+	// statuses are those that were published last, version is that of the last push, pushed what all pushes had.
 	statuses map[model.Ref]any
 	version  uint64
+	pushed   []xds.Change
 }
 
 func newAsked(t *testing.T, managers ...model.ExtensionManager) *asked {
@@ -50,9 +53,11 @@ func newAsked(t *testing.T, managers ...model.ExtensionManager) *asked {
 				delete(a.wanted, c)
 			}
 		}}
+		o.Chain = feature.NewChain(circuitbreaker.Feature{})
 		o.Publish = func(s pipeline.Status) { a.statuses[s.Ref] = s.Status }
-		o.Serve = func(model.ProxyName, []xds.Change) uint64 {
+		o.Serve = func(_ model.ProxyName, changes []xds.Change) uint64 {
 			a.version++
+			a.pushed = append(a.pushed, changes...)
 			return a.version
 		}
 	})
@@ -240,6 +245,29 @@ func TestRouteWaitsForExtendedCluster(t *testing.T) {
 	a.answer(t, func(model.CallSpec) model.Answer { return model.Answer{} })
 	if got := a.routes(t); got == before || strings.Contains(got, "500") {
 		t.Errorf("after the answer there is %q", got)
+	}
+}
+
+// A route that goes takes its clusters along. They are not made anew without the policies that go with it: Envoys keep
+// clusters for a while, and one would stand in for what they refuse of the route when it comes back.
+func TestRouteTakesItsClustersAlong(t *testing.T) {
+	a := newAsked(t, stamper("x", false))
+	r, policy := route("r", "h.test", "/", "b"), trafficPolicy("p", 7)
+	a.Apply(append(base(), backend("b"), route("other", "other.test", "/", "b"), r, policy), nil, nil)
+	a.pushed = nil
+	a.Apply(nil, []model.Ref{r.Ref, policy.Ref}, nil)
+	gone := 0
+	for _, c := range a.pushed {
+		switch {
+		case c.Type != xds.Cluster:
+		case c.Resource != nil:
+			t.Errorf("with its route gone, the cluster %s is made anew", c.Name)
+		default:
+			gone++
+		}
+	}
+	if gone != 1 {
+		t.Errorf("%d clusters go with the route, want one", gone)
 	}
 }
 
