@@ -222,7 +222,9 @@ func TestRenamedResourceIsRefused(t *testing.T) {
 // A server that does not answer is not waited for, and holds up no more than its own calls; those that are not wanted
 // any more are given up.
 func TestSlowServer(t *testing.T) {
-	s := started(t, extensionserver.Behaviour{Wait: func(ctx context.Context) { <-ctx.Done() }})
+	end := make(chan struct{})
+	s := started(t, extensionserver.Behaviour{Wait: func(context.Context) { <-end }})
+	t.Cleanup(func() { close(end) })
 	a := newAsker(t, s, func(o *extension.Options) { o.Timeout = 50 * time.Millisecond })
 	for i := range 40 {
 		call := routeCall(t, fmt.Sprint("unwanted", i))
