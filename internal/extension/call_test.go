@@ -15,7 +15,7 @@ import (
 func TestFailed(t *testing.T) {
 	const (
 		reset = "stream terminated by RST_STREAM with error code: CANCEL"
-		late  = "DeadlineExceeded: context deadline exceeded"
+		over  = "DeadlineExceeded: context deadline exceeded"
 	)
 	for _, test := range []struct {
 		name        string
@@ -24,9 +24,9 @@ func TestFailed(t *testing.T) {
 		want        string
 		unreachable bool
 	}{
-		{"here", -time.Millisecond, status.FromContextError(context.DeadlineExceeded).Err(), late, true},
-		{"there, and known here", -time.Millisecond, status.Error(codes.DeadlineExceeded, reset), late, true},
-		{"there first", 10 * time.Millisecond, status.Error(codes.Canceled, reset), late, true},
+		{"here", -time.Millisecond, status.FromContextError(context.DeadlineExceeded).Err(), over, true},
+		{"there, and known here", -time.Millisecond, status.Error(codes.DeadlineExceeded, reset), over, true},
+		{"there first", 10 * time.Millisecond, status.Error(codes.Canceled, reset), over, true},
 		{"long before", time.Minute, status.Error(codes.Canceled, reset), "Canceled: " + reset, false},
 		{
 			"by a server that waited for another", time.Minute, status.Error(codes.DeadlineExceeded, "no row in time"),

@@ -17,7 +17,7 @@ type coldStart struct {
 	// ready is when the control plane had read and computed everything, served when the last of a spread of routes was
 	// answered with 200, both in milliseconds.
 	ready, served float64
-	// fastest and slowest are served of all cold starts of which this is the median, if there were several.
+	// fastest and slowest are served of all cold starts of which this is the median.
 	fastest, slowest float64
 	// plane is the control plane's work until then, envoy and server the CPU milliseconds of Envoy and the API server,
 	// read those of the API server until the control plane was ready.
@@ -110,14 +110,11 @@ func (w *world) spent(out *coldStart, p *proxy, before time.Duration) error {
 
 func (c coldStart) add(t *table.Table, n int) {
 	of := fmt.Sprintf("a cold start, %d routes", n)
-	note := "of sluice serve, to the last route served by an Envoy"
-	if c.slowest > 0 {
-		note += fmt.Sprintf("; median of %d, from %.1f to %.1f s", coldStarts, c.fastest/1000, c.slowest/1000)
-	}
 	for _, r := range []table.Row{
 		{
 			What: fmt.Sprintf("cold start with %d routes", n), Measured: c.served, Target: coldTarget[n],
-			Note: note,
+			Note: fmt.Sprintf("of sluice serve, to the last route served by an Envoy; median of %d, from %.1f to %.1f s",
+				coldStarts, c.fastest/1000, c.slowest/1000),
 		},
 		{What: "of this until the control plane serves", Measured: c.ready, Note: "everything read and computed"},
 		{
