@@ -143,14 +143,16 @@ func (s *stream) convict(t Type, e *entry, message string) {
 
 // reject records what Envoy refuses and reports it once.
 func (s *stream) reject(t Type, e *entry, part string, rej *rejection, message string) {
-	owners, hash := e.res.Owners, e.res.Hash
+	told := s.st.toldBefore(e, part, rej)
+	name, hash := s.st.original(t, e)
+	owners := e.res.Owners
 	if p := e.parts.Find(part); part != bodyPart && p != nil {
 		owners, hash = p.Owners, p.Hash
 	}
-	if s.st.reject(t, e.name, part, rej) {
+	if s.st.reject(t, e.name, part, rej) && !told {
 		s.st.events.add(Event{
 			Kind: Rejected, Proxy: s.st.proxy, Node: s.node.GetId(), Type: t, Version: s.st.version,
-			Resource: e.name, Part: part, Hash: hash, Owners: slices.Clone[[]model.Ref](owners), Message: message,
+			Resource: name, Part: part, Hash: hash, Owners: slices.Clone[[]model.Ref](owners), Message: message,
 		})
 	}
 }

@@ -84,7 +84,7 @@ type rig struct {
 	client *http.Client
 	log    *eventLog
 	// hostsFrom is that of the server's options.
-	hostsFrom int
+	hostsFrom, scopesFrom int
 }
 
 // eventLog is what one server reported.
@@ -105,23 +105,21 @@ func (l *eventLog) all() []Event {
 	return slices.Clone(l.events)
 }
 
-func newRig(t *testing.T) *rig { return newRigWith(t, -1) }
+// drainTime is how long a listener that goes is kept for its connections.
+const drainTime = time.Second
 
-// newRigWith is a rig whose Envoy gets virtual hosts as resources of their own from so many on.
-func newRigWith(t *testing.T, hostsFrom int) *rig {
+func newRig(t *testing.T) *rig { return newRigWith(t, -1, -1) }
+
+// newRigWith is a rig whose Envoy gets virtual hosts as resources of their own, and in scopes, from so many on.
+func newRigWith(t *testing.T, hostsFrom, scopesFrom int) *rig {
 	t.Helper()
 	binary := findEnvoy(t)
 	dir, err := os.MkdirTemp("", "xds") // t.TempDir can be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir, hostsFrom: hostsFrom}
-	r.client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		MaxIdleConnsPerHost: 16,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", r.path("http"))
-		},
-	}}
+	r := &rig{t: t, dir: dir, hostsFrom: hostsFrom, scopesFrom: scopesFrom}
+	r.client = r.clientOf("http")
 	r.serve()
 	config := r.path("envoy.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, bootstrap, r.path("xds")), 0o600); err != nil {
@@ -129,6 +127,7 @@ func newRigWith(t *testing.T, hostsFrom int) *rig {
 	}
 	var log bytes.Buffer
 	cmd := exec.Command(binary, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning")
+	cmd.Args = append(cmd.Args, "--drain-time-s", fmt.Sprint(drainTime.Seconds()))
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -145,6 +144,16 @@ func newRigWith(t *testing.T, hostsFrom int) *rig {
 	return r
 }
 
+// clientOf is a client of the listener with the name.
+func (r *rig) clientOf(listener string) *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		MaxIdleConnsPerHost: 16,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.path(listener))
+		},
+	}}
+}
+
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 
 // serve starts a new server, which knows nothing of the one before.
@@ -157,7 +166,7 @@ func (r *rig) serve() {
 		Grace:     100 * time.Millisecond,
 		Authorize: func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil },
 		Observer:  r.log.add,
-		HostsFrom: r.hostsFrom,
+		HostsFrom: r.hostsFrom, ScopesFrom: r.scopesFrom,
 	})
 	r.grpc = grpc.NewServer(ServerOptions(Connection{})...)
 	r.server.Register(r.grpc)
@@ -337,13 +346,15 @@ func realPart(host, cluster, regex string) *Part {
 	return &Part{Name: host, Hash: xxhash.Sum64(field), Body: field, Needs: []string{cluster}}
 }
 
-// inBothForms runs a test with route configurations in one piece, and with virtual hosts as resources of their own.
-func inBothForms(t *testing.T, test func(t *testing.T, r *rig)) {
-	t.Run("RDS", func(t *testing.T) { test(t, newRigWith(t, -1)) })
-	t.Run("VHDS", func(t *testing.T) { test(t, newRigWith(t, 1)) })
+// inAllForms runs a test with route configurations in one piece, with virtual hosts as resources of their own, and with
+// these in scopes.
+func inAllForms(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Run("RDS", func(t *testing.T) { test(t, newRigWith(t, -1, -1)) })
+	t.Run("VHDS", func(t *testing.T) { test(t, newRigWith(t, 1, -1)) })
+	t.Run("SRDS", func(t *testing.T) { test(t, newRigWith(t, 1, 1)) })
 }
 
-func TestEnvoySwitchesBackendsWithoutLoss(t *testing.T) { inBothForms(t, testSwitchesBackends) }
+func TestEnvoySwitchesBackendsWithoutLoss(t *testing.T) { inAllForms(t, testSwitchesBackends) }
 
 func testSwitchesBackends(t *testing.T, r *rig) {
 	addresses := []string{backend(t, "0"), backend(t, "1")}
@@ -374,7 +385,7 @@ func eventually(ok func() bool) bool {
 	return false
 }
 
-func TestEnvoyRefusesOnlyTheBadPart(t *testing.T) { inBothForms(t, testRefusesOnlyTheBadPart) }
+func TestEnvoyRefusesOnlyTheBadPart(t *testing.T) { inAllForms(t, testRefusesOnlyTheBadPart) }
 
 func testRefusesOnlyTheBadPart(t *testing.T, r *rig) {
 	var parts []*Part
@@ -421,7 +432,7 @@ func testRefusesOnlyTheBadPart(t *testing.T, r *rig) {
 	t.Logf("%d requests", stop())
 }
 
-func TestEnvoyIsNotHeldUp(t *testing.T) { inBothForms(t, testIsNotHeldUp) }
+func TestEnvoyIsNotHeldUp(t *testing.T) { inAllForms(t, testIsNotHeldUp) }
 
 func testIsNotHeldUp(t *testing.T, r *rig) {
 	// At its start Envoy gets a listener whose routes do not exist, and a cluster that has no endpoints.

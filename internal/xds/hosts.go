@@ -9,12 +9,9 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // DefaultHostsFrom is [Options.HostsFrom] if that is 0.
@@ -38,19 +35,7 @@ const (
 
 // shellField is what a route configuration has in place of its virtual hosts (RouteConfiguration.vhds). Envoy waits for
 // the first of them without a timeout, as it does for the rest of its configuration.
-var shellField = func() []byte {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&routev3.RouteConfiguration{
-		Vhds: &routev3.Vhds{ConfigSource: &corev3.ConfigSource{
-			ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-			InitialFetchTimeout:   durationpb.New(0),
-			ResourceApiVersion:    corev3.ApiVersion_V3,
-		}},
-	})
-	if err != nil {
-		panic(err) // it is the same each time
-	}
-	return b
-}()
+var shellField = mustMarshal(&routev3.RouteConfiguration{Vhds: &routev3.Vhds{ConfigSource: adsSource()}})
 
 // shellVersion marks the version of a route configuration without its virtual hosts. Its generation and the hash of its
 // body follow.
@@ -93,7 +78,11 @@ func (s *stream) dress(e *entry, tab *table, it *item, m *mark) verdict {
 	case e.tail != nil || it.has && !tab.virtual:
 		return push
 	case !it.has:
-		if least := s.st.hostsFrom; least > 0 && e.parts.Len() >= least {
+		least := s.st.hostsFrom
+		if e.res.of != nil {
+			least = min(least, 1) // there are many in all
+		}
+		if least > 0 && e.parts.Len() >= least {
 			e.form, e.parts, e.generation = shell, Parts{}, newGeneration()
 			e.seal()
 		}

@@ -28,7 +28,7 @@ func headed(name, value string, parts []*Part, changed ...string) Change {
 // TestEnvoyKeepsItsHosts has all that can change of a route configuration change under load, while its virtual hosts
 // are resources of their own: what is around them, some of them, both at once and one after the other.
 func TestEnvoyKeepsItsHosts(t *testing.T) {
-	r := newRigWith(t, 1)
+	r := newRigWith(t, 1, -1)
 	addresses := []string{backend(t, "0"), backend(t, "1")}
 	var hosts []string
 	for i := range 20 {

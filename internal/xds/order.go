@@ -102,8 +102,10 @@ func (s *stream) expected(m *mark) bool {
 	if s.listenersAt.After(from) {
 		from = s.listenersAt
 	}
-	if f := s.types[Listener].flight; f != nil && f.sent.After(from) {
-		from = f.sent
+	for _, t := range []Type{Listener, scopes} {
+		if f := s.types[t].flight; f != nil && f.sent.After(from) {
+			from = f.sent
+		}
 	}
 	until := from.Add(stall)
 	if !s.now.Before(until) {

@@ -25,11 +25,23 @@ type Block struct {
 }
 
 // numBlocks bounds the blocks of one version. Blocks of tens of thousands of parts are some KiB each, as is their list.
-const numBlocks = 64
+// Those of exact hosts are of one scope each, and those of wildcards are in all scopes, so that a scope is blocks.
+const (
+	blocksPerScope = 4
+	exactBlocks    = numScopes * blocksPerScope
+	wildBlocks     = 4
+	numBlocks      = exactBlocks + wildBlocks
+)
 
 // BlockOf returns the number of the block that a part of the name is in. It is the same in all processes, because the
 // hash of a route configuration depends on it.
-func BlockOf(name string) uint8 { return uint8(xxhash.Sum64String(name) % numBlocks) }
+func BlockOf(name string) uint8 {
+	h := xxhash.Sum64String(name)
+	if isWild(name) {
+		return uint8(exactBlocks + h%wildBlocks)
+	}
+	return scopeOf(name)*blocksPerScope + uint8(h%blocksPerScope)
+}
 
 // NewBlock returns a block of parts, at least one, that belong into one block and are sorted by name.
 func NewBlock(parts []*Part) *Block {
@@ -91,6 +103,29 @@ func (p Parts) Len() int {
 		n += len(b.parts)
 	}
 	return n
+}
+
+// count returns how many parts are for exact hosts, and for wildcards.
+func (p Parts) count() (exact, wild int) {
+	for _, b := range p.blocks {
+		if b.number < exactBlocks {
+			exact += len(b.parts)
+		} else {
+			wild += len(b.parts)
+		}
+	}
+	return exact, wild
+}
+
+// scope returns the parts that are in a scope.
+func (p Parts) scope(n uint8) Parts {
+	var out Parts
+	for _, b := range p.blocks {
+		if b.number/blocksPerScope == n || b.number >= exactBlocks {
+			out.blocks = append(out.blocks, b)
+		}
+	}
+	return out
 }
 
 // Any reports whether there is a part for which f is true.

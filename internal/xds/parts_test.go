@@ -90,7 +90,7 @@ func TestPartsShareBlocks(t *testing.T) {
 			shared++
 		}
 	}
-	if shared != numBlocks-1 || len(before.blocks) != numBlocks {
+	if shared != exactBlocks-1 || len(before.blocks) != exactBlocks {
 		t.Errorf("%d of %d blocks are shared", shared, len(before.blocks))
 	}
 	asked := 0
@@ -98,7 +98,7 @@ func TestPartsShareBlocks(t *testing.T) {
 		asked++
 		return p
 	})
-	if most := 1000 / numBlocks * 3; asked == 0 || asked > most {
+	if most := 1000 / exactBlocks * 3; asked == 0 || asked > most {
 		t.Errorf("asked about %d parts, want at most %d", asked, most)
 	}
 }

@@ -53,9 +53,10 @@ func (s *stream) plan() []*flight {
 	s.recheck()
 	if !s.holding() {
 		s.heldFrom = time.Time{}
-		add(s.next(Listener, false))
+		add(s.nextListeners(false))
+		add(s.next(scopes, false))
 		add(s.next(Routes, false))
-		add(s.next(Listener, s.types[Routes].flight == nil && len(s.types[Routes].jobs) == 0))
+		add(s.nextListeners(s.types[Routes].flight == nil && len(s.types[Routes].jobs) == 0))
 	}
 	s.advance()
 	add(s.expire())
@@ -78,6 +79,24 @@ func (s *stream) holding() bool {
 	}
 	s.by(until)
 	return true
+}
+
+// nextListeners is next for listeners. One that changes hears of scopes only what is sent after it, though Envoy has
+// them for the one before.
+func (s *stream) nextListeners(removals bool) *flight {
+	f := s.next(Listener, removals)
+	if f != nil && len(f.entries) > 0 && !s.types[scopes].started.IsZero() {
+		s.repeatScopes()
+	}
+	return f
+}
+
+// repeatScopes has all scopes sent, whether or not Envoy has them.
+func (s *stream) repeatScopes() {
+	for name := range s.st.resources[scopes] {
+		s.item(scopes, name).force = true
+		s.mark(scopes, name, s.st.version)
+	}
 }
 
 // next starts the next flight of a type, if none is under way and there is something to send. Removals alone are sent

@@ -74,20 +74,24 @@ func (s *stream) start(t Type, req *discoveryv3.DeltaDiscoveryRequest) {
 		}
 		ts.items[name] = it
 	}
-	if t != Cluster && t != Listener {
+	if t != Cluster && t != Listener && t != scopes {
 		return
 	}
 	ts.owed = true
 	if len(req.GetResourceNamesSubscribe()) == 0 {
 		s.everything(t)
 	}
-	if t == Cluster {
+	switch t {
+	case Cluster:
 		s.settled = len(ts.items) > 0
+		return
+	case scopes:
+		s.repeatScopes() // one of the listeners may be new
 		return
 	}
 	for _, t := range []Type{Secret, Routes} {
 		for name := range s.st.resources[t] {
-			if !s.types[t].interested(name) {
+			if !s.types[t].interested(name) && (t != Routes || !s.st.unasked(name)) {
 				s.mark(t, name, s.st.version).all = true
 			}
 		}
@@ -171,7 +175,7 @@ func (s *stream) acked(f *flight) {
 		if s.feeds < mostFeeds {
 			s.fed, s.feeds = s.now, s.feeds+1
 		}
-	case Listener:
+	case Listener, scopes:
 		s.listenersAt = s.now
 	}
 }

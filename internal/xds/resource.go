@@ -23,13 +23,16 @@ const (
 	Secret
 	Listener
 	Routes
+	// scopes say which requests have which route configuration, where the hosts of one are divided. The server makes them
+	// itself.
+	scopes
 	numTypes
 )
 
-// Types iterates over the types, in the order in which a new configuration is pushed.
+// Types iterates over the types that a configuration can have, in the order in which a new one is pushed.
 func Types() iter.Seq[Type] {
 	return func(yield func(Type) bool) {
-		for t := range numTypes {
+		for t := range scopes {
 			if !yield(t) {
 				return
 			}
@@ -40,7 +43,7 @@ func Types() iter.Seq[Type] {
 // URL returns the type URL that Envoy uses for the type.
 func (t Type) URL() string { return typeURLs[t] }
 
-// String returns the short name of the type: cluster, endpoints, secret, listener, routes.
+// String returns the short name of the type: cluster, endpoints, secret, listener, routes, scopes.
 func (t Type) String() string { return typeNames[t] }
 
 var typeURLs = [numTypes]string{
@@ -49,9 +52,10 @@ var typeURLs = [numTypes]string{
 	Secret:    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 	Listener:  "type.googleapis.com/envoy.config.listener.v3.Listener",
 	Routes:    "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+	scopes:    "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
 }
 
-var typeNames = [numTypes]string{"cluster", "endpoints", "secret", "listener", "routes"}
+var typeNames = [numTypes]string{"cluster", "endpoints", "secret", "listener", "routes", "scopes"}
 
 // Resource is one xDS resource, marshalled. It is immutable and shared.
 type Resource struct {
@@ -73,6 +77,8 @@ type Resource struct {
 	// Checked says that a cluster is warm only once each of its endpoints had a first health check, which can take as
 	// long as whoever asked for it likes.
 	Checked bool
+	// of is what the server made the resource of for Envoys; nil if it is as it came.
+	of *source
 }
 
 // Part returns the virtual host with the name, nil if there is none. A resource that is nil has none.

@@ -31,6 +31,10 @@ type Options struct {
 	// them as resources of their own (VHDS), so that a change sends what has changed. 0 means DefaultHostsFrom, less
 	// means never.
 	HostsFrom int
+	// ScopesFrom is how many exact hosts a route configuration must have for them to be divided among several (SRDS), so
+	// that a change costs Envoy a part of it: Envoy makes all of a route configuration anew for a change of one host. 0
+	// means DefaultScopesFrom, less means never.
+	ScopesFrom int
 	// Authorize says which proxy a stream belongs to. The context is that of the stream, with its peer; an error refuses
 	// the stream, with the error's gRPC status if it has one, else with PermissionDenied. Without Authorize all streams
 	// are refused.
@@ -55,6 +59,7 @@ func NewServer(o Options) *Server {
 		o.Grace = DefaultGrace
 	}
 	o.HostsFrom = cmp.Or(o.HostsFrom, DefaultHostsFrom)
+	o.ScopesFrom = cmp.Or(o.ScopesFrom, DefaultScopesFrom)
 	return &Server{options: o, events: &queue{deliver: o.Observer}, stores: map[model.ProxyName]*store{}}
 }
 

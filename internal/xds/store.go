@@ -17,8 +17,8 @@ type store struct {
 	proxy  model.ProxyName
 	events *queue
 	grace  time.Duration
-	// hostsFrom is as in Options, 0 for never.
-	hostsFrom int
+	// hostsFrom and scopesFrom are as in Options, 0 for never.
+	hostsFrom, scopesFrom int
 
 	mu        sync.Mutex
 	version   uint64
@@ -29,7 +29,11 @@ type store struct {
 	rejected [numTypes]map[string]map[string]*rejection
 	// before are the versions before those in resources of clusters and listeners that no Envoy has ACKed here yet: an
 	// Envoy that is new has them, should it refuse what came after, as those have that ran them.
-	before     [numTypes]map[string]*Resource
+	before [numTypes]map[string]*Resource
+	// listeners are as they came: in resources, those are as Envoys are told of them.
+	listeners map[string]*Resource
+	// divisions are the route configurations that are, or could be, divided among scopes.
+	divisions  map[string]*division
 	assemblies map[string]*assembly
 	streams    map[*stream]struct{}
 	live       uint64
@@ -55,7 +59,8 @@ type rejection struct {
 
 func newStore(proxy model.ProxyName, events *queue, o *Options) *store {
 	st := &store{
-		proxy: proxy, events: events, grace: o.Grace, hostsFrom: max(0, o.HostsFrom),
+		proxy: proxy, events: events, grace: o.Grace, hostsFrom: max(0, o.HostsFrom), scopesFrom: max(0, o.ScopesFrom),
+		listeners: map[string]*Resource{}, divisions: map[string]*division{},
 		assemblies: map[string]*assembly{}, streams: map[*stream]struct{}{},
 	}
 	for t := range numTypes {
@@ -76,18 +81,36 @@ func (st *store) update(changes []Change) uint64 {
 		st.stamps = append(st.stamps[:0], st.stamps[maxStamps/2:]...)
 	}
 	st.stamps = append(st.stamps, stamp{st.version, now})
-	for i := range changes {
-		c := &changes[i]
-		old := st.resources[c.Type][c.Name]
-		st.set(c)
-		for s := range st.streams {
-			s.changed(c, old, now)
+	var more []Change
+	resized := false
+	if st.scopesFrom > 0 {
+		more, resized = st.divide(changes)
+	}
+	for _, c := range changes {
+		if c.Type == Listener && c.Resource != nil {
+			c.Resource = st.scoped(c.Resource)
 		}
+		st.apply(&c, now)
+	}
+	if resized {
+		more = append(more, st.rescope()...)
+	}
+	for i := range more {
+		st.apply(&more[i], now)
 	}
 	for s := range st.streams {
 		s.nudge()
 	}
 	return st.version
+}
+
+// apply sets one resource and tells the streams.
+func (st *store) apply(c *Change, now time.Time) {
+	old := st.resources[c.Type][c.Name]
+	st.set(c)
+	for s := range st.streams {
+		s.changed(c, old, now)
+	}
 }
 
 func (st *store) set(c *Change) {
@@ -258,7 +281,7 @@ func (st *store) dump() map[Type][]*Resource {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	all := make(map[Type][]*Resource, numTypes)
-	for t := range numTypes {
+	for t := range Types() {
 		list := make([]*Resource, 0, len(st.resources[t]))
 		for _, r := range st.resources[t] {
 			list = append(list, r)

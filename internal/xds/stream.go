@@ -33,7 +33,7 @@ type stream struct {
 	feeds int
 	// thawed is when checked clusters were last drained.
 	thawed time.Time
-	// listenersAt is when listeners were last ACKed.
+	// listenersAt is when listeners, or the scopes that they ask for, were last ACKed.
 	listenersAt time.Time
 	// hostsAt is when Envoy first asked for virtual hosts that are resources of their own.
 	hostsAt time.Time
@@ -259,7 +259,7 @@ func (s *stream) mark(t Type, name string, version uint64) *mark {
 
 // changed is called for each change of an Update.
 func (s *stream) changed(c *Change, old *Resource, now time.Time) {
-	if !s.types[c.Type].interested(c.Name) && !late(c.Type) {
+	if !s.types[c.Type].interested(c.Name) && (!late(c.Type) || c.Type == Routes && s.st.unasked(c.Name)) {
 		return
 	}
 	s.now = now
@@ -282,7 +282,7 @@ func (s *stream) changed(c *Change, old *Resource, now time.Time) {
 
 // late reports whether Envoy asks for resources of the type only once it has the listener that uses them. A version is
 // not live until it has had the time to do so.
-func late(t Type) bool { return t == Secret || t == Routes }
+func late(t Type) bool { return t == Secret || t == Routes || t == scopes }
 
 func (s *stream) nonce() string {
 	s.nonces++

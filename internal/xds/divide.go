@@ -1,0 +1,243 @@
+package xds
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// DefaultScopesFrom is [Options.ScopesFrom] if that is 0.
+const DefaultScopesFrom = 2000
+
+// division is a route configuration whose hosts are, or could be, in scopes.
+type division struct {
+	// on says that listeners look for routes in scopes. Once they do, or did, both forms are kept up to date: connections
+	// go on with the listener that took them.
+	on, made bool
+	// strange are the virtual hosts that have other domains than their name: in which scope they belong is not known.
+	strange map[string]struct{}
+}
+
+// source is what the server made a resource of.
+type source struct {
+	name string
+	hash uint64
+}
+
+// decide says whether hosts are to be in scopes. Each scope has all wildcards, which must not become many more by that.
+// What is in scopes stays so until there are far less, for a change of the form is a change of listeners.
+func (d *division) decide(parts Parts, from int) {
+	exact, wild := parts.count()
+	switch {
+	case len(d.strange) > 0 || wild > exact/4 || exact < from/4:
+		d.on = false
+	case exact >= from && wild <= exact/numScopes:
+		d.on = true
+	}
+	d.made = d.made || d.on
+}
+
+// divide takes in changes of listeners and route configurations, and returns what follows for Envoys besides. resized
+// says that other listeners than before are to look for routes in scopes.
+func (st *store) divide(changes []Change) (more []Change, resized bool) {
+	for i := range changes {
+		switch c := &changes[i]; {
+		case c.Type == Listener && c.Resource == nil:
+			delete(st.listeners, c.Name)
+		case c.Type == Listener:
+			st.listeners[c.Name] = c.Resource
+		case c.Type == Routes && c.Resource == nil:
+			more = append(more, st.united(c.Name)...)
+		case c.Type == Routes:
+			d := st.divisions[c.Name]
+			was := d != nil && d.on
+			if d = st.inspect(d, c); d == nil {
+				continue
+			}
+			d.decide(c.Resource.Parts, st.scopesFrom)
+			resized = resized || d.on != was
+			if d.made {
+				more = append(more, st.scopesOf(c)...)
+			}
+		}
+	}
+	return more, resized
+}
+
+// inspect returns what is known of a route configuration, after a change of it; nil if it is small and always was.
+func (st *store) inspect(d *division, c *Change) *division {
+	all := d == nil || st.resources[Routes][c.Name] == nil
+	if d == nil {
+		if exact, _ := c.Resource.Parts.count(); exact < st.scopesFrom {
+			return nil
+		}
+		d = &division{}
+		st.divisions[c.Name] = d
+	}
+	if all {
+		d.strange = map[string]struct{}{}
+		for p := range c.Resource.Parts.All() {
+			d.look(p.Name, p)
+		}
+		return d
+	}
+	for _, name := range c.Parts {
+		d.look(name, c.Resource.Part(name))
+	}
+	return d
+}
+
+// look notes whether a virtual host, which may be gone, has other domains than its name.
+func (d *division) look(name string, p *Part) {
+	if p == nil || named(p) {
+		delete(d.strange, name)
+	} else {
+		d.strange[name] = struct{}{}
+	}
+}
+
+// named reports whether a virtual host has its name as its only domain.
+func named(p *Part) bool {
+	const fieldDomains = 2 // VirtualHost.domains
+	domains := 0
+	for host := hostBody(p); len(host) > 0; {
+		number, typ, n := protowire.ConsumeTag(host)
+		if n < 0 {
+			return false
+		}
+		host = host[n:]
+		if number == fieldDomains && typ == protowire.BytesType {
+			domain, _ := protowire.ConsumeBytes(host)
+			if domains++; string(domain) != p.Name {
+				return false
+			}
+		}
+		if n = protowire.ConsumeFieldValue(number, typ, host); n < 0 {
+			return false
+		}
+		host = host[n:]
+	}
+	return domains == 1
+}
+
+// united are the changes by which the scopes of a route configuration go.
+func (st *store) united(name string) []Change {
+	d := st.divisions[name]
+	delete(st.divisions, name)
+	if d == nil || !d.made {
+		return nil
+	}
+	var out []Change
+	for n := range uint8(numScopes) {
+		of := scopeName(name, n)
+		out = append(out, Change{Type: Routes, Name: of}, Change{Type: scopes, Name: of})
+	}
+	return out
+}
+
+// scopesOf are the changes of the scopes of a route configuration that follow from its own.
+func (st *store) scopesOf(c *Change) []Change {
+	parts := map[uint8][]string{}
+	for _, name := range c.Parts {
+		for n := range uint8(numScopes) {
+			if isWild(name) || scopeOf(name) == n {
+				parts[n] = append(parts[n], name)
+			}
+		}
+	}
+	var out []Change
+	for n := range uint8(numScopes) {
+		r := scopeOfRoutes(c.Resource, n)
+		if old := st.resources[Routes][r.Name]; old == nil || old.Hash != r.Hash {
+			out = append(out, Change{Type: Routes, Name: r.Name, Resource: r, Parts: parts[n]})
+		}
+		if st.resources[scopes][r.Name] == nil {
+			out = append(out, Change{Type: scopes, Name: r.Name, Resource: scopeResource(r.Name)})
+		}
+	}
+	return out
+}
+
+// scopeOfRoutes is the configuration of a scope. It shares the blocks of the whole.
+func scopeOfRoutes(r *Resource, n uint8) *Resource {
+	name := scopeName(r.Name, n)
+	out := &Resource{
+		Name: name, Body: scopeBody(r.Body, name), Parts: r.Parts.scope(n),
+		Needs: r.Needs, Owners: r.Owners, Settle: r.Settle, of: &source{r.Name, r.Hash},
+	}
+	out.Hash = RoutesHash(out.Body, out.Parts)
+	return out
+}
+
+// scoped returns a listener as Envoys are told of it.
+func (st *store) scoped(r *Resource) *Resource {
+	mentioned := false
+	for name, d := range st.divisions {
+		mentioned = mentioned || d.on && bytes.Contains(r.Body, []byte(name))
+	}
+	if !mentioned {
+		return r
+	}
+	body := withScopes(r.Body, func(table string) bool {
+		d := st.divisions[table]
+		return d != nil && d.on
+	})
+	out := *r
+	out.Body, out.Hash, out.of = body, xxhash.Sum64(body), &source{r.Name, r.Hash}
+	return &out
+}
+
+// rescope returns the changes of listeners that are to look for routes otherwise than they do.
+func (st *store) rescope() []Change {
+	var out []Change
+	for name, r := range st.listeners {
+		if r = st.scoped(r); r.Hash != st.resources[Listener][name].Hash {
+			out = append(out, Change{Type: Listener, Name: name, Resource: r})
+		}
+	}
+	return out
+}
+
+// unasked reports whether no listener asks for a route configuration, for it is in scopes or, if it is one, was.
+func (st *store) unasked(name string) bool {
+	if d := st.divisions[name]; d != nil {
+		return d.on
+	}
+	r := st.resources[Routes][name]
+	if r == nil || r.of == nil {
+		return false
+	}
+	d := st.divisions[r.of.name]
+	return d == nil || !d.on
+}
+
+// original returns the name and version of the resource that an entry was made of, as whoever made it knows it. Of a
+// route configuration it is the version there is now, if what surrounds the hosts is the same.
+func (st *store) original(t Type, e *entry) (name string, hash uint64) {
+	of := e.res.of
+	if of == nil {
+		return e.name, e.res.Hash
+	}
+	if now := st.resources[t][of.name]; t == Routes && now != nil && bytes.HasPrefix(e.res.Body, now.Body) {
+		return of.name, now.Hash
+	}
+	return of.name, of.hash
+}
+
+// toldBefore reports whether a part was refused in another scope already: each has the wildcards.
+func (st *store) toldBefore(e *entry, part string, rej *rejection) bool {
+	if e.res.of == nil || e.res.of.name == e.name || part == bodyPart {
+		return false
+	}
+	for n := range uint8(numScopes) {
+		name := scopeName(e.res.of.name, n)
+		if other := st.rejected[Routes][name][part]; name != e.name && other != nil && other.hash == rej.hash {
+			return true
+		}
+	}
+	return false
+}
+
+func isWild(name string) bool { return strings.Contains(name, "*") }

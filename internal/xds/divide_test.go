@@ -1,0 +1,256 @@
+package xds
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// numbered are virtual hosts host-0.test, host-1.test and so on, with routes to a cluster.
+func numbered(n int, cluster string) []*Part {
+	out := make([]*Part, n)
+	for i := range out {
+		out[i] = realPart(fmt.Sprintf("host-%d.test", i), cluster, "")
+	}
+	return out
+}
+
+// portless is a route configuration that minds no ports.
+func portless(name string, parts []*Part, changed ...string) Change {
+	c := routes(name, parts, changed...)
+	c.Resource.Body = mustMarshal(&routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true})
+	c.Resource.Hash = RoutesHash(c.Resource.Body, c.Resource.Parts)
+	return c
+}
+
+// headerBackend answers with what it gets of the header by which Envoy finds scopes.
+func headerBackend(t *testing.T, name string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		fmt.Fprint(w, name, req.Header.Values(ScopeHeader))
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// TestEnvoyDividesHosts has a route configuration grow until it is divided, and shrink, under load: each request finds
+// its host, however it is written and whatever it says itself, and backends see nothing of it.
+func TestEnvoyDividesHosts(t *testing.T) {
+	r := newRigWith(t, 1, 32)
+	clusters := []Change{
+		realCluster("c0"), realEndpoints("c0", headerBackend(t, "exact")),
+		realCluster("c1"), realEndpoints("c1", headerBackend(t, "wild")),
+	}
+	wild := []*Part{realPart("*", "c1", ""), realPart("*.wild.test", "c1", "")}
+	few, many := append(numbered(4, "c0"), wild...), append(numbered(64, "c0"), wild...)
+	r.update(append(clusters, r.realListener("http"), portless("http", few))...)
+	fresh := r.clientOf("http") // a connection stays with the listener that took it
+	fresh.Transport.(*http.Transport).DisableKeepAlives = true
+	answers := func(host, want string) {
+		t.Helper()
+		var seen string
+		if !eventually(func() bool {
+			req, _ := http.NewRequest(http.MethodGet, "http://any/", nil)
+			req.Host = host
+			req.Header.Set(ScopeHeader, "http~0")
+			resp, err := fresh.Do(req)
+			if err != nil {
+				seen = err.Error()
+				return false
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			seen = fmt.Sprint(resp.StatusCode, " ", string(body))
+			return seen == "200 "+want
+		}) {
+			t.Errorf("%s: %s, want 200 %s", host, seen, want)
+		}
+	}
+	answers("host-3.test", "exact[http~0]") // nobody minds the header yet
+	answers("host-9.test", "wild[http~0]")
+	stop := r.load("host-0.test", "host-1.test", "host-2.test", "host-3.test")
+	grown := make([]string, 0, len(many))
+	for _, p := range many[4:64] {
+		grown = append(grown, p.Name)
+	}
+	r.update(portless("http", many, grown...))
+	for i := range 64 {
+		answers(fmt.Sprintf("host-%d.test", i), "exact[]")
+	}
+	answers("HOST-17.Test", "exact[]")
+	answers("host-18.test:8443", "exact[]")
+	answers("host-64.test", "wild[]")
+	answers("a.wild.test", "wild[]")
+	answers("b.wild.test:80", "wild[]")
+	r.update(portless("http", few, grown...))
+	answers("host-3.test", "exact[http~0]")
+	answers("host-9.test", "wild[http~0]")
+	t.Logf("%d requests", stop())
+	if len(r.rejected()) > 0 {
+		t.Errorf("rejected: %+v", r.rejected())
+	}
+}
+
+// TestEditCostsOneScope counts what Envoy is told of a change of one host, and when it connects to another server.
+func TestEditCostsOneScope(t *testing.T) {
+	r := newRigWith(t, 1, 32)
+	all := func(parts []*Part, changed ...string) []Change {
+		return []Change{
+			realCluster("c0"), realEndpoints("c0", backend(t, "0")), r.realListener("http"), routes("http", parts, changed...),
+		}
+	}
+	parts := append(numbered(64, "c0"), realPart("*", "c0", ""))
+	config := all(parts)
+	r.update(config...)
+	pushed := func() (events []string) {
+		for _, e := range r.log.all() {
+			if e.Kind == Pushed && e.Resources > 0 {
+				events = append(events, fmt.Sprint(e.Type, " ", e.Resources))
+			}
+		}
+		return events
+	}
+	before := len(pushed())
+	parts[5] = realPart(parts[5].Name, "c0", "/a.*")
+	r.update(routes("http", parts, parts[5].Name))
+	if got := pushed()[before:]; len(got) != 1 || got[0] != "routes 1" {
+		t.Errorf("a change of one host sends %v, want one virtual host", got)
+	}
+	r.serve()
+	config[3] = routes("http", parts)
+	r.update(config...)
+	if got := pushed(); len(got) > 1 || len(got) == 1 && got[0] != fmt.Sprint("scopes ", numScopes) {
+		t.Errorf("a server that has what Envoy has sends %v, want at most the scopes", got)
+	}
+	if code, _ := r.get("host-6.test"); code != http.StatusOK {
+		t.Errorf("host-6.test: %d, want 200", code)
+	}
+}
+
+// TestListenersHearOfScopes has a listener with divided hosts change, another one come, and both go before one comes
+// again: Envoy has been told of scopes by then, and they do not differ.
+func TestListenersHearOfScopes(t *testing.T) {
+	r := newRigWith(t, 1, 32)
+	r.update(realCluster("c0"), realEndpoints("c0", backend(t, "0")), r.realListener("http"),
+		routes("http", numbered(64, "c0")))
+	stop := r.load("host-6.test", "host-7.test")
+	r.update(serving(r.realListener("http"), "another"))
+	serves := func(listener, server string) {
+		t.Helper()
+		client := r.clientOf(listener)
+		client.Transport.(*http.Transport).DisableKeepAlives = true
+		if !eventually(func() bool {
+			resp, err := client.Get("http://host-7.test/")
+			if err != nil {
+				return false
+			}
+			resp.Body.Close()
+			return resp.StatusCode == http.StatusOK && resp.Header.Get("server") == server
+		}) {
+			t.Errorf("listener %s does not serve host-7.test as %s", listener, server)
+		}
+	}
+	serves("http", "another")
+	r.update(r.realListener("other"), routes("other", numbered(40, "c0")))
+	serves("other", "envoy")
+	t.Logf("%d requests", stop())
+	r.update(Change{Type: Listener, Name: "http"}, Change{Type: Routes, Name: "http"},
+		Change{Type: Listener, Name: "other"}, Change{Type: Routes, Name: "other"})
+	time.Sleep(4 * drainTime) // until then Envoy keeps what it has for both
+	r.update(r.realListener("other"), routes("other", numbered(40, "c0")))
+	serves("other", "envoy")
+}
+
+// serving gives a listener another name for its responses (HttpConnectionManager.server_name).
+func serving(c Change, name string) Change {
+	var l listenerv3.Listener
+	var hcm hcmv3.HttpConnectionManager
+	if err := proto.Unmarshal(c.Resource.Body, &l); err != nil {
+		panic(err)
+	}
+	config := l.FilterChains[0].Filters[0].GetTypedConfig()
+	if err := config.UnmarshalTo(&hcm); err != nil {
+		panic(err)
+	}
+	hcm.ServerName = name
+	config.Value = mustMarshal(&hcm)
+	return message(Listener, c.Name, &l)
+}
+
+func TestDecideDivision(t *testing.T) {
+	tests := []struct {
+		name        string
+		exact, wild int
+		strange     int
+		was, want   bool
+	}{
+		{name: "few", exact: 31},
+		{name: "enough", exact: 32, want: true},
+		{name: "less, but not far less", exact: 8, was: true, want: true},
+		{name: "far less", exact: 7, was: true},
+		{name: "many wildcards", exact: 32, wild: 3},
+		{name: "more wildcards", exact: 32, wild: 8, was: true, want: true},
+		{name: "too many wildcards", exact: 32, wild: 9, was: true},
+		{name: "strange domains", exact: 64, strange: 1, was: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			parts := numbered(test.exact, "c")
+			for i := range test.wild {
+				parts = append(parts, realPart(fmt.Sprintf("*.w%d.test", i), "c", ""))
+			}
+			d := division{on: test.was, strange: map[string]struct{}{}}
+			for i := range test.strange {
+				d.look(fmt.Sprint(i), twoDomains(fmt.Sprint(i)))
+			}
+			if d.decide(NewParts(parts), 32); d.on != test.want {
+				t.Errorf("divided is %v, want %v", d.on, test.want)
+			}
+		})
+	}
+}
+
+// twoDomains is a virtual host that an extension server or a patch has given another domain.
+func twoDomains(name string) *Part {
+	body := mustMarshal(&routev3.VirtualHost{Name: name, Domains: []string{name, "other.test"}})
+	field := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), body)
+	return &Part{Name: name, Hash: xxhash.Sum64(field), Body: field}
+}
+
+// TestStrangeDomains has a host get a second domain, which could be in another scope, and lose it.
+func TestStrangeDomains(t *testing.T) {
+	st := newStore(testProxy, &queue{}, &Options{ScopesFrom: 32})
+	r := &rig{dir: "/tmp"}
+	listener := r.realListener("http")
+	parts := numbered(64, "c")
+	st.update([]Change{listener, routes("http", parts)})
+	divided := func() bool { return strings.Contains(string(st.resources[Listener]["http"].Body), ScopeHeader) }
+	if !divided() {
+		t.Fatal("64 hosts are not divided")
+	}
+	good := parts[9]
+	parts[9] = twoDomains(good.Name)
+	st.update([]Change{routes("http", parts, good.Name)})
+	if divided() {
+		t.Error("a host with two domains is in one scope")
+	}
+	parts[9] = good
+	st.update([]Change{routes("http", parts, good.Name)})
+	if !divided() {
+		t.Error("the hosts are not divided again")
+	}
+	st.update([]Change{{Type: Routes, Name: "http"}})
+	if n := len(st.resources[Routes]) + len(st.resources[scopes]); n != 0 {
+		t.Errorf("%d resources are left of a route configuration that is gone", n)
+	}
+}
