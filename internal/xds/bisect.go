@@ -127,6 +127,11 @@ func (s *stream) convict(t Type, e *entry, message string) {
 		s.st.fallback(t, e)
 		return
 	}
+	if t == Listener && e.res.of != nil {
+		s.st.reject(t, e.name, "", &rejection{hash: e.hash, good: it.acked})
+		s.st.unite(e.res, s.now)
+		return
+	}
 	good := it.acked
 	if good == nil {
 		good = s.st.fallback(t, e)

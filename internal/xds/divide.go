@@ -3,6 +3,7 @@ package xds
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -16,6 +17,8 @@ type division struct {
 	// on says that listeners look for routes in scopes. Once they do, or did, both forms are kept up to date: connections
 	// go on with the listener that took them.
 	on, made bool
+	// barred says that Envoy refuses a listener that looks for routes in scopes.
+	barred bool
 	// strange are the virtual hosts that have other domains than their name: in which scope they belong is not known.
 	strange map[string]struct{}
 }
@@ -31,7 +34,7 @@ type source struct {
 func (d *division) decide(parts Parts, from int) {
 	exact, wild := parts.count()
 	switch {
-	case len(d.strange) > 0 || wild > exact/4 || exact < from/4:
+	case d.barred || len(d.strange) > 0 || wild > exact/4 || exact < from/4:
 		d.on = false
 	case exact >= from && wild <= exact/numScopes:
 		d.on = true
@@ -48,17 +51,13 @@ func (st *store) divide(changes []Change) (more []Change, resized bool) {
 			delete(st.listeners, c.Name)
 		case c.Type == Listener:
 			st.listeners[c.Name] = c.Resource
-		case c.Type == Routes && c.Resource == nil:
-			more = append(more, st.united(c.Name)...)
+			resized = st.pardon(c.Resource) || resized
 		case c.Type == Routes:
 			d := st.divisions[c.Name]
 			was := d != nil && d.on
-			if d = st.inspect(d, c); d == nil {
-				continue
-			}
-			d.decide(c.Resource.Parts, st.scopesFrom)
-			resized = resized || d.on != was
-			if d.made {
+			d = st.inspect(d, c)
+			resized = resized || was != (d != nil && d.on)
+			if d != nil && d.made {
 				more = append(more, st.scopesOf(c)...)
 			}
 		}
@@ -66,26 +65,31 @@ func (st *store) divide(changes []Change) (more []Change, resized bool) {
 	return more, resized
 }
 
-// inspect returns what is known of a route configuration, after a change of it; nil if it is small and always was.
+// inspect decides about a route configuration that has changed, or gone. What it knows of it is nil if it is small and
+// always was.
 func (st *store) inspect(d *division, c *Change) *division {
-	all := d == nil || st.resources[Routes][c.Name] == nil
-	if d == nil {
+	switch {
+	case d != nil && c.Resource == nil:
+		d.on = false
+		delete(st.divisions, c.Name)
+		return d
+	case d != nil:
+		for _, name := range c.Parts {
+			d.look(name, c.Resource.Part(name))
+		}
+	case c.Resource == nil:
+		return nil
+	default:
 		if exact, _ := c.Resource.Parts.count(); exact < st.scopesFrom {
 			return nil
 		}
-		d = &division{}
+		d = &division{strange: map[string]struct{}{}}
 		st.divisions[c.Name] = d
-	}
-	if all {
-		d.strange = map[string]struct{}{}
 		for p := range c.Resource.Parts.All() {
 			d.look(p.Name, p)
 		}
-		return d
 	}
-	for _, name := range c.Parts {
-		d.look(name, c.Resource.Part(name))
-	}
+	d.decide(c.Resource.Parts, st.scopesFrom)
 	return d
 }
 
@@ -98,9 +102,13 @@ func (d *division) look(name string, p *Part) {
 	}
 }
 
-// named reports whether a virtual host has its name as its only domain.
+// named reports whether a virtual host has its name as its only domain, and that could be a host name: Envoy finds the
+// scope of no other.
 func named(p *Part) bool {
 	const fieldDomains = 2 // VirtualHost.domains
+	if !isWild(p.Name) && strings.Trim(p.Name, hostCharacters) != "" {
+		return false
+	}
 	domains := 0
 	for host := hostBody(p); len(host) > 0; {
 		number, typ, n := protowire.ConsumeTag(host)
@@ -122,23 +130,16 @@ func named(p *Part) bool {
 	return domains == 1
 }
 
-// united are the changes by which the scopes of a route configuration go.
-func (st *store) united(name string) []Change {
-	d := st.divisions[name]
-	delete(st.divisions, name)
-	if d == nil || !d.made {
-		return nil
-	}
-	var out []Change
-	for n := range uint8(numScopes) {
-		of := scopeName(name, n)
-		out = append(out, Change{Type: Routes, Name: of}, Change{Type: scopes, Name: of})
-	}
-	return out
-}
-
 // scopesOf are the changes of the scopes of a route configuration that follow from its own.
 func (st *store) scopesOf(c *Change) []Change {
+	var out []Change
+	if c.Resource == nil {
+		for n := range uint8(numScopes) {
+			name := scopeName(c.Name, n)
+			out = append(out, Change{Type: Routes, Name: name}, Change{Type: scopes, Name: name})
+		}
+		return out
+	}
 	parts := map[uint8][]string{}
 	for _, name := range c.Parts {
 		for n := range uint8(numScopes) {
@@ -147,7 +148,6 @@ func (st *store) scopesOf(c *Change) []Change {
 			}
 		}
 	}
-	var out []Change
 	for n := range uint8(numScopes) {
 		r := scopeOfRoutes(c.Resource, n)
 		if old := st.resources[Routes][r.Name]; old == nil || old.Hash != r.Hash {
@@ -187,6 +187,34 @@ func (st *store) scoped(r *Resource) *Resource {
 	out := *r
 	out.Body, out.Hash, out.of = body, xxhash.Sum64(body), &source{r.Name, r.Hash}
 	return &out
+}
+
+// unite has a listener that Envoy refuses look for routes as it would without scopes: it may be refused for them.
+func (st *store) unite(r *Resource, now time.Time) {
+	for table, d := range st.divisions {
+		if d.on && bytes.Contains(r.Body, []byte(table)) {
+			d.on, d.barred = false, true
+		}
+	}
+	for _, c := range st.rescope() {
+		st.apply(&c, now)
+	}
+	for s := range st.streams {
+		s.nudge()
+	}
+}
+
+// pardon has a listener that is another now be tried with scopes again. It reports whether it is to be.
+func (st *store) pardon(r *Resource) bool {
+	pardoned := false
+	for table, d := range st.divisions {
+		if d.barred && bytes.Contains(r.Body, []byte(table)) {
+			d.barred = false
+			d.decide(st.resources[Routes][table].Parts, st.scopesFrom)
+			pardoned = pardoned || d.on
+		}
+	}
+	return pardoned
 }
 
 // rescope returns the changes of listeners that are to look for routes otherwise than they do.

@@ -3,8 +3,11 @@ package xds
 import (
 	"fmt"
 	"io"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -187,6 +191,42 @@ func serving(c Change, name string) Change {
 	return message(Listener, c.Name, &l)
 }
 
+// TestListenerIsRefusedForScopes has Envoy refuse a listener as long as it looks for routes in scopes: it gets one that
+// does not, and nobody hears of it. Another listener is tried again.
+func TestListenerIsRefusedForScopes(t *testing.T) {
+	bubbleWith(t, Options{ScopesFrom: 32}, Connection{}, func(h *harness) {
+		r := &rig{dir: "/tmp"}
+		listener := r.realListener("http")
+		h.server.Update(testProxy, []Change{listener, routes("http", numbered(64, "c"))})
+		c := h.connect()
+		c.subscribe(Cluster)
+		c.ack(c.next())
+		c.subscribe(Listener)
+		told := func(divided bool) *discoveryv3.DeltaDiscoveryResponse {
+			t.Helper()
+			next := c.next()
+			if next.TypeUrl != Listener.URL() || len(next.Resources) != 1 ||
+				strings.Contains(string(next.Resources[0].Resource.Value), ScopeHeader) != divided {
+				t.Fatalf("%s, want a listener, with scopes: %v", brief(next), divided)
+			}
+			return next
+		}
+		c.nack(told(true), "no scopes")
+		c.ack(told(false))
+		h.server.Update(testProxy, []Change{routes("http", numbered(65, "c"), "host-64.test")})
+		c.quiet()
+		if refused := h.of(Rejected); len(refused) > 0 {
+			t.Errorf("rejected: %+v", refused)
+		}
+		h.server.Update(testProxy, []Change{serving(listener, "another")})
+		c.nack(told(true), "no scopes")
+		c.nack(told(false), "nor without")
+		if refused := h.of(Rejected); len(refused) != 1 || refused[0].Message != "nor without" {
+			t.Errorf("rejected: %+v, want the listener without scopes", refused)
+		}
+	})
+}
+
 func TestDecideDivision(t *testing.T) {
 	tests := []struct {
 		name        string
@@ -249,8 +289,71 @@ func TestStrangeDomains(t *testing.T) {
 	if !divided() {
 		t.Error("the hosts are not divided again")
 	}
+	st.update([]Change{routes("http", append(parts, realPart("under_score", "c", "")), "under_score")})
+	if divided() {
+		t.Error("a name that can be no host is in a scope")
+	}
+	st.update([]Change{routes("http", parts, "under_score")})
 	st.update([]Change{{Type: Routes, Name: "http"}})
+	if divided() {
+		t.Error("the listener looks for what is gone in scopes")
+	}
 	if n := len(st.resources[Routes]) + len(st.resources[scopes]); n != 0 {
 		t.Errorf("%d resources are left of a route configuration that is gone", n)
+	}
+}
+
+// TestScopesAreTheWhole changes hosts at random: after each change the scopes have what the whole has, exact hosts once
+// and wildcards each, and only those were changed in which something did.
+func TestScopesAreTheWhole(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	st := newStore(testProxy, &queue{}, &Options{ScopesFrom: 32})
+	hosts := map[string]*Part{}
+	for _, p := range numbered(200, "c0") {
+		hosts[p.Name] = p
+	}
+	var changed []string
+	for range 300 {
+		c := routes("http", slices.Collect(maps.Values(hosts)), changed...)
+		before := maps.Clone(st.resources[Routes])
+		st.update([]Change{c})
+		seen := map[string]int{}
+		for n := range uint8(numScopes) {
+			scope := st.resources[Routes][scopeName("http", n)]
+			touched := before["http"] == nil
+			for _, name := range changed {
+				touched = touched || isWild(name) || scopeOf(name) == n
+			}
+			if was := before[scope.Name]; (was != scope) != touched {
+				t.Fatalf("%s changed: %v, want %v, for a change of %v", scope.Name, was != scope, touched, changed)
+			}
+			for p := range scope.Parts.All() {
+				if hosts[p.Name] != p || scope.Part(p.Name) != p {
+					t.Fatalf("%s has a version of %s that is not there", scope.Name, p.Name)
+				}
+				seen[p.Name]++
+			}
+		}
+		for name := range hosts {
+			want := 1
+			if isWild(name) {
+				want = numScopes
+			}
+			if seen[name] != want {
+				t.Fatalf("%s is in %d scopes, want %d", name, seen[name], want)
+			}
+		}
+		if len(seen) != len(hosts) {
+			t.Fatalf("%d hosts are in scopes, want %d", len(seen), len(hosts))
+		}
+		name := fmt.Sprintf("host-%d.test", random.IntN(300))
+		if random.IntN(10) == 0 {
+			name = fmt.Sprintf("*.w%d.test", random.IntN(5))
+		}
+		if changed = []string{name}; hosts[name] != nil && random.IntN(2) == 0 {
+			delete(hosts, name)
+		} else {
+			hosts[name] = realPart(name, fmt.Sprint("c", random.Uint32()), "")
+		}
 	}
 }

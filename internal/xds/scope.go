@@ -43,6 +43,9 @@ func scopeOf(host string) uint8 {
 // large ones.
 var scopeSets = [scopeBits]string{"0-36b-emo-u", "246-9bd-mp-u", "015-79ks-tv-x", "13-69g-jp-t"}
 
+// hostCharacters are all that a host can have; in requests in upper case, too.
+const hostCharacters = "-.0123456789abcdefghijklmnopqrstuvwxyz"
+
 // scopeCodes are the bits of each character that a host can have.
 var scopeCodes = func() (codes [256]uint8) {
 	for bit, set := range scopeSets {
