@@ -4,6 +4,9 @@
 // endpoints first, then, once Envoy has ACKed them (it does so only when they are warm), listeners, routes and secrets,
 // and removals last, after a grace. Resources are marshalled once, by the caller, and their bytes are shared by all
 // streams. What an Envoy refuses is isolated by bisection and reported; everything else goes live.
+//
+// Large route configurations go host by host (VHDS, docs/adr/0012), and the largest divided among scopes as well (SRDS,
+// docs/adr/0014), so that a change of a host costs Envoy a part of them. Who calls this package knows of neither.
 package xds
 
 import (
