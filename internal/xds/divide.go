@@ -53,10 +53,9 @@ func (st *store) divide(changes []Change) (more []Change, resized bool) {
 			st.listeners[c.Name] = c.Resource
 			resized = st.pardon(c.Resource) || resized
 		case c.Type == Routes:
-			d := st.divisions[c.Name]
-			was := d != nil && d.on
-			d = st.inspect(d, c)
-			resized = resized || was != (d != nil && d.on)
+			was := st.divided(c.Name)
+			d := st.inspect(c)
+			resized = resized || was != st.divided(c.Name)
 			if d != nil && d.made {
 				more = append(more, st.scopesOf(c)...)
 			}
@@ -65,20 +64,24 @@ func (st *store) divide(changes []Change) (more []Change, resized bool) {
 	return more, resized
 }
 
+// divided reports whether listeners look for the routes of a table in scopes.
+func (st *store) divided(table string) bool {
+	d := st.divisions[table]
+	return d != nil && d.on
+}
+
 // inspect decides about a route configuration that has changed, or gone. What it knows of it is nil if it is small and
 // always was.
-func (st *store) inspect(d *division, c *Change) *division {
+func (st *store) inspect(c *Change) *division {
+	d := st.divisions[c.Name]
 	switch {
-	case d != nil && c.Resource == nil:
-		d.on = false
+	case c.Resource == nil:
 		delete(st.divisions, c.Name)
 		return d
 	case d != nil:
 		for _, name := range c.Parts {
 			d.look(name, c.Resource.Part(name))
 		}
-	case c.Resource == nil:
-		return nil
 	default:
 		if exact, _ := c.Resource.Parts.count(); exact < st.scopesFrom {
 			return nil
@@ -140,12 +143,15 @@ func (st *store) scopesOf(c *Change) []Change {
 		}
 		return out
 	}
-	parts := map[uint8][]string{}
+	var parts [numScopes][]string
 	for _, name := range c.Parts {
-		for n := range uint8(numScopes) {
-			if isWild(name) || scopeOf(name) == n {
-				parts[n] = append(parts[n], name)
-			}
+		if !isWild(name) {
+			n := scopeOf(name)
+			parts[n] = append(parts[n], name)
+			continue
+		}
+		for n := range parts {
+			parts[n] = append(parts[n], name)
 		}
 	}
 	for n := range uint8(numScopes) {
@@ -165,7 +171,7 @@ func scopeOfRoutes(r *Resource, n uint8) *Resource {
 	name := scopeName(r.Name, n)
 	out := &Resource{
 		Name: name, Body: scopeBody(r.Body, name), Parts: r.Parts.scope(n),
-		Needs: r.Needs, Owners: r.Owners, Settle: r.Settle, of: &source{r.Name, r.Hash},
+		Needs: r.Needs, Owners: r.Owners, of: &source{r.Name, r.Hash},
 	}
 	out.Hash = RoutesHash(out.Body, out.Parts)
 	return out
@@ -174,25 +180,25 @@ func scopeOfRoutes(r *Resource, n uint8) *Resource {
 // scoped returns a listener as Envoys are told of it.
 func (st *store) scoped(r *Resource) *Resource {
 	mentioned := false
-	for name, d := range st.divisions {
-		mentioned = mentioned || d.on && bytes.Contains(r.Body, []byte(name))
+	for table, d := range st.divisions {
+		mentioned = mentioned || d.on && r.mentions(table)
 	}
 	if !mentioned {
 		return r
 	}
-	body := withScopes(r.Body, func(table string) bool {
-		d := st.divisions[table]
-		return d != nil && d.on
-	})
+	body := withScopes(r.Body, st.divided)
 	out := *r
 	out.Body, out.Hash, out.of = body, xxhash.Sum64(body), &source{r.Name, r.Hash}
 	return &out
 }
 
+// mentions reports whether a listener can ask for a route configuration: the name is in it.
+func (r *Resource) mentions(table string) bool { return bytes.Contains(r.Body, []byte(table)) }
+
 // unite has a listener that Envoy refuses look for routes as it would without scopes: it may be refused for them.
 func (st *store) unite(r *Resource, now time.Time) {
 	for table, d := range st.divisions {
-		if d.on && bytes.Contains(r.Body, []byte(table)) {
+		if d.on && r.mentions(table) {
 			d.on, d.barred = false, true
 		}
 	}
@@ -208,7 +214,7 @@ func (st *store) unite(r *Resource, now time.Time) {
 func (st *store) pardon(r *Resource) bool {
 	pardoned := false
 	for table, d := range st.divisions {
-		if d.barred && bytes.Contains(r.Body, []byte(table)) {
+		if d.barred && r.mentions(table) {
 			d.barred = false
 			d.decide(st.resources[Routes][table].Parts, st.scopesFrom)
 			pardoned = pardoned || d.on
@@ -237,8 +243,7 @@ func (st *store) unasked(name string) bool {
 	if r == nil || r.of == nil {
 		return false
 	}
-	d := st.divisions[r.of.name]
-	return d == nil || !d.on
+	return !st.divided(r.of.name)
 }
 
 // original returns the name and version of the resource that an entry was made of, as whoever made it knows it. Of a
@@ -256,7 +261,7 @@ func (st *store) original(t Type, e *entry) (name string, hash uint64) {
 
 // toldBefore reports whether a part was refused in another scope already: each has the wildcards.
 func (st *store) toldBefore(e *entry, part string, rej *rejection) bool {
-	if e.res.of == nil || e.res.of.name == e.name || part == bodyPart {
+	if e.res.of == nil || !isWild(part) {
 		return false
 	}
 	for n := range uint8(numScopes) {

@@ -12,12 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -32,10 +30,7 @@ func numbered(n int, cluster string) []*Part {
 
 // portless is a route configuration that minds no ports.
 func portless(name string, parts []*Part, changed ...string) Change {
-	c := routes(name, parts, changed...)
-	c.Resource.Body = mustMarshal(&routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true})
-	c.Resource.Hash = RoutesHash(c.Resource.Body, c.Resource.Parts)
-	return c
+	return around(&routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true}, parts, changed...)
 }
 
 // headerBackend answers with what it gets of the header by which Envoy finds scopes.
@@ -58,8 +53,7 @@ func TestEnvoyDividesHosts(t *testing.T) {
 	wild := []*Part{realPart("*", "c1", ""), realPart("*.wild.test", "c1", "")}
 	few, many := append(numbered(4, "c0"), wild...), append(numbered(64, "c0"), wild...)
 	r.update(append(clusters, r.realListener("http"), portless("http", few))...)
-	fresh := r.clientOf("http") // a connection stays with the listener that took it
-	fresh.Transport.(*http.Transport).DisableKeepAlives = true
+	client := r.newcomer("http")
 	answers := func(host, want string) {
 		t.Helper()
 		var seen string
@@ -67,7 +61,7 @@ func TestEnvoyDividesHosts(t *testing.T) {
 			req, _ := http.NewRequest(http.MethodGet, "http://any/", nil)
 			req.Host = host
 			req.Header.Set(ScopeHeader, "http~0")
-			resp, err := fresh.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				seen = err.Error()
 				return false
@@ -108,13 +102,10 @@ func TestEnvoyDividesHosts(t *testing.T) {
 // TestEditCostsOneScope counts what Envoy is told of a change of one host, and when it connects to another server.
 func TestEditCostsOneScope(t *testing.T) {
 	r := newRigWith(t, 1, 32)
-	all := func(parts []*Part, changed ...string) []Change {
-		return []Change{
-			realCluster("c0"), realEndpoints("c0", backend(t, "0")), r.realListener("http"), routes("http", parts, changed...),
-		}
-	}
 	parts := append(numbered(64, "c0"), realPart("*", "c0", ""))
-	config := all(parts)
+	config := []Change{
+		realCluster("c0"), realEndpoints("c0", backend(t, "0")), r.realListener("http"), routes("http", parts),
+	}
 	r.update(config...)
 	pushed := func() (events []string) {
 		for _, e := range r.log.all() {
@@ -151,8 +142,7 @@ func TestListenersHearOfScopes(t *testing.T) {
 	r.update(serving(r.realListener("http"), "another"))
 	serves := func(listener, server string) {
 		t.Helper()
-		client := r.clientOf(listener)
-		client.Transport.(*http.Transport).DisableKeepAlives = true
+		client := r.newcomer(listener)
 		if !eventually(func() bool {
 			resp, err := client.Get("http://host-7.test/")
 			if err != nil {
@@ -262,9 +252,7 @@ func TestDecideDivision(t *testing.T) {
 
 // twoDomains is a virtual host that an extension server or a patch has given another domain.
 func twoDomains(name string) *Part {
-	body := mustMarshal(&routev3.VirtualHost{Name: name, Domains: []string{name, "other.test"}})
-	field := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), body)
-	return &Part{Name: name, Hash: xxhash.Sum64(field), Body: field}
+	return hostPart(&routev3.VirtualHost{Name: name, Domains: []string{name, "other.test"}})
 }
 
 // TestStrangeDomains has a host get a second domain, which could be in another scope, and lose it.

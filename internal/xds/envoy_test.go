@@ -83,7 +83,7 @@ type rig struct {
 	grpc   *grpc.Server
 	client *http.Client
 	log    *eventLog
-	// hostsFrom is that of the server's options.
+	// hostsFrom and scopesFrom are those of the server's options.
 	hostsFrom, scopesFrom int
 }
 
@@ -152,6 +152,13 @@ func (r *rig) clientOf(listener string) *http.Client {
 			return new(net.Dialer).DialContext(ctx, "unix", r.path(listener))
 		},
 	}}
+}
+
+// newcomer is a client that connects for each request: a connection stays with the listener that took it.
+func (r *rig) newcomer(listener string) *http.Client {
+	client := r.clientOf(listener)
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	return client
 }
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
@@ -257,10 +264,7 @@ func backend(t *testing.T, name string) string {
 }
 
 func message(t Type, name string, m proto.Message) Change {
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		panic(err)
-	}
+	body := mustMarshal(m)
 	return Change{Type: t, Name: name, Resource: &Resource{Name: name, Hash: xxhash.Sum64(body), Body: body}}
 }
 
@@ -333,17 +337,18 @@ func realPart(host, cluster, regex string) *Part {
 	if regex != "" {
 		match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: regex}}
 	}
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(&routev3.VirtualHost{
+	return hostPart(&routev3.VirtualHost{
 		Name: host, Domains: []string{host},
 		Routes: []*routev3.Route{{Match: match, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
 		}}}},
-	})
-	if err != nil {
-		panic(err)
-	}
-	field := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), body)
-	return &Part{Name: host, Hash: xxhash.Sum64(field), Body: field, Needs: []string{cluster}}
+	}, cluster)
+}
+
+// hostPart is a virtual host that needs clusters.
+func hostPart(host *routev3.VirtualHost, needs ...string) *Part {
+	field := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), mustMarshal(host))
+	return &Part{Name: host.GetName(), Hash: xxhash.Sum64(field), Body: field, Needs: needs}
 }
 
 // inAllForms runs a test with route configurations in one piece, with virtual hosts as resources of their own, and with

@@ -8,20 +8,21 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/proto"
 )
 
 // headed is a route configuration that adds a header to responses, which tells what is around the virtual hosts.
 func headed(name, value string, parts []*Part, changed ...string) Change {
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(&routev3.RouteConfiguration{
+	return around(&routev3.RouteConfiguration{
 		Name:                 name,
 		ResponseHeadersToAdd: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "x-body", Value: value}}},
-	})
-	if err != nil {
-		panic(err)
-	}
-	c := routes(name, parts, changed...)
-	c.Resource.Body, c.Resource.Hash = body, RoutesHash(body, c.Resource.Parts)
+	}, parts, changed...)
+}
+
+// around is a route configuration with other things around its virtual hosts than [routes] has.
+func around(config *routev3.RouteConfiguration, parts []*Part, changed ...string) Change {
+	c := routes(config.GetName(), parts, changed...)
+	c.Resource.Body = mustMarshal(config)
+	c.Resource.Hash = RoutesHash(c.Resource.Body, c.Resource.Parts)
 	return c
 }
 
