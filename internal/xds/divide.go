@@ -17,8 +17,8 @@ type division struct {
 	// on says that listeners look for routes in scopes. Once they do, or did, both forms are kept up to date: connections
 	// go on with the listener that took them.
 	on, made bool
-	// barred says that Envoy refuses a listener that looks for routes in scopes.
-	barred bool
+	// barred is the listener that Envoy refuses if it looks for these routes in scopes, empty for none.
+	barred string
 	// strange are the virtual hosts that have other domains than their name: in which scope they belong is not known.
 	strange map[string]struct{}
 }
@@ -27,6 +27,8 @@ type division struct {
 type source struct {
 	name string
 	hash uint64
+	// tables are the route configurations that a listener looks for in scopes.
+	tables []string
 }
 
 // decide says whether hosts are to be in scopes. Each scope has all wildcards, which must not become many more by that.
@@ -34,7 +36,7 @@ type source struct {
 func (d *division) decide(parts Parts, from int) {
 	exact, wild := parts.count()
 	switch {
-	case d.barred || len(d.strange) > 0 || wild > exact/4 || exact < from/4:
+	case d.barred != "" || len(d.strange) > 0 || wild > exact/4 || exact < from/4:
 		d.on = false
 	case exact >= from && wild <= exact/numScopes:
 		d.on = true
@@ -49,9 +51,10 @@ func (st *store) divide(changes []Change) (more []Change, resized bool) {
 		switch c := &changes[i]; {
 		case c.Type == Listener && c.Resource == nil:
 			delete(st.listeners, c.Name)
+			resized = st.pardon(c.Name) || resized
 		case c.Type == Listener:
 			st.listeners[c.Name] = c.Resource
-			resized = st.pardon(c.Resource) || resized
+			resized = st.pardon(c.Name) || resized
 		case c.Type == Routes:
 			was := st.divided(c.Name)
 			d := st.inspect(c)
@@ -171,7 +174,7 @@ func scopeOfRoutes(r *Resource, n uint8) *Resource {
 	name := scopeName(r.Name, n)
 	out := &Resource{
 		Name: name, Body: scopeBody(r.Body, name), Parts: r.Parts.scope(n),
-		Needs: r.Needs, Owners: r.Owners, of: &source{r.Name, r.Hash},
+		Needs: r.Needs, Owners: r.Owners, of: &source{name: r.Name, hash: r.Hash},
 	}
 	out.Hash = RoutesHash(out.Body, out.Parts)
 	return out
@@ -181,25 +184,25 @@ func scopeOfRoutes(r *Resource, n uint8) *Resource {
 func (st *store) scoped(r *Resource) *Resource {
 	mentioned := false
 	for table, d := range st.divisions {
-		mentioned = mentioned || d.on && r.mentions(table)
+		mentioned = mentioned || d.on && bytes.Contains(r.Body, []byte(table))
 	}
 	if !mentioned {
 		return r
 	}
-	body := withScopes(r.Body, st.divided)
+	body, tables := withScopes(r.Body, st.divided)
+	if len(tables) == 0 {
+		return r
+	}
 	out := *r
-	out.Body, out.Hash, out.of = body, xxhash.Sum64(body), &source{r.Name, r.Hash}
+	out.Body, out.Hash, out.of = body, xxhash.Sum64(body), &source{r.Name, r.Hash, tables}
 	return &out
 }
 
-// mentions reports whether a listener can ask for a route configuration: the name is in it.
-func (r *Resource) mentions(table string) bool { return bytes.Contains(r.Body, []byte(table)) }
-
 // unite has a listener that Envoy refuses look for routes as it would without scopes: it may be refused for them.
 func (st *store) unite(r *Resource, now time.Time) {
-	for table, d := range st.divisions {
-		if d.on && r.mentions(table) {
-			d.on, d.barred = false, true
+	for _, table := range r.of.tables {
+		if d := st.divisions[table]; d != nil && d.on {
+			d.on, d.barred = false, r.Name
 		}
 	}
 	for _, c := range st.rescope() {
@@ -210,12 +213,13 @@ func (st *store) unite(r *Resource, now time.Time) {
 	}
 }
 
-// pardon has a listener that is another now be tried with scopes again. It reports whether it is to be.
-func (st *store) pardon(r *Resource) bool {
+// pardon has a listener that is another now, or gone, be no reason any more not to divide. It reports whether that
+// makes a difference.
+func (st *store) pardon(listener string) bool {
 	pardoned := false
 	for table, d := range st.divisions {
-		if d.barred && r.mentions(table) {
-			d.barred = false
+		if d.barred == listener {
+			d.barred = ""
 			d.decide(st.resources[Routes][table].Parts, st.scopesFrom)
 			pardoned = pardoned || d.on
 		}

@@ -217,6 +217,25 @@ func TestListenerIsRefusedForScopes(t *testing.T) {
 	})
 }
 
+// TestListenersAreRefusedApart has Envoy refuse a listener beside one with divided hosts, whose name begins alike.
+func TestListenersAreRefusedApart(t *testing.T) {
+	bubbleWith(t, Options{ScopesFrom: 32}, Connection{}, func(h *harness) {
+		r := &rig{dir: "/tmp"}
+		h.server.Update(testProxy, []Change{r.realListener("http"), routes("http", numbered(64, "c"))})
+		c := h.connect()
+		c.subscribe(Cluster)
+		c.ack(c.next())
+		c.subscribe(Listener)
+		c.ack(c.expect("listener http"))
+		h.server.Update(testProxy, []Change{r.realListener("http-2"), routes("http-2", numbered(4, "c"))})
+		c.nack(c.expect("listener http-2"), "it is bad")
+		c.quiet()
+		if refused := h.of(Rejected); len(refused) != 1 || refused[0].Resource != "http-2" {
+			t.Errorf("rejected: %+v, want http-2", refused)
+		}
+	})
+}
+
 func TestDecideDivision(t *testing.T) {
 	tests := []struct {
 		name        string

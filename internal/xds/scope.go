@@ -137,14 +137,13 @@ func mustMarshal(m proto.Message) []byte {
 	return b
 }
 
-// withScopes has the HTTP connection managers of a listener look for routes in scopes, if the route configuration that
-// they ask for is one of those that are divided. It returns the listener as it is if there is none.
-func withScopes(body []byte, divided func(table string) bool) []byte {
+// withScopes has the HTTP connection managers of a listener look for routes in scopes where the route configuration
+// that they ask for is one of those that are divided. It returns the listener, and these.
+func withScopes(body []byte, divided func(table string) bool) (listener []byte, tables []string) {
 	var l listenerv3.Listener
 	if proto.Unmarshal(body, &l) != nil {
-		return body // Envoy will say what is wrong with it
+		return body, nil // Envoy will say what is wrong with it
 	}
-	changed := false
 	chains := append(l.GetFilterChains(), l.GetDefaultFilterChain())
 	for _, chain := range chains {
 		for _, filter := range chain.GetFilters() {
@@ -153,14 +152,16 @@ func withScopes(body []byte, divided func(table string) bool) []byte {
 			if !config.MessageIs(&hcm) || config.UnmarshalTo(&hcm) != nil || !divided(hcm.GetRds().GetRouteConfigName()) {
 				continue
 			}
-			scopeManager(&hcm, hcm.GetRds().GetRouteConfigName())
-			config.Value, changed = mustMarshal(&hcm), true
+			table := hcm.GetRds().GetRouteConfigName()
+			scopeManager(&hcm, table)
+			config.Value = mustMarshal(&hcm)
+			tables = append(tables, table)
 		}
 	}
-	if !changed {
-		return body
+	if len(tables) == 0 {
+		return body, nil
 	}
-	return mustMarshal(&l)
+	return mustMarshal(&l), tables
 }
 
 // scopeManager has a connection manager look for routes in the scopes of a route configuration.
