@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -19,7 +18,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-gateway/sluice/internal/model"
@@ -38,14 +36,20 @@ type harness struct {
 
 // bubble runs the test in a bubble with a server that keeps unused clusters for the grace.
 func bubble(t *testing.T, grace time.Duration, run func(h *harness)) {
-	bubbleWith(t, Options{Grace: grace}, Connection{}, run)
+	bubbleWith(t, Options{Grace: grace, ScopesFrom: -1}, Connection{}, run)
 }
 
-// bothForms runs the test in a bubble with route configurations in one piece, and in one with all virtual hosts as
-// resources of their own.
-func bothForms(t *testing.T, grace time.Duration, run func(h *harness)) {
-	t.Run("RDS", func(t *testing.T) { bubbleWith(t, Options{Grace: grace, HostsFrom: -1}, Connection{}, run) })
-	t.Run("VHDS", func(t *testing.T) { bubbleWith(t, Options{Grace: grace, HostsFrom: 1}, Connection{}, run) })
+// allForms runs the test in a bubble with route configurations in one piece, in one with all virtual hosts as resources
+// of their own, and in one in which these are divided among scopes where there are so many.
+func allForms(t *testing.T, grace time.Duration, scopesFrom int, run func(h *harness)) {
+	in := func(name string, hostsFrom, scopesFrom int) {
+		t.Run(name, func(t *testing.T) {
+			bubbleWith(t, Options{Grace: grace, HostsFrom: hostsFrom, ScopesFrom: scopesFrom}, Connection{}, run)
+		})
+	}
+	in("RDS", -1, -1)
+	in("VHDS", 1, -1)
+	in("SRDS", 1, scopesFrom)
 }
 
 func bubbleWith(t *testing.T, o Options, connection Connection, run func(h *harness)) {
@@ -224,7 +228,7 @@ func vhosts(t *testing.T, r *discoveryv3.DeltaDiscoveryResponse) []string {
 	}
 	list := []string{}
 	for _, v := range rc.VirtualHosts {
-		list = append(list, v.Name+"="+strings.Join(v.Domains[1:], ","))
+		list = append(list, v.Name+"="+versionIn(v))
 	}
 	return list
 }
@@ -243,33 +247,32 @@ func (c *client) expectHosts(want ...string) *discoveryv3.DeltaDiscoveryResponse
 	return r
 }
 
-// set is a change to a resource whose bytes are made of its name and version.
+// set is a change to a resource whose bytes are made of its name and version. Listeners look for the routes of their
+// name; for the rest any type would do for the client, so all are cluster load assignments.
 func set(t Type, name, version string, needs ...string) Change {
-	// Any type would do for the client, so all are cluster load assignments.
-	body, err := proto.Marshal(&endpointv3.ClusterLoadAssignment{
+	c := message(t, name, &endpointv3.ClusterLoadAssignment{
 		ClusterName: name, NamedEndpoints: map[string]*endpointv3.Endpoint{version: {}},
 	})
-	if err != nil {
-		panic(err)
+	if t == Listener {
+		c = serving((&rig{dir: "/tmp"}).realListener(name), version)
 	}
-	owner := model.Ref{Kind: t.String(), Name: model.Name{Name: name}}
-	return Change{Type: t, Name: name, Resource: &Resource{
-		Name: name, Hash: xxhash.Sum64(body), Body: body, Needs: needs, Owners: []model.Ref{owner},
-	}}
+	c.Resource.Needs = needs
+	c.Resource.Owners = []model.Ref{{Kind: t.String(), Name: model.Name{Name: name}}}
+	return c
 }
 
 func drop(t Type, name string) Change { return Change{Type: t, Name: name} }
 
-// part is a virtual host whose first domain is its name and whose second is its version.
+// part is a virtual host whose version is a header that it removes.
 func part(name, version string, needs ...string) *Part {
-	body, err := proto.Marshal(&routev3.VirtualHost{Name: name, Domains: []string{name, version}})
-	if err != nil {
-		panic(err)
-	}
-	field := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), body)
-	owner := model.Ref{Kind: model.KindHTTPRoute, Name: model.Name{Name: name}}
-	return &Part{Name: name, Hash: xxhash.Sum64(field), Body: field, Needs: needs, Owners: []model.Ref{owner}}
+	host := &routev3.VirtualHost{Name: name, Domains: []string{name}, ResponseHeadersToRemove: []string{version}}
+	p := hostPart(host, needs...)
+	p.Owners = []model.Ref{{Kind: model.KindHTTPRoute, Name: model.Name{Name: name}}}
+	return p
 }
+
+// versionIn is the version of a part.
+func versionIn(v *routev3.VirtualHost) string { return strings.Join(v.GetResponseHeadersToRemove(), ",") }
 
 // routes is a change to a route configuration of which the named parts changed.
 func routes(name string, parts []*Part, changed ...string) Change {

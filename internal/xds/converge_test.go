@@ -16,10 +16,16 @@ import (
 func TestConverges(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bothForms(t, 300*time.Millisecond, func(h *harness) { testConverges(h, seed) })
+			allForms(t, 300*time.Millisecond, crowded, func(h *harness) { testConverges(h, seed) })
 		})
 	}
 }
+
+// crowd is a number of hosts that come and go at once, crowded from how many on there are scopes: only with them.
+const (
+	crowd   = 48
+	crowded = 52
+)
 
 func testConverges(h *harness, seed uint64) {
 	t := h.t
@@ -77,6 +83,9 @@ func testConverges(h *harness, seed uint64) {
 				parts = append(parts[:len(parts):len(parts)], extra)
 			}
 			apply(table(extra.Name))
+		case 4:
+			parts, changed = toggleCrowd(parts)
+			apply(table(changed...))
 		}
 		for range rnd.IntN(6) {
 			time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
@@ -92,29 +101,41 @@ func testConverges(h *harness, seed uint64) {
 		t.Fatal(envoy.fault)
 	}
 	checkConverged(h, envoy, now, parts)
-	if got := envoy.has["routes/r"]; got != body {
+	if got := envoy.whole()["routes/r"]; got != body {
 		t.Errorf("what surrounds the virtual hosts is at %q, want %q", got, body)
 	}
+}
+
+// toggleCrowd adds a crowd of hosts, or removes it. It returns the names of these, too.
+func toggleCrowd(parts []*Part) (now []*Part, changed []string) {
+	inCrowd := func(p *Part) bool { return strings.HasPrefix(p.Name, "crowd-") }
+	there := slices.ContainsFunc(parts, inCrowd)
+	now = slices.DeleteFunc(slices.Clone(parts), inCrowd)
+	for i := range crowd {
+		name := fmt.Sprintf("crowd-%d", i)
+		changed = append(changed, name)
+		if !there {
+			now = append(now, part(name, "0"))
+		}
+	}
+	return now, changed
 }
 
 // checkConverged compares what the Envoy has with what is in the store now.
 func checkConverged(h *harness, envoy *sim, now map[string]Change, parts []*Part) {
 	t := h.t
 	t.Helper()
-	want := map[string]string{"routes/r": envoy.has["routes/r"]}
+	got := envoy.whole()
+	want := map[string]string{"routes/r": got["routes/r"]}
 	for key, c := range now {
 		if c.Type != Routes && c.Resource != nil {
-			want[key] = string(c.Resource.Body)
+			want[key] = versionOf(c.Type, c.Resource.Body)
 		}
-	}
-	got := map[string]string{}
-	for key, version := range envoy.has {
-		got[key] = version
 	}
 	for _, p := range parts {
 		key := "routes/r/" + p.Name
-		if envoy.has[key] != "0" && part(p.Name, envoy.has[key]).Hash != p.Hash {
-			t.Errorf("%s is at %q", p.Name, envoy.has[key])
+		if part(p.Name, got[key]).Hash != p.Hash {
+			t.Errorf("%s is at %q", p.Name, got[key])
 		}
 		delete(got, key)
 	}

@@ -22,7 +22,9 @@ type sim struct {
 	// bad are the versions that it refuses: "type/name=version", or "part/name=version".
 	bad map[string]bool
 	// has is what it runs: version by type and name. Parts are under "name/part" of Routes.
-	has   map[string]string
+	has map[string]string
+	// lookups are how each listener looks for routes: the one that runs, and one that waits for its routes.
+	lookups map[string][]*lookup
 	known [numTypes]map[string]string // versions on the wire, for reconnects
 	// warming are the clusters that have no endpoints since they came or changed: true if they never had any.
 	warming map[string]bool
@@ -31,8 +33,8 @@ type sim struct {
 	// virtual are the route configurations that take them.
 	hosts   map[string]string
 	virtual map[string]bool
-	// asked says that virtual hosts were asked for on this stream.
-	asked bool
+	// asked says that virtual hosts were asked for on this stream, askedScopes that scopes were.
+	asked, askedScopes bool
 	// tied is the virtual host that changes together with what surrounds it, empty for none.
 	tied string
 	// deltas counts the responses with virtual hosts of their own.
@@ -44,7 +46,7 @@ type sim struct {
 
 func newSim(h *harness) *sim {
 	s := &sim{
-		bad: map[string]bool{}, has: map[string]string{}, warming: map[string]bool{},
+		bad: map[string]bool{}, has: map[string]string{}, lookups: map[string][]*lookup{}, warming: map[string]bool{},
 		hosts: map[string]string{}, virtual: map[string]bool{},
 	}
 	for t := range s.known {
@@ -57,13 +59,16 @@ func newSim(h *harness) *sim {
 // reconnect opens a new stream with what the Envoy has.
 func (s *sim) reconnect(h *harness) {
 	s.client = h.connect()
-	s.owed, s.asked = nil, false
+	s.owed, s.asked, s.askedScopes = nil, false, false
 	for t := range numTypes {
 		names := slices.Sorted(maps.Keys(s.known[t]))
-		if t == Cluster || t == Listener {
+		switch {
+		case t == Cluster || t == Listener:
 			names = nil
-		} else if len(names) == 0 {
+		case len(names) == 0:
 			continue
+		case t == scopes:
+			names, s.askedScopes = nil, true
 		}
 		initial := maps.Clone(s.known[t])
 		maps.DeleteFunc(initial, func(_, version string) bool { return version == "" })
@@ -82,17 +87,24 @@ func (s *sim) askHosts() {
 	s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: hostsURL, InitialResourceVersions: maps.Clone(s.hosts)})
 }
 
-// renew is what happens when the listener of a route configuration is replaced by one that asks for it anew: it is
-// forgotten, but the versions of its virtual hosts are not.
+// renew is what happens when the listener of a route configuration is replaced by one that asks for it anew, in scopes or
+// not: it is forgotten, but the versions of its virtual hosts are not.
 func (s *sim) renew(table string) {
-	if _, ok := s.known[Routes][table]; !ok {
-		return
+	for _, name := range slices.Sorted(maps.Keys(s.known[Routes])) {
+		if whole, _ := unscoped(name); whole == table {
+			s.leave(name)
+			s.known[Routes][name] = ""
+			s.subscribe(Routes, name)
+		}
 	}
+}
+
+// leave unsubscribes from a route configuration.
+func (s *sim) leave(table string) {
 	maps.DeleteFunc(s.has, func(k, _ string) bool { return strings.HasPrefix(k+"/", "routes/"+table+"/") })
 	delete(s.virtual, table)
+	delete(s.known[Routes], table)
 	s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Routes.URL(), ResourceNamesUnsubscribe: []string{table}})
-	s.known[Routes][table] = ""
-	s.subscribe(Routes, table)
 }
 
 // settle answers everything for a time.
@@ -143,7 +155,7 @@ func (s *sim) handle(r *discoveryv3.DeltaDiscoveryResponse) {
 	}
 	if t == Cluster {
 		s.owed = append(s.owed, r)
-		s.ask(Endpoints, r)
+		s.askEndpoints(r)
 		if reply.ErrorDetail != nil {
 			s.owed = s.owed[:len(s.owed)-1]
 			s.send(reply)
@@ -151,9 +163,7 @@ func (s *sim) handle(r *discoveryv3.DeltaDiscoveryResponse) {
 	} else {
 		s.send(reply)
 	}
-	if t == Listener {
-		s.ask(Routes, r)
-	}
+	s.look()
 	if len(s.warming) == 0 {
 		for _, r := range s.owed {
 			s.ack(r)
@@ -166,21 +176,18 @@ func (s *sim) unsubscribe(name string) {
 	s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: Endpoints.URL(), ResourceNamesUnsubscribe: []string{name}})
 }
 
-// ask subscribes to the resources of the type that have the names of those that came.
-func (s *sim) ask(t Type, r *discoveryv3.DeltaDiscoveryResponse) {
+// askEndpoints subscribes to the endpoints of the clusters that came.
+func (s *sim) askEndpoints(r *discoveryv3.DeltaDiscoveryResponse) {
 	var names []string
 	for _, res := range r.Resources {
-		of, _ := typeOf(r.TypeUrl)
-		if _, ok := s.has[of.String()+"/"+res.Name]; !ok {
-			continue
-		}
-		if _, ok := s.known[t][res.Name]; !ok {
-			s.known[t][res.Name] = ""
+		_, has := s.has["cluster/"+res.Name]
+		if _, known := s.known[Endpoints][res.Name]; has && !known {
+			s.known[Endpoints][res.Name] = ""
 			names = append(names, res.Name)
 		}
 	}
 	if len(names) > 0 {
-		s.subscribe(t, names...)
+		s.subscribe(Endpoints, names...)
 	}
 }
 
@@ -189,10 +196,10 @@ func (s *sim) apply(t Type, res *discoveryv3.Resource) string {
 	if t == Routes {
 		return s.applyRoutes(res)
 	}
-	if _, ok := s.known[t][res.Name]; !ok && t != Cluster && t != Listener {
+	if _, ok := s.known[t][res.Name]; !ok && (t == Endpoints || t == Secret) {
 		return "" // nobody asks for it any more
 	}
-	version := string(res.Resource.Value)
+	version := versionOf(t, res.Resource.Value)
 	if s.bad[t.String()+"/"+res.Name+"="+version] {
 		return "bad " + t.String()
 	}
@@ -206,11 +213,18 @@ func (s *sim) apply(t Type, res *discoveryv3.Resource) string {
 		}
 	case Endpoints:
 		delete(s.warming, res.Name)
+	case Listener:
+		s.listen(res.Name, res.Resource.Value)
+	case scopes:
+		s.hear(res.Name)
 	}
 	return ""
 }
 
 func (s *sim) applyRoutes(res *discoveryv3.Resource) string {
+	if _, ok := s.known[Routes][res.Name]; !ok {
+		return "" // nobody asks for it any more
+	}
 	var rc routev3.RouteConfiguration
 	if err := proto.Unmarshal(res.Resource.Value, &rc); err != nil {
 		return err.Error()
@@ -249,10 +263,10 @@ func (s *sim) applyRoutes(res *discoveryv3.Resource) string {
 // refuses says why virtual hosts are not accepted, empty if they are.
 func (s *sim) refuses(hosts []*routev3.VirtualHost) string {
 	for _, v := range hosts {
-		if s.bad["part/"+v.Domains[0]+"="+v.Domains[1]] {
+		if s.bad["part/"+v.Domains[0]+"="+versionIn(v)] {
 			return "bad virtual host"
 		}
-		if v.Domains[0] == v.Domains[1] {
+		if len(v.Domains) > 1 && v.Domains[0] == v.Domains[1] {
 			return "duplicate entry of domain " + v.Name
 		}
 	}
@@ -261,30 +275,34 @@ func (s *sim) refuses(hosts []*routev3.VirtualHost) string {
 
 // takeHost takes in a virtual host in place of a version before.
 func (s *sim) takeHost(prefix string, v *routev3.VirtualHost, before string) {
-	s.has[prefix+v.Domains[0]] = v.Domains[1]
+	version := versionIn(v)
+	s.has[prefix+v.Domains[0]] = version
 	// The version "3@c" of a part needs the cluster c.
-	if _, need, ok := strings.Cut(v.Domains[1], "@"); ok && before != v.Domains[1] {
+	if _, need, ok := strings.Cut(version, "@"); ok && before != version {
 		if _, ok := s.has["cluster/"+need]; (!ok || s.warming[need]) && s.fault == nil {
 			s.fault = fmt.Errorf("%s uses cluster %s before it is warm", v.Domains[0], need)
 		}
 	}
 }
 
-// checkHosts checks what has to be true of a route configuration whenever it can be used.
-func (s *sim) checkHosts(table string) {
+// checkHosts checks what has to be true of a route configuration whenever it can be used, and of all its scopes.
+func (s *sim) checkHosts(name string) {
 	n := 0
+	table, scope := unscoped(name)
 	for k := range s.has {
-		if strings.HasPrefix(k, "routes/"+table+"/") {
+		if strings.HasPrefix(k, "routes/"+name+"/") || scope >= 0 && strings.HasPrefix(k, "routes/"+table+"~") {
 			n++
 		}
 	}
-	body := s.has["routes/"+table]
-	switch around, _, _ := strings.Cut(body, "/"); {
+	body, tied := s.has["routes/"+name], s.has["routes/"+name+"/"+s.tied]
+	around, _, _ := strings.Cut(body, "/")
+	switch {
 	case s.fault != nil:
 	case n < s.least:
 		s.fault = fmt.Errorf("only %d virtual hosts left", n)
-	case s.tied != "" && around != s.has["routes/"+table+"/"+s.tied]:
-		s.fault = fmt.Errorf("%s is at %q beside %q", s.tied, s.has["routes/"+table+"/"+s.tied], body)
+	case s.tied == "" || scope >= 0 && scopeOf(s.tied) != uint8(scope):
+	case around != tied:
+		s.fault = fmt.Errorf("%s is at %q beside %q", s.tied, tied, body)
 	}
 }
 
