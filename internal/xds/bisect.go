@@ -37,7 +37,7 @@ type trial struct {
 	found int
 }
 
-// bodyPart stands for the body among the parts on trial.
+// bodyPart stands for a resource itself, or its body, among its parts.
 const bodyPart = ""
 
 // nacked takes in that Envoy refused a response. Resources of the response may be in use or not: Envoy applies some
@@ -60,7 +60,7 @@ func (s *stream) nacked(f *flight, message string) {
 		if len(f.entries) > 1 && s.types[f.typ].interested(e.name) {
 			s.item(f.typ, e.name).force = true
 		}
-		if s.st.rejected[f.typ][e.name][""] != nil && s.st.refused(f.typ, e.res) != nil {
+		if s.st.refused(f.typ, e.res) != nil {
 			s.mark(f.typ, e.name, e.version).all = true
 			continue
 		}
@@ -122,13 +122,13 @@ func (s *stream) convict(t Type, e *entry, message string) {
 		s.startTrial(e, it, message)
 		return
 	}
-	if rej := s.st.rejected[t][e.name][""]; rej != nil && rej.good == e.res {
+	if rej := s.st.rejected[t][e.name]; rej != nil && rej.good == e.res {
 		rej.good = nil // the version before is refused too: there is nothing to have
 		s.st.fallback(t, e)
 		return
 	}
 	if t == Listener && e.res.of != nil {
-		s.st.reject(t, e.name, "", &rejection{hash: e.hash, good: it.acked})
+		s.st.reject(t, e.res, bodyPart, &rejection{hash: e.hash, good: it.acked})
 		s.st.unite(e.res, s.now)
 		return
 	}
@@ -139,7 +139,7 @@ func (s *stream) convict(t Type, e *entry, message string) {
 	if good != nil && !it.has {
 		s.mark(t, e.name, e.version).all = true
 	}
-	s.reject(t, e, "", &rejection{hash: e.hash, good: good}, message)
+	s.reject(t, e, bodyPart, &rejection{hash: e.hash, good: good}, message)
 	if t == Endpoints {
 		it.force = true // the cluster may be waiting for an answer, whichever
 		s.mark(t, e.name, e.version)
@@ -148,13 +148,12 @@ func (s *stream) convict(t Type, e *entry, message string) {
 
 // reject records what Envoy refuses and reports it once.
 func (s *stream) reject(t Type, e *entry, part string, rej *rejection, message string) {
-	told := s.st.toldBefore(e, part, rej)
 	name, hash := s.st.original(t, e)
 	owners := e.res.Owners
 	if p := e.parts.Find(part); part != bodyPart && p != nil {
 		owners, hash = p.Owners, p.Hash
 	}
-	if s.st.reject(t, e.name, part, rej) && !told {
+	if s.st.reject(t, e.res, part, rej) {
 		s.st.events.add(Event{
 			Kind: Rejected, Proxy: s.st.proxy, Node: s.node.GetId(), Type: t, Version: s.st.version,
 			Resource: name, Part: part, Hash: hash, Owners: slices.Clone[[]model.Ref](owners), Message: message,
@@ -258,7 +257,7 @@ func (s *stream) trialStep(name string) (entry, bool) {
 				return s.st.refused(Routes, r) != nil
 			}
 			p := r.Part(part)
-			return p == nil || s.st.refusedPart(name, p) != nil || !s.usable(p.Needs)
+			return p == nil || s.st.refusedPart(r, p) != nil || !s.usable(p.Needs)
 		})
 		tr.groups = tr.groups[1:]
 		if len(group) > 0 {

@@ -24,6 +24,9 @@ type world struct {
 
 const worldSize = 12
 
+// tables are the route configurations, each of the listener of its name.
+var tables = []string{"0", "1", "2"}
+
 // decide gives a resource a new version, which is bad now and then.
 func (w *world) decide(key, badKey, version string, mayBeBad bool) {
 	if mayBeBad && w.rnd.IntN(4) == 0 {
@@ -52,16 +55,25 @@ func (w *world) update() []Change {
 			if t == Endpoints && i < worldSize/2 {
 				continue // those of clusters that can be bad
 			}
-			w.decide(key, key, versionOf(t, c.Resource.Body), (t == Cluster) == (i < worldSize/2) && i > 2)
+			w.decide(key, key, versionOf(t, c.Resource.Body), w.mayBeBad(t, i))
 			if t == Endpoints && w.want[key] == "" {
 				w.want[key] = string(empty(c.Name).Body)
 			}
 		}
 	}
-	for _, table := range []string{"0", "1", "2"} {
+	for _, table := range tables {
 		changes = append(changes, w.routes(table, fresh))
 	}
 	return changes
+}
+
+// mayBeBad says which resources can be bad: some clusters, the endpoints of others, and the listeners of these. Those
+// that have routes are good at first, for else nobody would ask for these.
+func (w *world) mayBeBad(t Type, i int) bool {
+	if i < len(tables) {
+		return t == Listener && w.round > 0
+	}
+	return (t == Cluster) == (i < worldSize/2)
 }
 
 func (w *world) routes(table, fresh string) Change {

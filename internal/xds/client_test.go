@@ -272,7 +272,9 @@ func part(name, version string, needs ...string) *Part {
 }
 
 // versionIn is the version of a part.
-func versionIn(v *routev3.VirtualHost) string { return strings.Join(v.GetResponseHeadersToRemove(), ",") }
+func versionIn(v *routev3.VirtualHost) string {
+	return strings.Join(v.GetResponseHeadersToRemove(), ",")
+}
 
 // routes is a change to a route configuration of which the named parts changed.
 func routes(name string, parts []*Part, changed ...string) Change {

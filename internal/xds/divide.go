@@ -263,18 +263,12 @@ func (st *store) original(t Type, e *entry) (name string, hash uint64) {
 	return of.name, of.hash
 }
 
-// toldBefore reports whether a part was refused in another scope already: each has the wildcards.
-func (st *store) toldBefore(e *entry, part string, rej *rejection) bool {
-	if e.res.of == nil || !isWild(part) {
-		return false
+// whole is the name of the route configuration that this is a scope of, its own if it is none.
+func (r *Resource) whole() string {
+	if r.of != nil {
+		return r.of.name
 	}
-	for n := range uint8(numScopes) {
-		name := scopeName(e.res.of.name, n)
-		if other := st.rejected[Routes][name][part]; name != e.name && other != nil && other.hash == rej.hash {
-			return true
-		}
-	}
-	return false
+	return r.Name
 }
 
 func isWild(name string) bool { return strings.Contains(name, "*") }

@@ -236,6 +236,46 @@ func TestListenersAreRefusedApart(t *testing.T) {
 	})
 }
 
+// TestDivisionRemembersWhatIsRefused has a table grow until it is divided, and shrink, while Envoy refuses a host of
+// it: it keeps the last good version, and nobody is told again.
+func TestDivisionRemembersWhatIsRefused(t *testing.T) {
+	bubbleWith(t, Options{HostsFrom: 1, ScopesFrom: 32}, Connection{}, func(h *harness) {
+		envoy := newSim(h)
+		hosts := func(n int, version string) Change {
+			var parts []*Part
+			for i := range n {
+				parts = append(parts, part(fmt.Sprintf("host-%d", i), "1"))
+			}
+			parts[3] = part("host-3", version)
+			changed := []string{"host-3"}
+			for i := range 64 {
+				changed = append(changed, fmt.Sprintf("host-%d", i))
+			}
+			return routes("r", parts, changed...)
+		}
+		step := func(want string, changes ...Change) {
+			t.Helper()
+			h.server.Update(testProxy, changes)
+			envoy.settle(3 * time.Second)
+			if got := envoy.whole()["routes/r/host-3"]; got != want || envoy.fault != nil {
+				t.Errorf("host-3 is at %q, want %q; %v", got, want, envoy.fault)
+			}
+		}
+		step("1", hosts(5, "1"), set(Listener, "r", "1"))
+		envoy.bad["part/host-3=bad"] = true
+		step("1", hosts(5, "bad"))
+		step("1", hosts(64, "bad"))
+		if !envoy.lookups["r"][0].scoped {
+			t.Fatal("64 hosts are not divided")
+		}
+		step("1", hosts(5, "bad"))
+		if got := rejected(h); !slices.Equal(got, []string{"part/host-3"}) {
+			t.Errorf("rejected %v, want the host once", got)
+		}
+		step("2", hosts(5, "2"))
+	})
+}
+
 func TestDecideDivision(t *testing.T) {
 	tests := []struct {
 		name        string

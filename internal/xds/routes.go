@@ -62,7 +62,7 @@ func bodyFor(r *Resource, it *item, tab *table, rej *rejection) ([]byte, bool) {
 func (s *stream) recognize(r *Resource, body []byte, hash uint64) *entry {
 	e := entry{name: r.Name, res: r, body: body}
 	e.parts = r.Parts.Map(func(p *Part) *Part {
-		if rej := s.st.refusedPart(r.Name, p); rej != nil {
+		if rej := s.st.refusedPart(r, p); rej != nil {
 			return rej.part
 		}
 		return p
@@ -80,7 +80,7 @@ func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
 	if len(tab.held) > 0 {
 		version = min(version, tab.heldSince)
 	}
-	refused := len(s.st.rejected[Routes][r.Name]) > 0
+	refused := s.st.rejected[Routes][r.Name] != nil || len(s.st.rejectedParts[r.whole()]) > 0
 	if !refused && len(tab.held) == 0 && s.allUsable(r, m) {
 		return asIs(r.Name, r, version)
 	}
@@ -92,7 +92,7 @@ func (s *stream) compose(r *Resource, tab *table, body []byte, m *mark) entry {
 		if old != nil && old.Hash == p.Hash {
 			return p // Envoy has it, so neither question arises
 		}
-		if rej := s.st.refusedPart(r.Name, p); rej != nil {
+		if rej := s.st.refusedPart(r, p); rej != nil {
 			if old == nil {
 				return rej.part
 			}

@@ -25,7 +25,7 @@ type sim struct {
 	has map[string]string
 	// lookups are how each listener looks for routes: the one that runs, and one that waits for its routes.
 	lookups map[string][]*lookup
-	known [numTypes]map[string]string // versions on the wire, for reconnects
+	known   [numTypes]map[string]string // versions on the wire, for reconnects
 	// warming are the clusters that have no endpoints since they came or changed: true if they never had any.
 	warming map[string]bool
 	owed    []*discoveryv3.DeltaDiscoveryResponse // withheld ACKs of clusters
@@ -87,8 +87,8 @@ func (s *sim) askHosts() {
 	s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: hostsURL, InitialResourceVersions: maps.Clone(s.hosts)})
 }
 
-// renew is what happens when the listener of a route configuration is replaced by one that asks for it anew, in scopes or
-// not: it is forgotten, but the versions of its virtual hosts are not.
+// renew is what happens when the listener of a route configuration is replaced by one that asks for it anew, in scopes
+// or not: it is forgotten, but the versions of its virtual hosts are not.
 func (s *sim) renew(table string) {
 	for _, name := range slices.Sorted(maps.Keys(s.known[Routes])) {
 		if whole, _ := unscoped(name); whole == table {

@@ -24,9 +24,12 @@ type store struct {
 	version   uint64
 	stamps    []stamp
 	resources [numTypes]map[string]*Resource
-	// rejected is what Envoys refuse, by type, resource and part ("" is the resource itself). It outlives the streams,
-	// so that no other Envoy is sent it, nor the same one when it reconnects.
-	rejected [numTypes]map[string]map[string]*rejection
+	// rejected is what Envoys refuse, by type and name. It outlives the streams, so that no other Envoy is sent it, nor
+	// the same one when it reconnects.
+	rejected [numTypes]map[string]*rejection
+	// rejectedParts are the parts that Envoys refuse, by route configuration and name. The scopes of one have them in
+	// common, with each other and with the whole.
+	rejectedParts map[string]map[string]*rejection
 	// before are the versions before those in resources of clusters and listeners that no Envoy has ACKed here yet: an
 	// Envoy that is new has them, should it refuse what came after, as those have that ran them.
 	before [numTypes]map[string]*Resource
@@ -60,12 +63,12 @@ type rejection struct {
 func newStore(proxy model.ProxyName, events *queue, o *Options) *store {
 	st := &store{
 		proxy: proxy, events: events, grace: o.Grace, hostsFrom: max(0, o.HostsFrom), scopesFrom: max(0, o.ScopesFrom),
-		listeners: map[string]*Resource{}, divisions: map[string]*division{},
-		assemblies: map[string]*assembly{}, streams: map[*stream]struct{}{},
+		rejectedParts: map[string]map[string]*rejection{}, listeners: map[string]*Resource{},
+		divisions: map[string]*division{}, assemblies: map[string]*assembly{}, streams: map[*stream]struct{}{},
 	}
 	for t := range numTypes {
 		st.resources[t] = map[string]*Resource{}
-		st.rejected[t] = map[string]map[string]*rejection{}
+		st.rejected[t] = map[string]*rejection{}
 		st.before[t] = map[string]*Resource{}
 	}
 	return st
@@ -126,6 +129,9 @@ func (st *store) set(c *Change) {
 	}
 	delete(st.resources[c.Type], c.Name)
 	delete(st.rejected[c.Type], c.Name)
+	if c.Type == Routes {
+		delete(st.rejectedParts, c.Name)
+	}
 	delete(st.before[c.Type], c.Name)
 	delete(st.assemblies, c.Name)
 }
@@ -133,21 +139,31 @@ func (st *store) set(c *Change) {
 // forget drops the rejections of what is something else now, or gone. If it ever is that again, Envoy is asked again:
 // whoever hears of rejections has gone on too, and would not know that it is refused.
 func (st *store) forget(c *Change) {
-	rejected := st.rejected[c.Type][c.Name]
-	for name := range rejected {
-		still := name == "" && st.refused(c.Type, c.Resource) != nil
-		if p := c.Resource.Part(name); name != "" && p != nil {
-			still = st.refusedPart(c.Name, p) != nil
+	if st.refused(c.Type, c.Resource) == nil {
+		delete(st.rejected[c.Type], c.Name)
+	}
+	if c.Type != Routes {
+		return
+	}
+	for name := range st.rejectedParts[c.Name] {
+		if p := c.Resource.Part(name); p == nil || st.refusedPart(c.Resource, p) == nil {
+			st.forgive(c.Resource, name)
 		}
-		if !still {
-			delete(rejected, name)
-		}
+	}
+}
+
+// forgive drops the rejection of a part.
+func (st *store) forgive(r *Resource, part string) {
+	byPart := st.rejectedParts[r.whole()]
+	delete(byPart, part)
+	if len(byPart) == 0 {
+		delete(st.rejectedParts, r.whole())
 	}
 }
 
 // refused returns the rejection of this very version of a resource, nil if there is none.
 func (st *store) refused(t Type, r *Resource) *rejection {
-	rej := st.rejected[t][r.Name][""]
+	rej := st.rejected[t][r.Name]
 	switch {
 	case rej == nil:
 		return nil
@@ -160,28 +176,30 @@ func (st *store) refused(t Type, r *Resource) *rejection {
 }
 
 // refusedPart returns the rejection of this very version of a part, nil if there is none.
-func (st *store) refusedPart(resource string, p *Part) *rejection {
-	if rej := st.rejected[Routes][resource][p.Name]; rej != nil && rej.hash == p.Hash {
+func (st *store) refusedPart(r *Resource, p *Part) *rejection {
+	if rej := st.rejectedParts[r.whole()][p.Name]; rej != nil && rej.hash == p.Hash {
 		return rej
 	}
 	return nil
 }
 
-// reject records a rejection. It reports whether it is new.
-func (st *store) reject(t Type, name, part string, rej *rejection) bool {
-	byPart := st.rejected[t][name]
-	if byPart == nil {
-		byPart = map[string]*rejection{}
-		st.rejected[t][name] = byPart
+// reject records a rejection of a resource or, if it has a name, its part. It reports whether it is new.
+func (st *store) reject(t Type, r *Resource, part string, rej *rejection) bool {
+	known, name := st.rejected[t], r.Name
+	if part != bodyPart {
+		if st.rejectedParts[r.whole()] == nil {
+			st.rejectedParts[r.whole()] = map[string]*rejection{}
+		}
+		known, name = st.rejectedParts[r.whole()], part
 	}
-	old := byPart[part]
+	old := known[name]
 	if old != nil && old.hash == rej.hash && old.body == rej.body {
 		return false
 	}
 	if old != nil && rej.good == nil && rej.part == nil {
 		rej.good, rej.part = old.good, old.part
 	}
-	byPart[part] = rej
+	known[name] = rej
 	return true
 }
 
@@ -199,28 +217,24 @@ func (st *store) fallback(t Type, e *entry) *Resource {
 // heal forgets what an ACK has made obsolete: rejections, if a newer version than the refused one is in use, and the
 // version before one that is.
 func (st *store) heal(t Type, e *entry) {
-	rejected := st.rejected[t][e.name]
 	current := st.resources[t][e.name]
-	if current != nil && e.whole && e.hash == current.Hash {
-		delete(st.before[t], e.name)
-	}
-	if len(rejected) == 0 || current == nil {
+	if current == nil {
 		return
 	}
-	for name, rej := range rejected {
-		healed := false
-		if name == "" {
-			healed = e.whole && e.res.Hash == current.Hash && rej != st.refused(t, current)
-		} else if p := e.parts.Find(name); p != nil && p.Hash != rej.hash {
-			now := current.Part(name)
-			healed = now != nil && now.Hash == p.Hash
-		}
-		if healed {
-			delete(rejected, name)
-		}
+	if e.whole && e.hash == current.Hash {
+		delete(st.before[t], e.name)
 	}
-	if len(rejected) == 0 {
+	if e.whole && e.res.Hash == current.Hash && st.refused(t, current) == nil {
 		delete(st.rejected[t], e.name)
+	}
+	if t != Routes {
+		return
+	}
+	for name, rej := range st.rejectedParts[current.whole()] {
+		has, now := e.parts.Find(name), current.Part(name)
+		if has != nil && now != nil && has.Hash == now.Hash && has.Hash != rej.hash {
+			st.forgive(current, name)
+		}
 	}
 }
 
