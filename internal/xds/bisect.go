@@ -128,8 +128,11 @@ func (s *stream) convict(t Type, e *entry, message string) {
 		return
 	}
 	if t == Listener && e.res.of != nil {
-		s.st.reject(t, e.res, bodyPart, &rejection{hash: e.hash, good: it.acked})
-		s.st.unite(e.res, s.now)
+		if s.st.resources[t][e.name] == e.res {
+			s.st.reject(t, e.res, bodyPart, &rejection{hash: e.hash, good: it.acked})
+			s.st.unite(e.res, s.now)
+		}
+		s.mark(t, e.name, e.version) // not live before the other form of it is
 		return
 	}
 	good := it.acked

@@ -208,8 +208,13 @@ func TestListenerIsRefusedForScopes(t *testing.T) {
 		if refused := h.of(Rejected); len(refused) > 0 {
 			t.Errorf("rejected: %+v", refused)
 		}
-		h.server.Update(testProxy, []Change{serving(listener, "another")})
+		time.Sleep(2 * stall) // until then what Envoy may yet ask for is not live
+		version := h.server.Update(testProxy, []Change{serving(listener, "another")})
+		h.server.Update(testProxy, []Change{routes("http", numbered(66, "c"), "host-65.test")})
 		c.nack(told(true), "no scopes")
+		if live, _ := h.server.Live(testProxy); live >= version {
+			t.Error("a listener is live of which Envoy has not said whether it takes it without scopes")
+		}
 		c.nack(told(false), "nor without")
 		if refused := h.of(Rejected); len(refused) != 1 || refused[0].Message != "nor without" {
 			t.Errorf("rejected: %+v, want the listener without scopes", refused)
@@ -273,6 +278,27 @@ func TestDivisionRemembersWhatIsRefused(t *testing.T) {
 			t.Errorf("rejected %v, want the host once", got)
 		}
 		step("2", hosts(5, "2"))
+	})
+}
+
+// TestDividedTablesGo has a listener with divided hosts go: once Envoy has said that it is gone, that is live.
+func TestDividedTablesGo(t *testing.T) {
+	bubbleWith(t, Options{HostsFrom: 1, ScopesFrom: 32}, Connection{}, func(h *harness) {
+		envoy := newSim(h)
+		for _, name := range []string{"a", "b"} {
+			h.server.Update(testProxy, []Change{set(Listener, name, "1"), routes(name, numbered(64, "c"))})
+		}
+		envoy.settle(3 * stall)
+		version := h.server.Update(testProxy, []Change{drop(Listener, "a"), drop(Routes, "a")})
+		envoy.settle(stall / 2)
+		if live, _ := h.server.Live(testProxy); live != version {
+			t.Errorf("live %d, want %d", live, version)
+		}
+		for key := range envoy.has {
+			if strings.Contains(key, "/a") {
+				t.Errorf("Envoy has %s", key)
+			}
+		}
 	})
 }
 

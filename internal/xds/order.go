@@ -96,6 +96,18 @@ func (f *flight) oldest() uint64 {
 	return low
 }
 
+// awaited reports whether Envoys that have not asked for what has changed may do so, for they ask for it only once they
+// have the listener that uses it. A version is not live until they have had the time for that.
+func (st *store) awaited(c *Change) bool {
+	switch {
+	case c.Resource == nil:
+		return false
+	case c.Type == Routes:
+		return !st.unasked(c.Name)
+	}
+	return c.Type == Secret || c.Type == scopes
+}
+
 // expected reports whether Envoy may yet ask for a resource, because it has just been told of a listener.
 func (s *stream) expected(m *mark) bool {
 	from := m.at

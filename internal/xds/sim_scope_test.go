@@ -68,6 +68,15 @@ func (s *sim) hear(name string) {
 	}
 }
 
+// unhear tells all listeners that a scope is gone.
+func (s *sim) unhear(name string) {
+	for _, list := range s.lookups {
+		for _, l := range list {
+			delete(l.heard, name)
+		}
+	}
+}
+
 // wants are the route configurations that a listener asks for.
 func (l *lookup) wants() []string {
 	if !l.scoped {

@@ -128,7 +128,12 @@ func (s *sim) handle(r *discoveryv3.DeltaDiscoveryResponse) {
 	t, _ := typeOf(r.TypeUrl)
 	for _, name := range r.RemovedResources {
 		delete(s.has, t.String()+"/"+name)
-		if t == Cluster {
+		switch t {
+		case Listener:
+			delete(s.lookups, name)
+		case scopes:
+			s.unhear(name)
+		case Cluster:
 			delete(s.known[Endpoints], name)
 			s.unsubscribe(name)
 			for k, v := range s.has {

@@ -259,7 +259,7 @@ func (s *stream) mark(t Type, name string, version uint64) *mark {
 
 // changed is called for each change of an Update.
 func (s *stream) changed(c *Change, old *Resource, now time.Time) {
-	if !s.types[c.Type].interested(c.Name) && (!late(c.Type) || c.Type == Routes && s.st.unasked(c.Name)) {
+	if !s.types[c.Type].interested(c.Name) && !s.st.awaited(c) {
 		return
 	}
 	s.now = now
@@ -279,10 +279,6 @@ func (s *stream) changed(c *Change, old *Resource, now time.Time) {
 		m.parts[name] = struct{}{}
 	}
 }
-
-// late reports whether Envoy asks for resources of the type only once it has the listener that uses them. A version is
-// not live until it has had the time to do so.
-func late(t Type) bool { return t == Secret || t == Routes || t == scopes }
 
 func (s *stream) nonce() string {
 	s.nonces++
