@@ -158,8 +158,23 @@ func TestListenersHearOfScopes(t *testing.T) {
 	r.update(r.realListener("other"), routes("other", numbered(40, "c0")))
 	serves("other", "envoy")
 	t.Logf("%d requests", stop())
-	r.update(Change{Type: Listener, Name: "http"}, Change{Type: Routes, Name: "http"},
-		Change{Type: Listener, Name: "other"}, Change{Type: Routes, Name: "other"})
+	acks := func() (n int) {
+		for _, e := range r.log.all() {
+			if e.Kind == Acked && e.Type == scopes && e.Resources == numScopes {
+				n++
+			}
+		}
+		return n
+	}
+	before := acks()
+	r.update(drop(Listener, "http"), drop(Routes, "http"))
+	if !eventually(func() bool { return acks() > before }) {
+		t.Error("Envoy is not told that the scopes of one listener are gone")
+	}
+	serves("other", "envoy")
+	r.update(r.realListener("http"), routes("http", numbered(50, "c0")))
+	serves("http", "envoy")
+	r.update(drop(Listener, "http"), drop(Routes, "http"), drop(Listener, "other"), drop(Routes, "other"))
 	time.Sleep(4 * drainTime) // until then Envoy keeps what it has for both
 	r.update(r.realListener("other"), routes("other", numbered(40, "c0")))
 	serves("other", "envoy")
@@ -281,9 +296,10 @@ func TestDivisionRemembersWhatIsRefused(t *testing.T) {
 	})
 }
 
-// TestDividedTablesGo has a listener with divided hosts go: once Envoy has said that it is gone, that is live.
+// TestDividedTablesGo has a listener with divided hosts go: once Envoy has said that it is gone, that is live, and
+// after the grace Envoy has nothing of them.
 func TestDividedTablesGo(t *testing.T) {
-	bubbleWith(t, Options{HostsFrom: 1, ScopesFrom: 32}, Connection{}, func(h *harness) {
+	bubbleWith(t, Options{HostsFrom: 1, ScopesFrom: 32, Grace: time.Minute}, Connection{}, func(h *harness) {
 		envoy := newSim(h)
 		for _, name := range []string{"a", "b"} {
 			h.server.Update(testProxy, []Change{set(Listener, name, "1"), routes(name, numbered(64, "c"))})
@@ -294,10 +310,19 @@ func TestDividedTablesGo(t *testing.T) {
 		if live, _ := h.server.Live(testProxy); live != version {
 			t.Errorf("live %d, want %d", live, version)
 		}
-		for key := range envoy.has {
-			if strings.Contains(key, "/a") {
-				t.Errorf("Envoy has %s", key)
+		left := func() (keys []string) {
+			for key := range envoy.has {
+				if strings.Contains(key, "/a~") {
+					keys = append(keys, key)
+				}
 			}
+			return keys
+		}
+		if len(left()) == 0 {
+			t.Error("connections that the listener had taken have no routes any more")
+		}
+		if envoy.settle(time.Minute); len(left()) > 0 {
+			t.Errorf("Envoy still has %v", left())
 		}
 	})
 }

@@ -127,29 +127,19 @@ func (s *stream) expected(m *mark) bool {
 	return true
 }
 
-// expire starts the removal of clusters that left the store a while ago, once nothing that Envoy runs uses them: all
-// changes up to their departure are live, and no older version that was kept in place of a newer one needs them.
-func (s *stream) expire() *flight {
-	ts := &s.types[Cluster]
-	if ts.flight != nil || len(s.gone) == 0 {
+// expire starts the removal of clusters or scopes that left the store a while ago, once nothing that Envoy runs uses
+// them: all changes up to their departure are live, and no older version that was kept in place of a newer one needs
+// them. Listeners that are gone have their routes for that long, too.
+func (s *stream) expire(t Type) *flight {
+	ts := &s.types[t]
+	if ts.flight != nil || len(s.gone[t]) == 0 {
 		return nil
 	}
-	var due []string
-	for name, d := range s.gone {
-		if s.st.resources[Cluster][name] != nil || s.live < d.version {
-			continue
-		}
-		if until := d.at.Add(s.st.grace); s.now.Before(until) {
-			s.by(until)
-			continue
-		}
-		due = append(due, name)
+	due := s.due(t)
+	if t == Cluster && len(due) > 0 {
+		needed := s.needed()
+		due = slices.DeleteFunc(due, func(name string) bool { return needed[name] })
 	}
-	if len(due) == 0 {
-		return nil
-	}
-	needed := s.needed()
-	due = slices.DeleteFunc(due, func(name string) bool { return needed[name] })
 	if len(due) == 0 {
 		return nil
 	}
@@ -158,9 +148,24 @@ func (s *stream) expire() *flight {
 		delete(ts.items, name) // from now on it is not usable; if it comes back, it is new
 	}
 	ts.flight = &flight{
-		typ: Cluster, nonce: s.nonce(), version: s.st.version, since: s.st.version + 1, removed: due, sent: s.now,
+		typ: t, nonce: s.nonce(), version: s.st.version, since: s.st.version + 1, removed: due, sent: s.now,
 	}
 	return ts.flight
+}
+
+// due is what left the store long enough ago.
+func (s *stream) due(t Type) (due []string) {
+	for name, d := range s.gone[t] {
+		if s.st.resources[t][name] != nil || s.live < d.version {
+			continue
+		}
+		if until := d.at.Add(s.st.grace); s.now.Before(until) {
+			s.by(until)
+			continue
+		}
+		due = append(due, name)
+	}
+	return due
 }
 
 // needed are the clusters that Envoy needs for versions of listeners and parts that are not those in the store.

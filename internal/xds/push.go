@@ -59,7 +59,8 @@ func (s *stream) plan() []*flight {
 		add(s.nextListeners(s.types[Routes].flight == nil && len(s.types[Routes].jobs) == 0))
 	}
 	s.advance()
-	add(s.expire())
+	add(s.expire(Cluster))
+	add(s.expire(scopes))
 	return out
 }
 
@@ -222,8 +223,8 @@ func (s *stream) resolve(t Type, name string, m *mark) (entry, verdict) {
 		return s.resolveEndpoints(name, r, it, m)
 	case r == nil:
 		return s.resolveGone(t, name, it, m)
-	case t == Cluster:
-		delete(s.gone, name)
+	case t == Cluster || t == scopes:
+		delete(s.gone[t], name)
 	case !s.usable(r.Needs):
 		return entry{}, wait
 	}
@@ -249,9 +250,9 @@ func (s *stream) resolveGone(t Type, name string, it *item, m *mark) (entry, ver
 		tab.held = nil
 	}
 	switch {
-	case t == Cluster && it.has:
+	case (t == Cluster || t == scopes) && it.has:
 		// It may have come back since it was last seen to be gone, and be used again by now.
-		s.gone[name] = departure{s.st.version, s.now}
+		s.gone[t][name] = departure{s.st.version, s.now}
 	case t == Listener && it.has:
 		return entry{}, remove
 	case t == Routes && !it.has:

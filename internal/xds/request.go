@@ -183,12 +183,15 @@ func (s *stream) acked(f *flight) {
 // removed notes that Envoy has no longer what the flight removed.
 func (s *stream) removed(f *flight) {
 	for _, name := range f.removed {
-		if f.typ != Cluster {
+		switch f.typ {
+		case Cluster:
+			delete(s.gone[Cluster], name)
+			delete(s.types[Endpoints].ahead, name)
+		case scopes:
+			delete(s.gone[scopes], name)
+		default:
 			delete(s.types[f.typ].items, name)
-			continue
 		}
-		delete(s.gone, name)
-		delete(s.types[Endpoints].ahead, name)
 	}
 }
 

@@ -20,7 +20,7 @@ type stream struct {
 	began  time.Time
 	types  [numTypes]typeState
 	tables map[string]*table
-	gone   map[string]departure
+	gone   [numTypes]map[string]departure
 	// live is the newest version of which everything was ACKed.
 	live uint64
 	// settled says that Envoy has ACKed clusters on this stream, or had some before: from then on it subscribes to the
@@ -121,7 +121,7 @@ type mark struct {
 	order []change
 }
 
-// departure is when a cluster that Envoy has left the store.
+// departure is when what Envoy has, a cluster or a scope, left the store.
 type departure struct {
 	version uint64
 	at      time.Time
@@ -130,9 +130,10 @@ type departure struct {
 func newStream(st *store, node *corev3.Node) *stream {
 	s := &stream{
 		st: st, node: node, wake: make(chan struct{}, 1), began: time.Now(),
-		tables: map[string]*table{}, gone: map[string]departure{},
+		tables: map[string]*table{},
 	}
 	for t := range s.types {
+		s.gone[t] = map[string]departure{}
 		s.types[t] = typeState{
 			names: map[string]struct{}{}, ahead: map[string]struct{}{},
 			items: map[string]*item{}, dirty: map[string]*mark{},
