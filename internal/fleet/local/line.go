@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Line is one line that Envoy wrote about itself.
@@ -48,6 +49,9 @@ const (
 	tailLines = 20
 	// maxLine bounds a line: what is beyond is cut into lines of its own.
 	maxLine = 64 << 10
+	// echo is how long a line says no more than the same one before it: Envoy tells each subscription of a type what it
+	// refuses, and each says so.
+	echo = time.Second
 )
 
 // lineWriter cuts what Envoy writes into lines, hands them on and keeps the last ones.
@@ -57,6 +61,7 @@ type lineWriter struct {
 	mu      sync.Mutex
 	partial []byte
 	tail    []Line
+	last    time.Time // when the last of the tail came
 }
 
 // Write implements io.Writer; it never fails.
@@ -95,6 +100,11 @@ func (w *lineWriter) line(s string) {
 	if line.Text == "" || line.expected() {
 		return
 	}
+	now := time.Now()
+	if n := len(w.tail); n > 0 && w.tail[n-1] == line && now.Sub(w.last) < echo {
+		return
+	}
+	w.last = now
 	if len(w.tail) == tailLines {
 		w.tail = append(w.tail[:0], w.tail[1:]...)
 	}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,6 +53,22 @@ func TestLineWriter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLineWriterHearsNoEchoes has a line come three times at once, and again later, and between others.
+func TestLineWriterHearsNoEchoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		w := &lineWriter{emit: func(l Line) { got = append(got, l.Text) }}
+		for _, s := range []string{"a", "a", "a", "b", "a"} {
+			_, _ = io.WriteString(w, s+"\n")
+		}
+		time.Sleep(echo)
+		_, _ = io.WriteString(w, "a\n")
+		if diff := cmp.Diff([]string{"a", "b", "a", "a"}, got); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestLineWriterKeepsTheLastLines(t *testing.T) {
