@@ -30,7 +30,7 @@ type harness struct {
 	t       *testing.T
 	server  *Server
 	listen  *bufconn.Listener
-	events  []Event
+	log     eventLog
 	clients []*client
 }
 
@@ -56,7 +56,7 @@ func bubbleWith(t *testing.T, o Options, connection Connection, run func(h *harn
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{t: t, listen: bufconn.Listen(1 << 20)}
 		o.Authorize = func(context.Context, *corev3.Node) (model.ProxyName, error) { return testProxy, nil }
-		o.Observer = func(e Event) { h.events = append(h.events, e) }
+		o.Observer = h.log.add
 		h.server = NewServer(o)
 		g := grpc.NewServer(ServerOptions(connection)...)
 		h.server.Register(g)
@@ -81,7 +81,7 @@ func bubbleWith(t *testing.T, o Options, connection Connection, run func(h *harn
 // of returns the events of a kind so far.
 func (h *harness) of(kind EventKind) []Event {
 	synctest.Wait()
-	return slices.DeleteFunc(slices.Clone(h.events), func(e Event) bool { return e.Kind != kind })
+	return slices.DeleteFunc(h.log.all(), func(e Event) bool { return e.Kind != kind })
 }
 
 // client is a scripted Envoy.
