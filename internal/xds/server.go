@@ -128,10 +128,6 @@ func (s *Server) Update(proxy model.ProxyName, changes []Change) uint64 {
 	return s.store(proxy).update(changes)
 }
 
-// Dump returns the configuration of a proxy as the last Update left it, by type, sorted by name. It is what Envoys are
-// meant to have; what they refuse is in it too.
-func (s *Server) Dump(proxy model.ProxyName) map[Type][]*Resource { return s.find(proxy).dump() }
-
 // Live returns the newest version of the configuration that all connected Envoys of a proxy have ACKed, and how many
 // are connected. Without any it is 0.
 func (s *Server) Live(proxy model.ProxyName) (version uint64, connected int) {

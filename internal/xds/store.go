@@ -1,8 +1,6 @@
 package xds
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 	"time"
 
@@ -288,20 +286,4 @@ func (st *store) lowest() uint64 {
 		live = min(live, s.live)
 	}
 	return live
-}
-
-// dump returns all resources by type, sorted by name.
-func (st *store) dump() map[Type][]*Resource {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	all := make(map[Type][]*Resource, numTypes)
-	for t := range Types() {
-		list := make([]*Resource, 0, len(st.resources[t]))
-		for _, r := range st.resources[t] {
-			list = append(list, r)
-		}
-		slices.SortFunc(list, func(a, b *Resource) int { return cmp.Compare(a.Name, b.Name) })
-		all[t] = list
-	}
-	return all
 }
