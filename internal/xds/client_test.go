@@ -250,11 +250,13 @@ func (c *client) expectHosts(want ...string) *discoveryv3.DeltaDiscoveryResponse
 // set is a change to a resource whose bytes are made of its name and version. Listeners look for the routes of their
 // name; for the rest any type would do for the client, so all are cluster load assignments.
 func set(t Type, name, version string, needs ...string) Change {
-	c := message(t, name, &endpointv3.ClusterLoadAssignment{
-		ClusterName: name, NamedEndpoints: map[string]*endpointv3.Endpoint{version: {}},
-	})
+	var c Change
 	if t == Listener {
 		c = serving((&rig{dir: "/tmp"}).realListener(name), version)
+	} else {
+		c = message(t, name, &endpointv3.ClusterLoadAssignment{
+			ClusterName: name, NamedEndpoints: map[string]*endpointv3.Endpoint{version: {}},
+		})
 	}
 	c.Resource.Needs = needs
 	c.Resource.Owners = []model.Ref{{Kind: t.String(), Name: model.Name{Name: name}}}

@@ -12,11 +12,8 @@ import (
 	"testing"
 	"time"
 
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/protobuf/proto"
 )
 
 // numbered are virtual hosts host-0.test, host-1.test and so on, with routes to a cluster.
@@ -182,27 +179,17 @@ func TestListenersHearOfScopes(t *testing.T) {
 
 // serving gives a listener another name for its responses (HttpConnectionManager.server_name).
 func serving(c Change, name string) Change {
-	var l listenerv3.Listener
-	var hcm hcmv3.HttpConnectionManager
-	if err := proto.Unmarshal(c.Resource.Body, &l); err != nil {
-		panic(err)
-	}
-	config := l.FilterChains[0].Filters[0].GetTypedConfig()
-	if err := config.UnmarshalTo(&hcm); err != nil {
-		panic(err)
-	}
+	l, config, hcm := managerOf(c.Resource.Body)
 	hcm.ServerName = name
-	config.Value = mustMarshal(&hcm)
-	return message(Listener, c.Name, &l)
+	config.Value = mustMarshal(hcm)
+	return message(Listener, c.Name, l)
 }
 
 // TestListenerIsRefusedForScopes has Envoy refuse a listener as long as it looks for routes in scopes: it gets one that
 // does not, and nobody hears of it. Another listener is tried again.
 func TestListenerIsRefusedForScopes(t *testing.T) {
 	bubbleWith(t, Options{ScopesFrom: 32}, Connection{}, func(h *harness) {
-		r := &rig{dir: "/tmp"}
-		listener := r.realListener("http")
-		h.server.Update(testProxy, []Change{listener, routes("http", numbered(64, "c"))})
+		h.server.Update(testProxy, []Change{set(Listener, "http", "one"), routes("http", numbered(64, "c"))})
 		c := h.connect()
 		c.subscribe(Cluster)
 		c.ack(c.next())
@@ -224,7 +211,7 @@ func TestListenerIsRefusedForScopes(t *testing.T) {
 			t.Errorf("rejected: %+v", refused)
 		}
 		time.Sleep(2 * stall) // until then what Envoy may yet ask for is not live
-		version := h.server.Update(testProxy, []Change{serving(listener, "another")})
+		version := h.server.Update(testProxy, []Change{set(Listener, "http", "another")})
 		h.server.Update(testProxy, []Change{routes("http", numbered(66, "c"), "host-65.test")})
 		c.nack(told(true), "no scopes")
 		if live, _ := h.server.Live(testProxy); live >= version {
@@ -240,14 +227,13 @@ func TestListenerIsRefusedForScopes(t *testing.T) {
 // TestListenersAreRefusedApart has Envoy refuse a listener beside one with divided hosts, whose name begins alike.
 func TestListenersAreRefusedApart(t *testing.T) {
 	bubbleWith(t, Options{ScopesFrom: 32}, Connection{}, func(h *harness) {
-		r := &rig{dir: "/tmp"}
-		h.server.Update(testProxy, []Change{r.realListener("http"), routes("http", numbered(64, "c"))})
+		h.server.Update(testProxy, []Change{set(Listener, "http", "one"), routes("http", numbered(64, "c"))})
 		c := h.connect()
 		c.subscribe(Cluster)
 		c.ack(c.next())
 		c.subscribe(Listener)
 		c.ack(c.expect("listener http"))
-		h.server.Update(testProxy, []Change{r.realListener("http-2"), routes("http-2", numbered(4, "c"))})
+		h.server.Update(testProxy, []Change{set(Listener, "http-2", "one"), routes("http-2", numbered(4, "c"))})
 		c.nack(c.expect("listener http-2"), "it is bad")
 		c.quiet()
 		if refused := h.of(Rejected); len(refused) != 1 || refused[0].Resource != "http-2" {
@@ -368,10 +354,8 @@ func twoDomains(name string) *Part {
 // TestStrangeDomains has a host get a second domain, which could be in another scope, and lose it.
 func TestStrangeDomains(t *testing.T) {
 	st := newStore(testProxy, &queue{}, &Options{ScopesFrom: 32})
-	r := &rig{dir: "/tmp"}
-	listener := r.realListener("http")
 	parts := numbered(64, "c")
-	st.update([]Change{listener, routes("http", parts)})
+	st.update([]Change{set(Listener, "http", "one"), routes("http", parts)})
 	divided := func() bool { return strings.Contains(string(st.resources[Listener]["http"].Body), ScopeHeader) }
 	if !divided() {
 		t.Fatal("64 hosts are not divided")

@@ -138,28 +138,31 @@ func mustMarshal(m proto.Message) []byte {
 }
 
 // withScopes has the HTTP connection managers of a listener look for routes in scopes where the route configuration
-// that they ask for is one of those that are divided. It returns the listener, and these.
+// that they ask for is one of those that are divided. It returns the listener, and these; nothing if there are none.
 func withScopes(body []byte, divided func(table string) bool) (listener []byte, tables []string) {
 	var l listenerv3.Listener
 	if proto.Unmarshal(body, &l) != nil {
-		return body, nil // Envoy will say what is wrong with it
+		return nil, nil // Envoy will say what is wrong with it
 	}
 	chains := append(l.GetFilterChains(), l.GetDefaultFilterChain())
 	for _, chain := range chains {
 		for _, filter := range chain.GetFilters() {
 			var hcm hcmv3.HttpConnectionManager
 			config := filter.GetTypedConfig()
-			if !config.MessageIs(&hcm) || config.UnmarshalTo(&hcm) != nil || !divided(hcm.GetRds().GetRouteConfigName()) {
+			if !config.MessageIs(&hcm) || config.UnmarshalTo(&hcm) != nil {
 				continue
 			}
 			table := hcm.GetRds().GetRouteConfigName()
+			if !divided(table) {
+				continue
+			}
 			scopeManager(&hcm, table)
 			config.Value = mustMarshal(&hcm)
 			tables = append(tables, table)
 		}
 	}
 	if len(tables) == 0 {
-		return body, nil
+		return nil, nil
 	}
 	return mustMarshal(&l), tables
 }

@@ -11,6 +11,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // lookup is how a listener looks for its routes: by the name of their configuration, or in scopes.
@@ -21,30 +22,32 @@ type lookup struct {
 	heard map[string]bool
 }
 
-// managerOf is the HTTP connection manager of a listener.
-func managerOf(listener []byte) *hcmv3.HttpConnectionManager {
+// managerOf is a listener, and its HTTP connection manager with where that is in it.
+func managerOf(listener []byte) (*listenerv3.Listener, *anypb.Any, *hcmv3.HttpConnectionManager) {
 	var l listenerv3.Listener
 	var hcm hcmv3.HttpConnectionManager
 	if err := proto.Unmarshal(listener, &l); err != nil {
 		panic(err)
 	}
-	if err := l.FilterChains[0].Filters[0].GetTypedConfig().UnmarshalTo(&hcm); err != nil {
+	config := l.FilterChains[0].Filters[0].GetTypedConfig()
+	if err := config.UnmarshalTo(&hcm); err != nil {
 		panic(err)
 	}
-	return &hcm
+	return &l, config, &hcm
 }
 
 // versionOf is the version of a resource that is made by set.
 func versionOf(t Type, body []byte) string {
 	if t == Listener {
-		return managerOf(body).ServerName
+		_, _, hcm := managerOf(body)
+		return hcm.ServerName
 	}
 	return string(body)
 }
 
 // listen takes in a listener. If it is another, that waits for its routes while the one before runs.
 func (s *sim) listen(name string, body []byte) {
-	hcm := managerOf(body)
+	_, _, hcm := managerOf(body)
 	next := &lookup{version: hcm.ServerName, table: hcm.GetRds().GetRouteConfigName(), heard: map[string]bool{}}
 	if hcm.GetScopedRoutes() != nil {
 		next.table, next.scoped = hcm.GetScopedRoutes().GetName(), true

@@ -295,7 +295,8 @@ func (s *sim) checkHosts(name string) {
 	n := 0
 	table, scope := unscoped(name)
 	for k := range s.has {
-		if strings.HasPrefix(k, "routes/"+name+"/") || scope >= 0 && strings.HasPrefix(k, "routes/"+table+"~") {
+		at := strings.Split(k, "/")
+		if at[0] == "routes" && len(at) > 2 && (at[1] == name || scope >= 0 && strings.HasPrefix(at[1], table+"~")) {
 			n++
 		}
 	}

@@ -185,10 +185,11 @@ func (st *store) refusedPart(r *Resource, p *Part) *rejection {
 func (st *store) reject(t Type, r *Resource, part string, rej *rejection) bool {
 	known, name := st.rejected[t], r.Name
 	if part != bodyPart {
-		if st.rejectedParts[r.whole()] == nil {
-			st.rejectedParts[r.whole()] = map[string]*rejection{}
+		table := r.whole()
+		if st.rejectedParts[table] == nil {
+			st.rejectedParts[table] = map[string]*rejection{}
 		}
-		known, name = st.rejectedParts[r.whole()], part
+		known, name = st.rejectedParts[table], part
 	}
 	old := known[name]
 	if old != nil && old.hash == rej.hash && old.body == rej.body {
